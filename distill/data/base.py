@@ -1,0 +1,59 @@
+"""What every dataset reader returns (Raw), and what the rest of the project works on (Dataset)."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A dataset as read: uint8 images (n, c, h, w), int64 labels (n,), the official train and test parts."""
+
+    train_x: Tensor
+    train_y: Tensor
+    test_x: Tensor
+    test_y: Tensor
+    classes: tuple[str, ...]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over shapes, pixels, labels and class names."""
+        h = hashlib.sha256("\x1f".join(self.classes).encode())
+        for part in (self.train_x, self.train_y, self.test_x, self.test_y):
+            h.update(str((part.dtype, tuple(part.shape))).encode())
+            h.update(part.contiguous().numpy())
+        return h.hexdigest()
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images as networks see them, float32 (n, c, h, w), and int64 labels (n,)."""
+
+    x: Tensor
+    y: Tensor
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset on one device, preprocessed, split three ways."""
+
+    train: Split
+    validation: Split
+    test: Split
+    classes: tuple[str, ...]
+    fingerprint: str
+    """SHA-256 of the raw data, the preprocessing and the split."""
+    to_pixels: Callable[[Tensor], Tensor]
+    """Preprocessed images (n, c, h, w) back to [0, 1], clamped, for pictures."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(c, h, w) of an image."""
+        return tuple(self.train.x.shape[1:])

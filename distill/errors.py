@@ -1,0 +1,33 @@
+"""Errors a user can meet. Each says what was wrong, where, and the fix; the command line prints them and exits with 2."""
+
+
+class StillhouseError(ValueError):
+    """Base of every error that is the user's to mend."""
+
+
+class RecipeError(StillhouseError):
+    """A recipe that cannot be run as written."""
+
+
+class DataError(StillhouseError):
+    """A dataset that is missing, damaged or does not fit the recipe."""
+
+
+class DeviceError(StillhouseError):
+    """A device that was asked for and is not there."""
+
+
+class StoreError(StillhouseError):
+    """A store that cannot be read or written."""
+
+
+class ConflictError(StoreError):
+    """An object that exists with other bytes."""
+
+
+class TrajectoryError(StillhouseError):
+    """Trajectories that are missing, damaged, or of another network or dataset."""
+
+
+class DivergedError(StillhouseError):
+    """NaN or Inf in loss, pixels or learning rate."""
