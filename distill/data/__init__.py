@@ -1,0 +1,60 @@
+"""Datasets: `load(settings, seed, device)` reads one, splits it, preprocesses it and puts it on a device.
+
+Each kind of the recipe has a reader of its name here: `distill/data/<kind>.py` with `read(settings) -> Raw`.
+"""
+
+import hashlib
+import json
+from importlib import import_module
+
+import torch
+
+from distill.data.base import Dataset, Raw, Split
+from distill.data.preprocess import fit, transform
+from distill.data.split import limited, stratified
+from distill.recipe import DatasetSettings
+from distill.rng import generator
+
+__all__ = ["Dataset", "Raw", "Split", "load", "read"]
+
+
+def read(settings: DatasetSettings) -> Raw:
+    """The dataset as its files hold it. DataError if it is missing or damaged."""
+    return import_module(f"distill.data.{settings.kind}").read(settings)
+
+
+def load(settings: DatasetSettings, seed: int, device: torch.device) -> Dataset:
+    """Read, limit, hold out a stratified validation part, preprocess: three float32 splits on `device`.
+
+    The split depends on `seed` alone; the preprocessing is fitted on what remains of the training part.
+    DataError if files are missing or damaged, or a class has too few images.
+    """
+    raw = limited(read(settings), settings.limit, settings.limit_test)
+    train, held = stratified(
+        raw.train_y,
+        settings.validation,
+        raw.classes,
+        generator(seed, "validation split"),
+        getattr(settings, "path", settings.kind),
+    )
+    train_x = raw.train_x[train]
+    preprocess = fit(settings.preprocess, train_x, device)
+
+    def split(x: torch.Tensor, y: torch.Tensor) -> Split:
+        return Split(transform(preprocess, x, device), y.to(device))
+
+    return Dataset(
+        train=split(train_x, raw.train_y[train]),
+        validation=split(raw.train_x[held], raw.train_y[held]),
+        test=split(raw.test_x, raw.test_y),
+        classes=raw.classes,
+        fingerprint=_fingerprint(raw, settings, seed),
+        to_pixels=preprocess.to_pixels,
+    )
+
+
+def _fingerprint(raw: Raw, settings: DatasetSettings, seed: int) -> str:
+    """SHA-256 over everything that decides what networks see: raw data, preprocessing, split, limits."""
+    ingredients = settings.model_dump(include={"preprocess", "validation", "limit", "limit_test"})
+    text = json.dumps({"raw": raw.fingerprint, "seed": seed, **ingredients}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

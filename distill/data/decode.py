@@ -1,0 +1,57 @@
+"""Encoded images to one uint8 tensor: `decode` for each image's bytes, `stack` for all of them.
+
+Only PNG, JPEG, WebP and BMP are tried, sides are checked before pixels are decoded, and transparency is dropped.
+"""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from distill.errors import DataError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+MAX_SIDE = 4096
+GREY = {"1", "L", "LA"}
+COLOUR = {"RGB", "RGBA", "P", "PA", "CMYK", "YCbCr"}
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
+BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+
+def decode(data: bytes) -> np.ndarray:
+    """One encoded image to uint8 (h, w), grey, or (h, w, 3), RGB. DataError says why an image is refused."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check(image)
+            mode = "L" if image.mode in GREY else "RGB"
+            image = image if image.mode == mode else image.convert(mode)
+            shape = (image.height, image.width, 3)[: 2 if mode == "L" else 3]
+            return np.frombuffer(image.tobytes(), np.uint8).reshape(shape)
+    except DataError:
+        raise
+    except Image.UnidentifiedImageError:
+        raise DataError(f"not a {', '.join(FORMATS)} image: encode it again, or remove the row") from None
+    except BOMB:
+        raise DataError(f"more than {MAX_SIDE} pixels a side: make it smaller") from None
+    except DAMAGED as error:
+        raise DataError(f"damaged image ({error}): encode it again, or remove the row") from None
+
+
+def _check(image: Image.Image) -> None:
+    if max(image.size) > MAX_SIDE:
+        raise DataError(f"{image.width}x{image.height} image, more than {MAX_SIDE} pixels a side: make it smaller")
+    if image.mode not in GREY | COLOUR:
+        raise DataError(f"image of mode {image.mode}, not 8 bits a channel: convert it to RGB or 8-bit grey")
+
+
+def stack(images: list[np.ndarray], rgb: bool) -> Tensor:
+    """Images of one size, (h, w) or (h, w, 3), to uint8 (n, c, h, w) with c = 3 if `rgb`, else 1."""
+    h, w = images[0].shape[:2]
+    out = np.empty((len(images), 3 if rgb else 1, h, w), np.uint8)
+    for row, image in zip(out, images, strict=True):
+        row[:] = image.transpose(2, 0, 1) if image.ndim == 3 else image  # grey fills all channels
+    return torch.from_numpy(out)

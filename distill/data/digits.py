@@ -1,0 +1,23 @@
+"""scikit-learn's handwritten digits: 1,797 grey 8x8 images that come with the package, so nothing is downloaded."""
+
+import torch
+from sklearn.datasets import load_digits
+
+from distill.data.base import Raw
+from distill.recipe import Digits
+from distill.rng import generator
+
+TEST_PER_CLASS = 36
+
+
+def read(settings: Digits) -> Raw:
+    """1,437 training and 360 test images (n, 1, 8, 8), uint8. The test part is 36 of each class, the same always."""
+    bunch = load_digits()
+    x = torch.from_numpy(bunch.images * (255 / 16)).round().to(torch.uint8)[:, None]
+    y = torch.from_numpy(bunch.target).long()
+    g = generator(0, "digits test part")
+    test = torch.zeros(len(y), dtype=torch.bool)
+    for label in range(10):
+        members = (y == label).nonzero().flatten()
+        test[members[torch.randperm(len(members), generator=g)[:TEST_PER_CLASS]]] = True
+    return Raw(x[~test], y[~test], x[test], y[test], tuple(str(label) for label in range(10)))

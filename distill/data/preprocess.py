@@ -1,0 +1,120 @@
+"""What networks see in place of [0, 1] pixels, and the way back: `fit(kind, images)` on the training part alone.
+
+The way back ends in [0, 1] pixels for pictures. Fitting is done on the CPU in float64, so that every device sees the
+same transform up to its own rounding.
+"""
+
+from dataclasses import dataclass
+
+import scipy.linalg
+import torch
+from torch import Tensor
+
+from distill.errors import DataError
+
+CHUNK = 4096
+ZCA_EPS = 0.1
+ZCA_PIXELS = 64 * 64 * 3  # beyond it the covariance takes gigabytes and its eigenvectors hours
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Images as they are, in [0, 1]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[0, 1] images (n, c, h, w) to what networks see."""
+        return x
+
+    def inverse(self, x: Tensor) -> Tensor:
+        """What networks see back to images, not clamped."""
+        return x
+
+    def to_pixels(self, x: Tensor) -> Tensor:
+        """What networks see back to images in [0, 1], clamped."""
+        return self.inverse(x).clamp(0, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Standardize(Identity):
+    """Per channel mean 0 and deviation 1; `mean` and `std` are (c, 1, 1)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean.to(x)) / self.std.to(x)
+
+    def inverse(self, x: Tensor) -> Tensor:
+        return x * self.std.to(x) + self.mean.to(x)
+
+
+@dataclass(frozen=True, eq=False)
+class Whitening(Identity):
+    """ZCA: pixels decorrelated, images still look like images. `mean` is (d,), the matrices (d, d), d = c*h*w."""
+
+    mean: Tensor
+    whiten: Tensor
+    unwhiten: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ((x.flatten(1) - self.mean.to(x)) @ self.whiten.to(x)).view_as(x)
+
+    def inverse(self, x: Tensor) -> Tensor:
+        return (x.flatten(1) @ self.unwhiten.to(x) + self.mean.to(x)).view_as(x)
+
+
+def fit(kind: str, x: Tensor, device: torch.device) -> Identity:
+    """The preprocessing `kind` ("standardize", "zca" or "none") fitted on uint8 images x (n, c, h, w), n >= 2.
+
+    Its tensors are float32 on `device`. DataError if the images are too large to whiten.
+    """
+    if kind == "none":
+        return Identity()
+    if kind == "standardize":
+        return Standardize(*(t.float().to(device) for t in _channel_statistics(x)))
+    if kind == "zca":
+        return Whitening(*(t.float().to(device) for t in _zca(x)))
+    raise AssertionError(kind)
+
+
+def transform(preprocess: Identity, x: Tensor, device: torch.device) -> Tensor:
+    """uint8 images (n, c, h, w) to one preprocessed float32 tensor on `device`, a chunk at a time."""
+    out = torch.empty(x.shape, device=device)
+    for rows, part in zip(out.split(CHUNK), x.split(CHUNK), strict=True):
+        rows.copy_(preprocess.forward(part.to(device).float().div_(255)))
+    return out
+
+
+def _channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (c, 1, 1) of each channel in [0, 1], float64, exact from the 256 levels' counts."""
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    counts = torch.stack([x[:, c].flatten().bincount(minlength=256) for c in range(x.shape[1])]).double()  # (c, 256)
+    share = counts / counts.sum(1, keepdim=True)
+    mean = share @ levels
+    std = (share * (levels - mean[:, None]) ** 2).sum(1).sqrt()
+    std = torch.where(std > 0, std, 1.0)  # a constant channel stays constant
+    return mean.view(-1, 1, 1), std.view(-1, 1, 1)
+
+
+def _zca(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean (d,), whitening and inverse matrix (d, d), float64: kornia's ZCAWhitening(eps=0.1, compute_inv=True).
+
+    The symmetric roots (C + eps)^(-1/2) and (C + eps)^(1/2) of the unbiased covariance C of pixels in [0, 1], as the
+    MTT family uses them. The covariance is summed in chunks, so no second copy of the images is made.
+    """
+    n, d = len(x), x[0].numel()
+    if d > ZCA_PIXELS:
+        raise DataError(
+            f'dataset.preprocess = "zca" on images of shape {tuple(x.shape[1:])} needs a {d} x {d} matrix: '
+            f'use "standardize" above 64x64'
+        )
+    mean = sum(part.flatten(1).sum(0, dtype=torch.int64) for part in x.split(CHUNK)).double() / (255 * n)
+    covariance = torch.zeros(d, d, dtype=torch.float64)
+    for part in x.split(CHUNK):
+        centred = part.flatten(1).float().div_(255).sub_(mean.float())
+        covariance += centred.T @ centred
+    covariance /= n - 1
+    values, vectors = scipy.linalg.eigh(covariance.numpy(), driver="evr", overwrite_a=True, check_finite=False)
+    root = torch.from_numpy(values).clamp(min=0).add(ZCA_EPS).sqrt()
+    vectors = torch.from_numpy(vectors)
+    return mean, (vectors / root) @ vectors.T, (vectors * root) @ vectors.T
