@@ -1,0 +1,146 @@
+"""What a run tells MLflow while it goes on: parameters, metrics per step, pictures over steps, files.
+
+This module and cluster/registry.py are the only ones that import mlflow. Both talk to the tracking store they are
+given and leave MLflow's global state (active run, tracking URI) alone.
+"""
+
+import logging
+import os
+import time
+from pathlib import Path
+
+from PIL import Image
+
+from cluster import home
+from distill.errors import StoreError
+
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # read when mlflow is imported
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+logging.getLogger("alembic").setLevel(logging.WARNING)
+
+from mlflow import MlflowClient  # noqa: E402
+from mlflow.entities import Metric, Param, Run  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
+
+KEY = "stillhouse.key"
+FLUSH_SECONDS = 2.0
+FLUSH_METRICS = 200
+TRAINING = {"mlflow.experimentKind": "custom_model_development"}  # the page opens as one of training runs
+PARAMS_PER_BATCH = 100  # MLflow's limits
+PARAM_LENGTH = 6000
+
+
+class Tracker:
+    """One MLflow run, open for writing. Make it with Tracker.open(). Not for use by several threads."""
+
+    def __init__(self, client: MlflowClient, uri: str, run: Run, resumed: bool):
+        self.client = client
+        self.uri = uri
+        self.run_id: str = run.info.run_id
+        self.resumed = resumed
+        self._waiting: list[Metric] = []
+        self._flushed = time.monotonic()
+        self._pictures = _pictures_of(client, self.run_id) if resumed else set()
+
+    @classmethod
+    def open(cls, uri: str, experiment: str, run_name: str, key: str, params: dict, tags: dict) -> "Tracker":
+        """Continue the run of `experiment` whose key is `key`, or start it.
+
+        `params` may be nested and are logged with dotted names once, when the run starts; values beyond MLflow's 6,000
+        characters are cut. Raises StoreError where the tracking store cannot be used.
+        """
+        try:
+            client = connect(uri, create=True)
+            experiment_id = _experiment(client, experiment, home.artifact_root(uri))
+            found = client.search_runs([experiment_id], f"tags.`{KEY}` = '{key}'", max_results=1)
+            run = found[0] if found else _start(client, experiment_id, run_name, key, tags)
+            client.update_run(run.info.run_id, status="RUNNING")
+            if not run.data.params:
+                _log_params(client, run.info.run_id, flatten(params))
+        except (MlflowException, OSError) as error:
+            raise StoreError(f"tracking store {uri}: {error}; mend it or set MLFLOW_TRACKING_URI to another") from error
+        return cls(client, uri, run, resumed=bool(found))
+
+    def log(self, step: int, metrics: dict[str, float]) -> None:
+        """Keep metrics of one step; they are sent together every 2 seconds, every 200 metrics and by flush()."""
+        now = int(time.time() * 1000)
+        self._waiting += [Metric(name, float(value), now, step) for name, value in metrics.items()]
+        if len(self._waiting) >= FLUSH_METRICS or time.monotonic() - self._flushed >= FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what log() kept. Call it with every checkpoint, so that a continued run has no gap before its start."""
+        while self._waiting:
+            self.client.log_batch(self.run_id, metrics=self._waiting[:FLUSH_METRICS])
+            del self._waiting[:FLUSH_METRICS]
+        self._flushed = time.monotonic()
+
+    def picture(self, step: int, key: str, image: Image.Image) -> None:
+        """Log an image that the run's page shows over steps. A step that already has one keeps it."""
+        if (key, step) not in self._pictures:
+            self.client.log_image(self.run_id, image, key=key, step=step)
+            self._pictures.add((key, step))
+
+    def artifacts(self, folder: Path, path: str | None = None) -> None:
+        """Upload the files in a folder, to `path` inside the run's artifacts."""
+        self.client.log_artifacts(self.run_id, str(folder), path)
+
+    def finish(self, status: str = "FINISHED") -> None:
+        """Send what is left and mark the run FINISHED, FAILED or KILLED."""
+        self.flush()
+        self.client.set_terminated(self.run_id, status)
+
+
+def connect(uri: str, create: bool = False) -> MlflowClient:
+    """A client of a tracking store and its registry. A SQLite file must exist, or is made where `create` is set."""
+    database = home.sqlite_file(uri)
+    if database and create:
+        database.parent.mkdir(parents=True, exist_ok=True)
+    elif database and not database.is_file():
+        raise StoreError(f"no tracking database at {database}: distill something first, or set MLFLOW_TRACKING_URI")
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def flatten(params: dict, prefix: str = "") -> dict[str, str]:
+    """Nested blocks as one dict of dotted names, values as text."""
+    flat = {}
+    for name, value in params.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = str(value)
+    return flat
+
+
+def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
+    """The experiment's id; it is made if it is not there, and one that another process makes meanwhile is adopted."""
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        location = f"{artifacts}/{name}" if artifacts else None
+        try:
+            return client.create_experiment(name, artifact_location=location, tags=TRAINING)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)
+    if found.lifecycle_stage == "deleted":
+        raise MlflowException(f"experiment {name!r} was deleted: `mlflow experiments restore -x {found.experiment_id}`")
+    return found.experiment_id
+
+
+def _start(client: MlflowClient, experiment_id: str, name: str, key: str, tags: dict) -> Run:
+    tags = {name: str(value) for name, value in tags.items()} | {KEY: key, "mlflow.source.name": "stillhouse"}
+    return client.create_run(experiment_id, run_name=name, tags=tags)
+
+
+def _log_params(client: MlflowClient, run_id: str, flat: dict[str, str]) -> None:
+    params = [Param(name, value[:PARAM_LENGTH]) for name, value in flat.items()]
+    for i in range(0, len(params), PARAMS_PER_BATCH):
+        client.log_batch(run_id, params=params[i : i + PARAMS_PER_BATCH])
+
+
+def _pictures_of(client: MlflowClient, run_id: str) -> set[tuple[str, int]]:
+    """(key, step) of the pictures that a run has: MLflow names them KEY+step+STEP+timestamp+..."""
+    names = [Path(file.path).name.split("+") for file in client.list_artifacts(run_id, "images")]
+    return {(parts[0].replace("~", "/"), int(parts[2])) for parts in names if parts[1:2] == ["step"]}

@@ -1,0 +1,71 @@
+"""Small images as one picture: a grid with thin gaps, enlarged by whole pixels, each image's class name under it."""
+
+import math
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from distill.errors import DataError
+
+CELL = 96  # an enlarged image is about this many pixels wide ...
+WIDEST = 1600  # ... unless the whole picture would then be wider than this
+GAP = 8
+BACKGROUND = (243, 243, 241)
+TEXT = (64, 64, 60)
+
+
+def grid(
+    x: Tensor, columns: int | None = None, scale: int | None = None, labels: list[str] | None = None
+) -> Image.Image:
+    """An RGB picture of images x, (n, c, h, w) in [0, 1] (values outside are clamped), c = 1 or 3, row by row.
+
+    `columns` defaults to tidy_columns(n); `scale` is the whole number of picture pixels per image pixel, by default
+    what makes an image about 96 pixels wide. `labels` are n captions, cut to the image's width.
+    Raises DataError for other shapes or another number of captions.
+    """
+    _check(x, labels)
+    n, _, h, w = x.shape
+    columns = columns or tidy_columns(n)
+    scale = scale or max(1, round(min(CELL, WIDEST / columns - GAP) / w))
+    font = ImageFont.load_default(13 if w * scale >= 64 else 10)
+    caption = sum(font.getmetrics()) + 2 if labels else 0
+    step_x, step_y = w * scale + GAP, h * scale + caption + GAP
+    size = (columns * step_x + GAP, math.ceil(n / columns) * step_y + GAP)
+    sheet = Image.new("RGB", size, BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    for i, image in enumerate(to_images(x)):
+        left, top = GAP + i % columns * step_x, GAP + i // columns * step_y
+        sheet.paste(image.resize((w * scale, h * scale), Image.Resampling.NEAREST), (left, top))
+        if labels:
+            text = shorten(labels[i], w * scale, font)
+            draw.text((left + w * scale / 2, top + h * scale + 2), text, TEXT, font, anchor="ma")
+    return sheet
+
+
+def tidy_columns(n: int) -> int:
+    """Columns that make n images a full rectangle, at least as wide as high; or nearly a square where none is near."""
+    root = math.ceil(math.sqrt(n))
+    return next((columns for columns in range(root, 2 * root + 1) if n % columns == 0), root)
+
+
+def to_images(x: Tensor) -> list[Image.Image]:
+    """Each of the images x, (n, 1 or 3, h, w) in [0, 1], as an 8-bit grey or RGB image, to the nearest level."""
+    levels = x.detach().cpu().float().clamp(0, 1).mul(255).round().to(torch.uint8)  # (n, c, h, w)
+    arrays = levels[:, 0] if x.shape[1] == 1 else levels.permute(0, 2, 3, 1)
+    return [Image.fromarray(array.contiguous().numpy()) for array in arrays]
+
+
+def shorten(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
+    """`text`, or as much of its beginning as fits with an ellipsis into `width` pixels."""
+    if font.getlength(text) <= width:
+        return text
+    fits = (text[:length].rstrip() + "…" for length in range(len(text) - 1, 0, -1))
+    return next((cut for cut in fits if font.getlength(cut) <= width), "")
+
+
+def _check(x: Tensor, labels: list[str] | None) -> None:
+    if x.ndim != 4 or len(x) == 0 or x.shape[1] not in (1, 3):
+        raise DataError(f"a picture needs at least one image of 1 or 3 channels, (n, c, h, w), got {tuple(x.shape)}")
+    if labels is not None and len(labels) != len(x):
+        raise DataError(f"{len(labels)} captions for {len(x)} images: give one for each")
