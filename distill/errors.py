@@ -1,4 +1,4 @@
-"""Errors a user can meet. Each says what was wrong, where, and the fix; the command line prints them and exits with 2."""
+"""Errors a user can meet: each says what was wrong, where, and the fix. The command line prints them and exits 2."""
 
 
 class StillhouseError(ValueError):
@@ -19,6 +19,10 @@ class DeviceError(StillhouseError):
 
 class StoreError(StillhouseError):
     """A store that cannot be read or written."""
+
+
+class MissingError(StoreError):
+    """An object that is not there."""
 
 
 class ConflictError(StoreError):

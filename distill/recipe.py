@@ -180,6 +180,16 @@ class Trajectory(Settings):
     """The student's learning rate at the start."""
     lr_lr: Annotated[float, Field(ge=0)] = 1e-7
     """Step size of the student's learning rate (0: it is not learned)."""
+    distance: Literal["l2", "l1"] = "l2"
+    """Squared L2 (MTT) or L1 (thesis), normalised by the distance of the segment's two ends."""
+    prune: Annotated[float, Field(ge=0)] = 0.0
+    """Parameters whose student ends farther than this from the expert are left out (0: none are)."""
+    min_start_epoch: Annotated[int, Field(ge=0)] = 0
+    """Earliest start epoch."""
+    widen_from: Annotated[int, Field(ge=0)] = 0
+    """Upper end of the start epochs at the first step, growing to max_start_epoch (0: no schedule)."""
+    widen_steps: Annotated[int, Field(ge=0)] = 0
+    """Outer steps over which it grows."""
     segments: Count = 1
     """Starting points averaged per outer step, over all workers."""
     augment: Augment = Augment(strategies=DSA)
@@ -288,15 +298,21 @@ class Recipe(Settings):
     evaluation: Evaluation = Evaluation()
 
     @model_validator(mode="after")
-    def _segments_inside_trajectories(self):
+    def _settings_agree(self):
         o = self.objective
         if o.kind == "trajectory" and o.max_start_epoch + o.expert_epochs > self.experts.epochs:
             raise ValueError(
-                f"objective.max_start_epoch + objective.expert_epochs = {o.max_start_epoch + o.expert_epochs} is beyond "
-                f"experts.epochs = {self.experts.epochs}: lower them or save more epochs"
+                f"objective.max_start_epoch + objective.expert_epochs = {o.max_start_epoch + o.expert_epochs} "
+                f"is beyond experts.epochs = {self.experts.epochs}: lower them or save more epochs"
             )
+        if o.kind == "trajectory" and o.min_start_epoch >= (o.widen_from or o.max_start_epoch):
+            raise ValueError("objective.min_start_epoch must be below the upper end of the start epochs")
+        if o.kind == "trajectory" and o.widen_from > o.max_start_epoch:
+            raise ValueError("objective.widen_from must not be above objective.max_start_epoch")
         if o.kind == "unrolled" and o.window > o.unroll:
             raise ValueError(f"objective.window = {o.window} is longer than objective.unroll = {o.unroll}")
+        if o.kind == "unrolled" and o.pool and self.outer.workers > 1:
+            raise ValueError("objective.pool needs outer.workers = 1: the pool is not shared between workers")
         if getattr(o, "segments", 1) % self.outer.workers:
             raise ValueError(f"objective.segments must be a multiple of outer.workers = {self.outer.workers}")
         return self
@@ -316,7 +332,8 @@ def digest(value: Any) -> str:
 
 def shipped() -> list[str]:
     """Names of the recipes inside the package, sorted."""
-    return sorted(p.name.removesuffix(".toml") for p in resources.files("distill.recipes").iterdir() if p.name.endswith(".toml"))
+    names = (entry.name for entry in resources.files("distill.recipes").iterdir())
+    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
 
 
 def load(source: str, overrides: list[str] = ()) -> Recipe:
@@ -345,7 +362,7 @@ def _read(source: str) -> dict:
     elif Path(source).is_file():
         text = Path(source).read_text(encoding="utf8")
     else:
-        raise RecipeError(f"no recipe {source!r}: neither a file nor one of {', '.join(shipped())} (`stillhouse recipes` lists them)")
+        raise RecipeError(f"no recipe {source!r}: neither a file nor one of {', '.join(shipped())}")
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -379,4 +396,5 @@ def _say(error: dict) -> str:
         return 'add its kind, e.g. kind = "..." (`stillhouse recipes --fields` lists them)'
     if error["type"] == "extra_forbidden":
         return "unknown key; remove it or correct its spelling"
-    return f"{error['msg'].removeprefix('Value error, ')} (got {error['input']!r})" if not isinstance(error["input"], dict) else error["msg"].removeprefix("Value error, ")
+    message = error["msg"].removeprefix("Value error, ")
+    return message if isinstance(error["input"], dict) else f"{message} (got {error['input']!r})"

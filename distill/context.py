@@ -1,0 +1,65 @@
+"""What a run works on, handed to every Synthetic and Objective: data, network, expert trajectories, seed."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from distill import data, nets
+from distill.data.base import Dataset
+from distill.errors import DeviceError
+from distill.nets import Network
+from distill.recipe import Recipe
+
+
+class Trajectories(Protocol):
+    """Snapshots of expert networks, wherever they are stored."""
+
+    count: int
+    epochs: list[int]
+
+    def snapshot(self, expert: int, epoch: int) -> Tensor:
+        """Flat parameters (p,) float32 on the CPU."""
+
+    def prefetch(self, wanted: list[tuple[int, int]]) -> None:
+        """Start reading (expert, epoch) pairs that will be asked for soon."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """Everything a run is made of except what it learns."""
+
+    recipe: Recipe
+    data: Dataset
+    network: Network
+    device: torch.device
+    experts: Trajectories | None = None
+
+    @property
+    def seed(self) -> int:
+        return self.recipe.seed
+
+    @property
+    def classes(self) -> int:
+        return len(self.data.classes)
+
+
+def device_of(name: str) -> torch.device:
+    """The torch device of a recipe's `device`; auto is CUDA where there is one. Raises DeviceError if it is absent."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        raise DeviceError(f"device = {name!r}: this machine has {found} CUDA devices; set device to auto or cpu")
+    return device
+
+
+def prepare(recipe: Recipe, experts: Trajectories | None = None, device: torch.device | None = None) -> Context:
+    """Load the data of a recipe and build its network."""
+    device = device or device_of(recipe.device)
+    dataset = data.load(recipe.dataset, recipe.seed, device)
+    bf16 = getattr(recipe.objective, "engine", None) is not None and recipe.objective.engine.bf16
+    network = nets.build(recipe.network, dataset.shape, len(dataset.classes), bf16)
+    return Context(recipe, dataset, network, device, experts)

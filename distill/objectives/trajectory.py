@@ -1,0 +1,103 @@
+"""Match training trajectories: a student trained on the synthetic set lands where the expert is M epochs later.
+
+Cazenavette et al. 2022 (MTT), algorithm 1 and equation 3. L1 distance: Generative Dataset Distillation, section 3.
+Pruning of parameters that are hard to match: Li et al. 2022.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from distill import recipe, rng
+from distill.batches import Batches, Stacked
+from distill.compiling import worth_compiling
+from distill.context import Context
+from distill.inner import SGD, InnerStep
+from distill.objectives import base
+from distill.synthetic.base import Synthetic
+from distill.unroll import Unroll
+
+LEAST_LR = 1e-6
+"""The student's learning rate never falls below this; the published code lets it become negative."""
+
+
+class Objective(base.Objective):
+    needs_experts = True
+
+    def __init__(self, settings: recipe.Trajectory, context: Context):
+        super().__init__(settings, context)
+        self.lr = nn.Parameter(torch.tensor(settings.lr_teacher), requires_grad=settings.lr_lr > 0)
+        step = InnerStep(context.network, SGD(), worth_compiling(context, settings.syn_steps))
+        self.unroll = Unroll(step, settings.engine.keep)
+
+    def loss(self, synthetic: Synthetic, step: int, segments: Sequence[int]) -> Tensor:
+        self._prefetch(step + 1, segments)
+        if self._side_by_side(segments):
+            return self._distances(synthetic, step, segments).sum() / self.segments
+        return sum(self._distances(synthetic, step, [s]).sum() for s in segments) / self.segments
+
+    def parameter_groups(self) -> list[dict]:
+        return [{"params": [self.lr], "lr": self.settings.lr_lr}] if self.lr.requires_grad else []
+
+    def project(self) -> None:
+        with torch.no_grad():
+            self.lr.clamp_(min=LEAST_LR)
+
+    def metrics(self) -> dict[str, float]:
+        return {"student_lr": self.lr.item()}
+
+    @property
+    def student_lr(self) -> float:
+        return self.lr.item()
+
+    def _distances(self, synthetic: Synthetic, step: int, segments: Sequence[int]) -> Tensor:
+        """Normalised distance (s,) of student and expert at the end of each segment."""
+        draws = [self._segment(step, s) for s in segments]
+        start, target = (self._snapshots(which) for which in ([d[:2] for d in draws], [(d[0], d[2]) for d in draws]))
+        o, c = self.settings, self.context
+        batches = [Batches(synthetic, o.batch_syn, o.augment, c.seed, ("student", step, s)) for s in segments]
+        one = len(batches) == 1
+        theta = self.unroll(
+            start[0] if one else start,
+            self.lr,
+            batches[0] if one else Stacked(batches),
+            o.syn_steps,
+            base.learned_of(synthetic),
+        )
+        return self._normalised(theta.view_as(start), start, target)
+
+    def _normalised(self, student: Tensor, start: Tensor, target: Tensor) -> Tensor:
+        near, far = student - target, start - target
+        if self.settings.prune:
+            kept = near.detach().abs() <= self.settings.prune
+            near, far = near * kept, far * kept
+        if self.settings.distance == "l1":
+            return near.abs().sum(1) / far.abs().sum(1).clamp(min=torch.finfo(far.dtype).tiny)
+        return near.square().sum(1) / far.square().sum(1).clamp(min=torch.finfo(far.dtype).tiny)
+
+    def _segment(self, step: int, segment: int) -> tuple[int, int, int]:
+        """(expert, start epoch, target epoch) of one term of one outer step."""
+        o = self.settings
+        g = rng.generator(self.context.seed, "segment", step, segment)
+        expert = int(torch.randint(self.context.experts.count, (), generator=g))
+        start = int(torch.randint(o.min_start_epoch, self._latest(step), (), generator=g))
+        return expert, start, start + o.expert_epochs
+
+    def _latest(self, step: int) -> int:
+        """Upper end of the start epochs at an outer step (DATM widens it, so that late segments come late)."""
+        o = self.settings
+        if not o.widen_from or step >= o.widen_steps:
+            return o.max_start_epoch
+        return o.widen_from + (o.max_start_epoch - o.widen_from) * step // o.widen_steps
+
+    def _snapshots(self, wanted: list[tuple[int, int]]) -> Tensor:
+        return torch.stack([self.context.experts.snapshot(*w) for w in wanted]).to(self.context.device)
+
+    def _prefetch(self, step: int, segments: Sequence[int]) -> None:
+        draws = [self._segment(step, s) for s in segments]
+        self.context.experts.prefetch([(e, epoch) for e, *ends in draws for epoch in ends])
+
+    def _side_by_side(self, segments: Sequence[int]) -> bool:
+        choice = self.settings.engine.vectorize
+        return len(segments) > 1 and (choice == "on" or (choice == "auto" and self.context.device.type == "cuda"))
