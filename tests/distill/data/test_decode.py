@@ -1,0 +1,88 @@
+"""Encoded images to tensors: every accepted form, and each kind of image that is refused."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from distill.data.decode import decode, stack
+from distill.errors import DataError
+
+
+def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def colours(h: int = 5, w: int = 4) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (h, w, 3), np.uint8)
+
+
+def png_header(w: int, h: int) -> bytes:
+    """The beginning of a PNG that claims to be large: a bomb, as far as its size can be told."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", w, h, 8, 2, 0, 0, 0)
+    data = b"IDAT" + zlib.compress(bytes(1000))
+    chunks = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (chunk, data, b"IEND"))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@pytest.mark.parametrize("kind, options", [("PNG", {}), ("BMP", {}), ("WEBP", {"lossless": True})])
+def test_lossless_forms_give_the_pixels(kind, options):
+    assert np.array_equal(decode(encode(Image.fromarray(colours()), kind, **options)), colours())
+
+
+def test_jpeg_is_near():
+    smooth = np.full((16, 16, 3), (200, 100, 50), np.uint8)
+    assert np.abs(decode(encode(Image.fromarray(smooth), "JPEG")).astype(int) - smooth).max() < 4
+
+
+def test_grey_stays_grey_and_transparency_is_dropped():
+    grey = colours()[:, :, 0]
+    assert np.array_equal(decode(encode(Image.fromarray(grey))), grey)
+    with_alpha = np.dstack((colours(), np.full((5, 4), 9, np.uint8)))
+    assert np.array_equal(decode(encode(Image.fromarray(with_alpha))), colours())
+    assert decode(encode(Image.fromarray(grey > 100))).tolist() == ((grey > 100) * 255).tolist()
+
+
+def test_a_palette_becomes_rgb():
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.putdata([1, 0])
+    assert decode(encode(image)).tolist() == [[[40, 50, 60], [10, 20, 30]]]
+
+
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        (b"", "not a PNG, JPEG, WEBP, BMP image"),
+        (b"%PDF-1.7 nothing", "not a PNG, JPEG"),
+        (encode(Image.fromarray(colours()), "GIF"), "not a PNG, JPEG"),
+        (encode(Image.fromarray(colours(64, 64)))[:-2000], "damaged image"),
+        (encode(Image.fromarray(colours(64, 64)), "JPEG")[:700], "damaged image"),
+        (png_header(4097, 8), "4097x8 image, more than 4096"),
+        (png_header(12000, 12000), "more than 4096 pixels a side"),
+        (png_header(60000, 60000), "more than 4096 pixels a side"),
+        (encode(Image.fromarray(np.zeros((4, 4), np.uint16))), "not 8 bits a channel"),
+    ],
+    ids=["empty", "pdf", "gif", "cut png", "cut jpeg", "wide", "bomb warning", "bomb error", "16 bit"],
+)
+def test_refused_images_say_why(data, message, recwarn):
+    with pytest.raises(DataError, match=message):
+        decode(data)
+
+
+def test_stack_is_channels_first():
+    image = colours()
+    assert torch.equal(stack([image, image], rgb=True)[1], torch.from_numpy(image).permute(2, 0, 1))
+
+
+def test_grey_images_fill_all_channels_beside_rgb():
+    grey = colours()[:, :, 0]
+    out = stack([colours(), grey], rgb=True)
+    assert out.shape == (2, 3, 5, 4) and torch.equal(out[1], torch.from_numpy(grey.copy()).expand(3, 5, 4))
+    assert stack([grey], rgb=False).shape == (1, 1, 5, 4)

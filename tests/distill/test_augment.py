@@ -1,0 +1,230 @@
+"""Augmentation against hand calculation, kornia's rotation, autograd's numerical check, and its own replay."""
+
+import math
+
+import kornia.geometry.transform as kornia_transform
+import pytest
+import torch
+from torch.nn import functional as F
+
+from distill.augment import Draw, apply, augment, draw
+from distill.recipe import DSA, Augment
+from distill.rng import generator
+
+
+def settings(strategy: str, **values) -> Augment:
+    return Augment(strategies=(strategy,), **values)
+
+
+def drawn(s: Augment, *rows: tuple) -> Draw:
+    """A draw whose numbers are known: one row of up to three numbers in [0, 1) per image."""
+    u = torch.tensor([[*row, *[0.5] * (3 - len(row))] for row in rows])
+    return Draw(s.strategies[0], u, s)
+
+
+def ramp(*shape: int) -> torch.Tensor:
+    return torch.arange(1.0, math.prod(shape) + 1).view(shape)
+
+
+# ---------------------------------------------------------------- each strategy by hand
+
+
+def test_no_strategies_returns_the_same_images():
+    x = ramp(2, 3, 4, 4)
+    assert augment(x, Augment(), generator(0, "a")) is x
+
+
+def test_brightness_adds_the_centred_number_times_its_strength():
+    s = settings("color", brightness=2.0, saturation=2.0, contrast=0.5)  # u = 0.5: saturation and contrast are 1
+    x = ramp(2, 3, 4, 4)
+    out = apply(x, drawn(s, (0.75,), (0.0,)))
+    assert torch.allclose(out[0], x[0] + 0.5)
+    assert torch.allclose(out[1], x[1] - 1.0)
+
+
+def test_saturation_scales_the_distance_to_grey():
+    s = settings("color", saturation=2.0, contrast=0.5)
+    x = torch.tensor([1.0, 2.0, 6.0]).view(1, 3, 1, 1)  # grey is 3
+    assert torch.allclose(apply(x, drawn(s, (0.5, 0.75))).flatten(), torch.tensor([0.0, 1.5, 7.5]))
+
+
+def test_contrast_scales_the_distance_to_the_image_mean():
+    s = settings("color", saturation=2.0, contrast=0.5)
+    x = torch.tensor([1.0, 2.0, 3.0, 6.0]).view(1, 1, 2, 2)  # mean is 3
+    assert torch.allclose(apply(x, drawn(s, (0.5, 0.5, 0.25))).flatten(), torch.tensor([1.5, 2.25, 3.0, 5.25]))
+
+
+def test_colour_goes_brightness_saturation_contrast():
+    s = settings("color", brightness=1.0, saturation=2.0, contrast=0.5)
+    x = torch.rand(1, 3, 4, 4, generator=generator(0, "x"), dtype=torch.float64)
+    bright = x + 0.25
+    grey = (bright[:, 0:1] + bright[:, 1:2] + bright[:, 2:3]) / 3
+    saturated = (bright - grey) * 0.5 + grey
+    expected = (saturated - saturated.mean()) * 1.25 + saturated.mean()
+    assert torch.allclose(apply(x, drawn(s, (0.75, 0.25, 0.75))), expected)
+
+
+def test_saturation_leaves_grey_images():
+    x = torch.rand(3, 1, 4, 4, generator=generator(0, "x"))
+    numbers = [(0.5, 0.1), (0.5, 0.5), (0.5, 0.9)]
+    assert torch.equal(apply(x, drawn(settings("color"), *numbers)), x)
+
+
+@pytest.mark.parametrize("u, shift", [(0.0, (-2, -1)), (0.5, (0, 0)), (0.999, (2, 1)), (0.25, (-1, -1))])
+def test_crop_is_a_slice_of_the_zero_padded_image(u, shift):
+    x = ramp(2, 3, 8, 4)  # a quarter of the sides: 2 rows and 1 column on each side
+    out = apply(x, drawn(settings("crop", crop_pad=0.25), (u, u)))
+    top, left = 2 + shift[0], 1 + shift[1]
+    assert torch.equal(out, F.pad(x, (1, 1, 2, 2))[:, :, top : top + 8, left : left + 4])
+
+
+def test_crop_reaches_every_shift_equally_often():
+    x = torch.zeros(4500, 1, 8, 8)
+    x[:, :, 4, 4] = 1.0
+    out = apply(x, draw(settings("crop", crop_pad=0.125), len(x), generator(0, "crop")))
+    counts = out.sum((0, 1))  # a pixel moves by -1, 0 or 1 in each direction: nine places, 500 each
+    assert torch.equal(counts.nonzero().amin(0), torch.tensor([3, 3]))
+    assert torch.equal(counts.nonzero().amax(0), torch.tensor([5, 5]))
+    assert counts[3:6, 3:6].min() > 400
+
+
+def test_flip_mirrors_left_and_right_below_its_probability():
+    x = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]).expand(2, 1, 2, 3)
+    out = apply(x, drawn(settings("flip", flip_probability=0.4), (0.39,), (0.41,)))
+    assert out[0, 0].tolist() == [[3.0, 2.0, 1.0], [6.0, 5.0, 4.0]]
+    assert torch.equal(out[1], x[1])
+
+
+def test_flip_probability_ends():
+    x = ramp(50, 1, 2, 3)
+    assert torch.equal(augment(x, settings("flip", flip_probability=0.0), generator(0, "f")), x)
+    assert torch.equal(augment(x, settings("flip", flip_probability=1.0), generator(0, "f")), x.flip(3))
+
+
+def test_cutout_zeroes_a_box_around_its_point():
+    x = torch.ones(3, 2, 8, 6)  # half of the sides: 4 rows, 3 columns
+    out = apply(x, drawn(settings("cutout", cutout_size=0.5), (0.5, 0.5), (0.0, 0.0), (0.999, 0.999)))
+    assert (out == 0).sum((1, 2, 3)).tolist() == [2 * 4 * 3, 2 * 2 * 2, 2 * 2 * 2]  # at a corner the box is cut off
+    expected = torch.ones(8, 6)
+    expected[2:6, 2:5] = 0  # centre (4, 3)
+    assert torch.equal(out[0, 0], expected)
+    assert (out[1, :, :2, :2] == 0).all() and (out[2, :, 6:, 4:] == 0).all()
+
+
+@pytest.mark.parametrize("align", [True, False])
+def test_scale_by_one_and_rotation_by_zero_change_nothing(align):
+    x = torch.rand(2, 3, 5, 6, generator=generator(0, "x"), dtype=torch.float64)
+    still = drawn(settings("scale", scale_ratio=1.0, align_corners=align), (0.3, 0.9))
+    assert torch.allclose(apply(x, still), x)
+    assert torch.allclose(apply(x, drawn(settings("rotate", align_corners=align), (0.5,))), x)
+
+
+@pytest.mark.parametrize("align", [True, False])
+def test_rotation_by_a_quarter_permutes_pixels(align):
+    x = torch.rand(1, 2, 5, 5, generator=generator(0, "x"), dtype=torch.float64)
+    s = settings("rotate", rotate_degrees=180, align_corners=align)  # u = 0.25 and 0.75: -90 and +90 degrees
+    turned, back = (apply(x, drawn(s, (u,))) for u in (0.25, 0.75))
+    assert torch.allclose(turned, torch.rot90(x, -1, (2, 3)), atol=1e-6)
+    assert torch.allclose(back, torch.rot90(x, 1, (2, 3)), atol=1e-6)
+
+
+def test_rotation_agrees_with_kornia():
+    x = torch.rand(2, 3, 9, 9, generator=generator(0, "x"))
+    out = apply(x, drawn(settings("rotate", rotate_degrees=15), (0.9,), (0.2,)))
+    angles = torch.tensor([(2 * u - 1) * 15 for u in (0.9, 0.2)])
+    assert torch.allclose(out, kornia_transform.rotate(x, angles), atol=1e-5)
+
+
+def test_scale_samples_at_multiplied_coordinates():
+    x = torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0]).expand(1, 1, 5, 5)  # value = column
+    s = settings("scale", scale_ratio=2.0)  # u = 0: 1/2; u = 1/3: 1
+    across = apply(x, drawn(s, (0.0, 1 / 3)))  # x halved: columns 1, 1.5, 2, 2.5, 3
+    assert torch.allclose(across, torch.tensor([1.0, 1.5, 2.0, 2.5, 3.0]).expand(1, 1, 5, 5), atol=1e-6)
+    down = apply(x, drawn(s, (1 / 3, 0.0)))  # y halved: each row stays as it is
+    assert torch.allclose(down, x, atol=1e-6)
+
+
+def test_align_corners_moves_the_sampling_points():
+    x = torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0]).expand(1, 1, 5, 5)
+    s = settings("scale", scale_ratio=2.0, align_corners=False)
+    out = apply(x, drawn(s, (0.999999, 1 / 3)))  # x doubled: coordinates -1.6, -0.8, 0, 0.8, 1.6 of pixels 2.5 apart
+    assert torch.allclose(out[0, 0, 0], torch.tensor([0.0, 0.0, 2.0, 4.0, 0.0]), atol=1e-4)
+    out = apply(x, drawn(s.model_copy(update={"align_corners": True}), (0.75, 1 / 3)))  # 1.625 x -1, -.5, 0, .5, 1
+    assert torch.allclose(out[0, 0, 0], torch.tensor([0.0, 0.375, 2.0, 3.625, 0.0]), atol=1e-4)
+
+
+# ---------------------------------------------------------------- draws
+
+
+@pytest.mark.parametrize("strategy", DSA)
+def test_the_same_generator_state_replays_exactly(strategy):
+    x = torch.rand(6, 3, 8, 8, generator=generator(0, "x"))
+    first, again, other = (augment(x, settings(strategy), generator(0, "a", i)) for i in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_the_global_generator_is_left_alone():
+    x = torch.rand(6, 3, 8, 8, generator=generator(0, "x"))
+    before = torch.random.get_rng_state()
+    for step in range(30):
+        augment(x, Augment(strategies=DSA), generator(0, "a", step))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_one_strategy_is_drawn_for_the_batch_and_each_gets_its_turn():
+    names = [draw(Augment(strategies=DSA), 1, generator(0, "d", i)).strategy for i in range(600)]
+    assert set(names) == set(DSA)
+    assert min(names.count(name) for name in DSA) > 60
+
+
+@pytest.mark.parametrize("strategy", DSA)
+def test_shared_draws_treat_all_images_alike_and_own_draws_do_not(strategy):
+    x = torch.rand(1, 3, 8, 8, generator=generator(0, "x")).expand(16, 3, 8, 8)
+    shared = augment(x, settings(strategy, per_sample=False), generator(0, "a"))
+    own = augment(x, settings(strategy), generator(0, "a"))
+    assert torch.equal(shared, shared[:1].expand_as(shared))
+    assert not torch.equal(own, own[:1].expand_as(own))
+
+
+@pytest.mark.parametrize("strategy", DSA)
+def test_own_draws_are_those_of_each_image_alone(strategy):
+    x = torch.rand(4, 3, 8, 8, generator=generator(0, "x"))
+    whole = draw(settings(strategy), 4, generator(0, "a"))
+    out = apply(x, whole)
+    for i in range(4):
+        alone = Draw(strategy, whole.u[i : i + 1], whole.settings)
+        assert torch.allclose(out[i : i + 1], apply(x[i : i + 1], alone), atol=1e-6)
+
+
+def test_a_shared_draw_fits_batches_of_any_size():
+    real, synthetic = torch.rand(7, 3, 8, 8, generator=generator(0, "x")).split((5, 2))
+    for strategy in DSA:
+        siamese = draw(settings(strategy, per_sample=False), 5, generator(0, "a"))
+        both = apply(torch.cat((real, synthetic)), siamese)
+        assert torch.allclose(torch.cat((apply(real, siamese), apply(synthetic, siamese))), both, atol=1e-6)
+
+
+# ---------------------------------------------------------------- gradients
+
+
+@pytest.mark.parametrize("strategy", DSA)
+@pytest.mark.parametrize("per_sample", [True, False])
+def test_first_and_second_derivatives(strategy, per_sample):
+    x = torch.rand(2, 2, 4, 4, generator=generator(0, "x"), dtype=torch.float64, requires_grad=True)
+    fixed = draw(settings(strategy, per_sample=per_sample), 2, generator(0, "a"))
+
+    def f(images):
+        return apply(images, fixed).pow(3)  # a curve behind it, for a second derivative that is not zero
+
+    assert torch.autograd.gradcheck(f, (x,))
+    assert torch.autograd.gradgradcheck(f, (x,))
+
+
+@pytest.mark.parametrize("strategy", DSA)
+def test_no_grad_gives_the_same_values(strategy):
+    x = torch.rand(3, 3, 8, 8, generator=generator(0, "x"), requires_grad=True)
+    with torch.no_grad():
+        plain = augment(x, settings(strategy), generator(0, "a"))
+    assert not plain.requires_grad
+    assert torch.equal(plain, augment(x, settings(strategy), generator(0, "a")))
