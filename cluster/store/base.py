@@ -1,0 +1,140 @@
+"""What every store promises, and the one place where keys are checked."""
+
+from __future__ import annotations  # `list` is also the name of a method
+
+import io
+import re
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from distill.errors import ConflictError, MissingError, StoreError
+
+_SEGMENT = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
+CHUNK = 1 << 20  # bytes copied or compared at a time
+STALE_SECONDS = 3600  # a write in progress is touched more often than this
+
+
+@dataclass(frozen=True, order=True)
+class Entry:
+    """An object as `list` shows it; size in bytes."""
+
+    key: str
+    size: int
+
+
+class Store(ABC):
+    """Immutable objects by key. A key is `segment/segment/...`, each segment `[a-z0-9][a-z0-9_.-]{0,62}` without `..`.
+
+    Every method raises StoreError, with the fix, when the backend refuses; MissingError when an object is not there.
+    An object is visible whole or not at all, whenever the writer dies. Methods may be called from many threads.
+    """
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """What `open_store` takes to open this store again, from any working directory."""
+
+    def create(self, key: str, data: bytes | Path) -> None:
+        """Write an object that is not there yet, from memory or from a file.
+
+        The same bytes there already is a success, as after a retry; other bytes raise ConflictError and stay.
+        """
+        self._create(check_key(key), data)
+
+    def read(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Bytes start .. stop-1 of an object, cut at its end, as slicing does; by default all of it."""
+        if start < 0 or (stop is not None and stop < start):
+            raise ValueError(f"range {start}..{stop} of {key!r}")
+        return self._read(check_key(key), start, stop)
+
+    def size(self, key: str) -> int:
+        """Bytes of an object."""
+        return self._size(check_key(key))
+
+    def list(self, prefix: str = "") -> list[Entry]:
+        """The object `prefix`, if it is one, and all objects below the folder `prefix`, sorted by key; "" is all.
+
+        Whole segments only: `a/b` finds `a/b` and `a/b/c`, not `a/bc`; `a/b/` finds `a/b/c` only.
+        """
+        folder = prefix.removesuffix("/")
+        if not folder:
+            return sorted(self._list(""))
+        found = self._list(check_key(folder) + "/")
+        if folder == prefix:
+            try:
+                found.append(Entry(folder, self._size(folder)))
+            except MissingError:
+                pass
+        return sorted(found)
+
+    def delete(self, prefix: str, dry_run: bool) -> list[Entry]:
+        """Delete what `list(prefix)` finds, and what dead writers left there; return it. A dry run only returns it."""
+        if not prefix.strip("/"):
+            raise StoreError(f"store {self.url}: refusing to delete everything; name a prefix")
+        entries = self.list(prefix)
+        if not dry_run:
+            self._delete([e.key for e in entries])
+            self._sweep(prefix.removesuffix("/") + "/")
+        return entries
+
+    @abstractmethod
+    def check_writable(self) -> None:
+        """Raise StoreError, with the fix, if `create` would be refused. Leaves nothing behind."""
+
+    @abstractmethod
+    def _create(self, key: str, data: bytes | Path) -> None: ...
+
+    @abstractmethod
+    def _read(self, key: str, start: int, stop: int | None) -> bytes: ...
+
+    @abstractmethod
+    def _size(self, key: str) -> int: ...
+
+    @abstractmethod
+    def _list(self, folder: str) -> list[Entry]:
+        """Everything below `folder`, which is "" or ends in "/"; in any order."""
+
+    @abstractmethod
+    def _delete(self, keys: list[str]) -> None:
+        """Delete these; one that is gone already is no error."""
+
+    @abstractmethod
+    def _sweep(self, folder: str) -> None:
+        """Remove what writers that died more than STALE_SECONDS ago left invisible below `folder`."""
+
+
+def check_key(key: str) -> str:
+    """The key itself if every segment is on the allow-list; else StoreError."""
+    if not valid_key(key):
+        raise StoreError(
+            f"key {key!r}: its segments must be lower-case letters, digits, '_', '.' and '-', "
+            "begin with a letter or digit, have at most 63 characters and no '..'"
+        )
+    return key
+
+
+def valid_key(key: str) -> bool:
+    """Whether a name found in a backend is one of our keys; temporary and foreign files are not."""
+    return ".." not in key and all(_SEGMENT.fullmatch(segment) for segment in key.split("/"))
+
+
+def conflict(where: str) -> ConflictError:
+    """The error of a `create` that met other bytes."""
+    return ConflictError(f"{where} exists with other bytes; delete it or use another name")
+
+
+def open_data(data: bytes | Path) -> BinaryIO:
+    """What `create` is given, as a stream."""
+    return io.BytesIO(data) if isinstance(data, bytes) else open(data, "rb")
+
+
+def same_bytes(a: BinaryIO, b: BinaryIO) -> bool:
+    """Whether two streams hold the same bytes."""
+    while True:
+        x, y = a.read(CHUNK), b.read(CHUNK)
+        if x != y:
+            return False
+        if not x:
+            return True

@@ -1,0 +1,109 @@
+"""A sealed set of experts, as distillation sees it: one snapshot at a time, each one ranged read, each verified."""
+
+import threading
+from dataclasses import replace
+
+from torch import Tensor
+
+from cluster.store.base import Store
+from cluster.trajectories import manifest as m
+from cluster.trajectories.format import SetSpec, canonical, sha256, values
+from distill.errors import MissingError, TrajectoryError
+
+
+class Reader:
+    """Snapshots of the experts 0 .. count-1. Made by `TrajectorySet.open`; may be used from many threads."""
+
+    def __init__(self, store: Store, name: str, manifest: m.Manifest, index_bytes: int):
+        self.store = store
+        self.name = name
+        self.index_bytes = index_bytes
+        """Bytes of the manifest, read once."""
+        self.bytes_read = 0
+        """Bytes of snapshots asked of the store so far, the manifest not among them."""
+        self._manifest = manifest
+        self._lock = threading.Lock()
+
+    @property
+    def spec(self) -> SetSpec:
+        return self._manifest.spec
+
+    @property
+    def count(self) -> int:
+        return len(self._manifest.experts)
+
+    @property
+    def epochs(self) -> list[int]:
+        """The saved epochs; 0 is the initial network."""
+        return self.spec.epochs
+
+    def train_accuracy(self, expert: int) -> list[float]:
+        """Per saved epoch, in [0, 1]."""
+        return self._manifest.experts[expert].train_accuracy
+
+    def test_accuracy(self, expert: int) -> list[float]:
+        """Per saved epoch, in [0, 1]."""
+        return self._manifest.experts[expert].test_accuracy
+
+    def seed(self, expert: int) -> int:
+        return self._manifest.experts[expert].seed
+
+    def snapshot(self, expert: int, epoch: int) -> Tensor:
+        """Parameters (p,) float32 on the CPU of an expert after an epoch, in one ranged read.
+
+        Raises TrajectoryError if that epoch was not saved, or the bytes are not those that were written.
+        """
+        return values(self.spec, self._fetch(expert, self._row(epoch)))
+
+    def verify(self, expert: int) -> None:
+        """Read an expert's whole object; TrajectoryError if it is not, byte for byte, what the manifest lists."""
+        data = self._read(expert, 0, None)
+        if sha256(data) != self._manifest.experts[expert].sha256:
+            raise self._damaged(expert, "object")
+
+    def check(self, dataset_fingerprint: str, network: dict, layout: list[tuple[str, tuple[int, ...]]]) -> None:
+        """Raise TrajectoryError, naming all that differs, unless the experts are of this dataset and network."""
+        wanted = replace(self.spec, dataset=dataset_fingerprint, network=network, layout=layout).json()
+        have = self.spec.json()
+        faults = [
+            f"  {key}: the set has {have[key]}, the recipe {wanted[key]}"
+            for key in ("dataset", "network", "layout")
+            if canonical(have[key]) != canonical(wanted[key])
+        ]
+        if faults:
+            raise TrajectoryError(
+                f"{self._where}: these experts do not fit the recipe; train others with `stillhouse experts` "
+                "under another name, or correct the recipe:\n" + "\n".join(faults)
+            )
+
+    @property
+    def _where(self) -> str:
+        return f"{self.store.url}/{m.ROOT}/{self.name}"
+
+    def _row(self, epoch: int) -> int:
+        if epoch not in self.epochs:
+            raise TrajectoryError(f"{self._where}: epoch {epoch} was not saved; there are {self.epochs}")
+        return self.epochs.index(epoch)
+
+    def _fetch(self, expert: int, row: int) -> bytes:
+        start, length, digest = self._manifest.experts[expert].snapshots[row]
+        data = self._read(expert, start, start + length)
+        if sha256(data) != digest:
+            raise self._damaged(expert, f"epoch {self.epochs[row]}")
+        return data
+
+    def _read(self, expert: int, start: int, stop: int | None) -> bytes:
+        key = m.expert_key(self.name, expert)
+        try:
+            data = self.store.read(key, start, stop)
+        except MissingError as error:
+            raise TrajectoryError(f"{error}; the manifest of set {self.name} lists it: restore it") from None
+        with self._lock:
+            self.bytes_read += len(data)
+        return data
+
+    def _damaged(self, expert: int, part: str) -> TrajectoryError:
+        return TrajectoryError(
+            f"{self.store.url}/{m.expert_key(self.name, expert)}, {part}: damaged (SHA-256 differs from the manifest); "
+            f"restore that object, or `stillhouse trajectories delete {self.name}` and train again"
+        )
