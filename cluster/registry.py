@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import json
 import os
 import re
 import tempfile
@@ -25,6 +26,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import Array
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 REFERENCE = re.compile(r"(?:models:/)?(?P<name>[a-z0-9][a-z0-9_-]{0,62})(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))?")
@@ -126,7 +128,11 @@ def _register(tracker: Tracker, name: str, folder: Path, step: int, tags: dict[s
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=step)])
     client.finalize_logged_model(logged.model_id, "READY")
     tags = {key: str(value) for key, value in tags.items()}
-    return client.create_model_version(name, logged.artifact_location, run_id, tags=tags, model_id=logged.model_id)
+    source, model_id = logged.artifact_location, logged.model_id
+    version = client.create_model_version(name, source, run_id, tags=tags, model_id=model_id)
+    links = json.dumps([{"name": name, "version": int(version.version)}])
+    client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: links})  # on the model's page
+    return version
 
 
 def _save(described: Model, local: Path, folder: Path) -> None:

@@ -4,6 +4,7 @@ This module and cluster/registry.py are the only ones that import mlflow. Both t
 given and leave MLflow's global state (active run, tracking URI) alone.
 """
 
+import fcntl
 import logging
 import os
 import time
@@ -26,7 +27,6 @@ from mlflow.exceptions import MlflowException  # noqa: E402
 KEY = "stillhouse.key"
 FLUSH_SECONDS = 2.0
 FLUSH_METRICS = 200
-TRAINING = {"mlflow.experimentKind": "custom_model_development"}  # the page opens as one of training runs
 PARAMS_PER_BATCH = 100  # MLflow's limits
 PARAM_LENGTH = 6000
 
@@ -38,6 +38,8 @@ class Tracker:
         self.client = client
         self.uri = uri
         self.run_id: str = run.info.run_id
+        self.page = f"#/experiments/{run.info.experiment_id}/runs/{self.run_id}/model-metrics"
+        """Where MLflow's page shows the curves and pictures of the run, after http://host:port/."""
         self.resumed = resumed
         self._waiting: list[Metric] = []
         self._flushed = time.monotonic()
@@ -97,9 +99,19 @@ def connect(uri: str, create: bool = False) -> MlflowClient:
     database = home.sqlite_file(uri)
     if database and create:
         database.parent.mkdir(parents=True, exist_ok=True)
-    elif database and not database.is_file():
+        with open(f"{database}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # MLflow sets up a new file in steps that two processes must not share
+            return _client(uri)
+    if database and not database.is_file():
         raise StoreError(f"no tracking database at {database}: distill something first, or set MLFLOW_TRACKING_URI")
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    return _client(uri)
+
+
+def _client(uri: str) -> MlflowClient:
+    """A client whose store answers, which sets up a new database."""
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    client.search_experiments(max_results=1)
+    return client
 
 
 def flatten(params: dict, prefix: str = "") -> dict[str, str]:
@@ -119,7 +131,7 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
     if found is None:
         location = f"{artifacts}/{name}" if artifacts else None
         try:
-            return client.create_experiment(name, artifact_location=location, tags=TRAINING)
+            return client.create_experiment(name, artifact_location=location)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
