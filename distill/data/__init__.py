@@ -54,7 +54,7 @@ def load(settings: DatasetSettings, seed: int, device: torch.device) -> Dataset:
 
 
 def _fingerprint(raw: Raw, settings: DatasetSettings, seed: int) -> str:
-    """SHA-256 over everything that decides what networks see: raw data, preprocessing, split, limits."""
-    ingredients = settings.model_dump(include={"preprocess", "validation", "limit", "limit_test"})
+    """SHA-256 over everything that decides what networks see: the raw data within limits, preprocessing, split."""
+    ingredients = settings.model_dump(include={"preprocess", "validation"})
     text = json.dumps({"raw": raw.fingerprint, "seed": seed, **ingredients}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -55,7 +55,7 @@ def read(settings: Parquet) -> Raw:
     names = _schema_names([*train_files, *test_files], settings)
     train = _read_part(train_files, settings, settings.limit)
     test = _read_part(test_files, settings, settings.limit_test)
-    classes = names or _numbers(train + test)
+    classes = names or _numbers(train, test)
     refuse(str(folder), _row_faults(train, test, len(classes)))
     rgb = any(row.image.ndim == 3 for row in train + test)
 
@@ -198,10 +198,10 @@ def _row(place: str, data: bytes | None, label: int | None) -> Row:
         return Row(place, None, label, str(error))
 
 
-def _numbers(rows: list[Row]) -> tuple[str, ...]:
-    """Class names where files give none: the numbers up to the largest label, which must leave an image for each."""
-    largest = max((row.label for row in rows if row.label is not None), default=-1)
-    return tuple(str(label) for label in range(min(largest + 1, len(rows))))
+def _numbers(train: list[Row], test: list[Row]) -> tuple[str, ...]:
+    """Class names where files give none: the numbers up to the largest label, at most one per training image."""
+    largest = max((row.label for row in train + test if row.label is not None), default=-1)
+    return tuple(str(label) for label in range(min(largest + 1, len(train))))
 
 
 def _row_faults(train: list[Row], test: list[Row], classes: int) -> list[str]:
