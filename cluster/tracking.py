@@ -27,8 +27,6 @@ from mlflow.exceptions import MlflowException  # noqa: E402
 KEY = "stillhouse.key"
 FLUSH_SECONDS = 2.0
 FLUSH_METRICS = 200
-PARAMS_PER_BATCH = 100  # MLflow's limits
-PARAM_LENGTH = 6000
 
 
 class Tracker:
@@ -49,8 +47,8 @@ class Tracker:
     def open(cls, uri: str, experiment: str, run_name: str, key: str, params: dict, tags: dict) -> "Tracker":
         """Continue the run of `experiment` whose key is `key`, or start it.
 
-        `params` may be nested and are logged with dotted names once, when the run starts; values beyond MLflow's 6,000
-        characters are cut. Raises StoreError where the tracking store cannot be used.
+        `params` may be nested and are logged with dotted names once, when the run starts; MLflow cuts values
+        beyond 6,000 characters. Raises StoreError where the tracking store cannot be used.
         """
         try:
             client = connect(uri, create=True)
@@ -73,9 +71,9 @@ class Tracker:
 
     def flush(self) -> None:
         """Send what log() kept. Call it with every checkpoint, so that a continued run has no gap before its start."""
-        while self._waiting:
-            self.client.log_batch(self.run_id, metrics=self._waiting[:FLUSH_METRICS])
-            del self._waiting[:FLUSH_METRICS]
+        if self._waiting:
+            self.client.log_batch(self.run_id, metrics=self._waiting)  # MLflow cuts it into pieces a server takes
+            self._waiting = []
         self._flushed = time.monotonic()
 
     def picture(self, step: int, key: str, image: Image.Image) -> None:
@@ -147,9 +145,7 @@ def _start(client: MlflowClient, experiment_id: str, name: str, key: str, tags: 
 
 
 def _log_params(client: MlflowClient, run_id: str, flat: dict[str, str]) -> None:
-    params = [Param(name, value[:PARAM_LENGTH]) for name, value in flat.items()]
-    for i in range(0, len(params), PARAMS_PER_BATCH):
-        client.log_batch(run_id, params=params[i : i + PARAMS_PER_BATCH])
+    client.log_batch(run_id, params=[Param(name, value) for name, value in flat.items()])
 
 
 def _pictures_of(client: MlflowClient, run_id: str) -> set[tuple[str, int]]:

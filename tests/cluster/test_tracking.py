@@ -101,11 +101,12 @@ def test_metrics_are_sent_together_and_all_arrive(uri, monkeypatch):
     for step in range(150):
         tracker.log(step, {"loss": step / 2, "rate": 3})
     assert sent == [200]
-    tracker.log(150, {f"m{i}": i for i in range(450)})
+    tracker.log(150, {f"m{i}": i for i in range(1450)})
+    tracker.log(151, {"loss": 75.5})
     tracker.finish()
-    assert sum(sent) == 300 + 450 and max(sent) <= tracking.FLUSH_METRICS and len(sent) == 4
-    assert history(uri, tracker, "loss") == [(step, step / 2) for step in range(150)]
-    assert history(uri, tracker, "m449") == [(150, 449.0)]
+    assert sent == [200, 100 + 1450, 1]
+    assert history(uri, tracker, "loss") == [*((step, step / 2) for step in range(150)), (151, 75.5)]
+    assert history(uri, tracker, "m1449") == [(150, 1449.0)]
 
 
 def test_metrics_wait_no_longer_than_two_seconds(uri, monkeypatch):
@@ -171,6 +172,20 @@ def test_processes_that_start_together_share_a_new_database(tmp_path):
     client = mlflow.MlflowClient(uri)
     found = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
     assert sorted(run.data.tags["stillhouse.key"] for run in found) == ["one", "two"]
+
+
+def test_an_experiment_made_by_another_process_meanwhile_is_adopted(uri, monkeypatch):
+    first = start(uri, "early", experiment="contested")
+    find = tracking.MlflowClient.get_experiment_by_name
+    asked = []
+
+    def absent_at_first(client, name):
+        asked.append(name)
+        return find(client, name) if len(asked) > 1 else None
+
+    monkeypatch.setattr(tracking.MlflowClient, "get_experiment_by_name", absent_at_first)
+    late = start(uri, "late", experiment="contested")
+    assert stored(uri, late).info.experiment_id == stored(uri, first).info.experiment_id
 
 
 @pytest.mark.parametrize("kind", ["file", "blocked", "unknown"])
