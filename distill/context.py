@@ -1,6 +1,6 @@
 """What a run works on, handed to every Synthetic and Objective: data, network, expert trajectories, seed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -39,6 +39,15 @@ class Context:
     @property
     def seed(self) -> int:
         return self.recipe.seed
+
+    def with_experts(self, experts: Trajectories) -> "Context":
+        """The same with expert trajectories."""
+        return replace(self, experts=experts)
+
+    @property
+    def run_id(self) -> str:
+        """Name of the run, which depends on the recipe and the data."""
+        return self.recipe.run_id(self.data.fingerprint)
 
     @property
     def classes(self) -> int:

@@ -190,6 +190,8 @@ class Trajectory(Settings):
     """Upper end of the start epochs at the first step, growing to max_start_epoch (0: no schedule)."""
     widen_steps: Annotated[int, Field(ge=0)] = 0
     """Outer steps over which it grows."""
+    trajectories: Annotated[str, StringConstraints(pattern=r"^([a-z0-9][a-z0-9_-]{0,62})?$")] = ""
+    """Name of a set of experts in the store; empty: the set of this recipe."""
     segments: Count = 1
     """Starting points averaged per outer step, over all workers."""
     augment: Augment = Augment(strategies=DSA)
@@ -271,10 +273,8 @@ class Evaluation(Settings):
     """Which part chooses the published step. best-on-test is the published way and flatters the figure."""
     selection_networks: Count = 2
     """Fresh networks per evaluation while distilling."""
-    lr: Annotated[float, Field(ge=0)] = 0.0
-    """Learning rate for sets that carry none, such as the baselines (0: the distilled set's learned rate)."""
-    baseline_draws: Count = 3
-    """Random draws of real images at the same budget; networks are spread over them."""
+    lr: Positive = 0.01
+    """Learning rate for sets that carry none, such as the baselines."""
 
 
 class Recipe(Settings):
@@ -317,9 +317,22 @@ class Recipe(Settings):
             raise ValueError(f"objective.segments must be a multiple of outer.workers = {self.outer.workers}")
         return self
 
-    def hash(self, *blocks: str) -> str:
-        """16 hex digits of the SHA-256 of the recipe, or of the blocks named."""
-        return digest(self.model_dump(mode="json", include=set(blocks) or None))
+    def run_id(self, dataset: str) -> str:
+        """Name of the run: the recipe's name and a digest of all that its result depends on.
+
+        `dataset` is the fingerprint of the data, which stands for where the data lie. Workers, device and the number of
+        judging networks do not make another run.
+        """
+        left_out = {"name", "paper", "expected", "device", "dataset"}
+        blocks = self.model_dump(mode="json", exclude=left_out)
+        for block, key in (("experts", "workers"), ("outer", "workers"), ("evaluation", "networks")):
+            del blocks[block][key]
+        return f"{self.name[:46]}-{digest({**blocks, 'data': dataset})}"
+
+    def experts_id(self, dataset: str) -> str:
+        """Digest of all that expert i depends on; a set of experts is named by it."""
+        experts = self.experts.model_dump(mode="json", exclude={"count", "workers"})
+        return digest({"experts": experts, "network": self.network.model_dump(mode="json"), "data": dataset})
 
 
 def digest(value: Any) -> str:

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from distill import recipe, rng
 from distill.batches import Batches, Stacked
-from distill.compiling import worth_compiling
+from distill.compiling import engine
 from distill.context import Context
-from distill.inner import SGD, InnerStep
+from distill.inner import SGD
 from distill.objectives import base
 from distill.synthetic.base import Synthetic
 from distill.unroll import Unroll
@@ -28,10 +28,12 @@ class Objective(base.Objective):
     def __init__(self, settings: recipe.Trajectory, context: Context):
         super().__init__(settings, context)
         self.lr = nn.Parameter(torch.tensor(settings.lr_teacher), requires_grad=settings.lr_lr > 0)
-        step = InnerStep(context.network, SGD(), worth_compiling(context, settings.syn_steps))
-        self.unroll = Unroll(step, settings.engine.keep)
+        self.unroll: Unroll | None = None
 
     def loss(self, synthetic: Synthetic, step: int, segments: Sequence[int]) -> Tensor:
+        if self.unroll is None:
+            images = self.settings.batch_syn or len(synthetic)
+            self.unroll = engine(self.context, SGD(), images, self.settings.syn_steps)
         self._prefetch(step + 1, segments)
         if self._side_by_side(segments):
             return self._distances(synthetic, step, segments).sum() / self.segments
@@ -80,7 +82,8 @@ class Objective(base.Objective):
         """(expert, start epoch, target epoch) of one term of one outer step."""
         o = self.settings
         g = rng.generator(self.context.seed, "segment", step, segment)
-        expert = int(torch.randint(self.context.experts.count, (), generator=g))
+        count = min(self.context.experts.count, self.context.recipe.experts.count)
+        expert = int(torch.randint(count, (), generator=g))
         start = int(torch.randint(o.min_start_epoch, self._latest(step), (), generator=g))
         return expert, start, start + o.expert_epochs
 

@@ -1,0 +1,105 @@
+"""The console script `stillhouse`. Only what --help needs is imported here; each command imports its own work.
+
+    stillhouse demo
+    stillhouse distill cifar10-1ipc-small dataset.path=data/cifar10 --dry-run
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from distill.errors import StillhouseError
+
+app = typer.Typer(
+    help="Stillhouse distills image datasets: thousands of labelled images become a few synthetic ones.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe (`stillhouse recipes`) or a TOML file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Dotted overrides of the recipe, e.g. objective.syn_steps=20."),
+]
+Store = Annotated[str | None, typer.Option(help="file:PATH or s3://bucket/prefix [default: $STILLHOUSE_STORE, else ~/stillhouse/store]")]
+Json = Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file as JSON.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe, the store and an estimate; start nothing.")]
+
+
+@app.command()
+def experts(recipe: RecipeName, overrides: Overrides = None, store: Store = None, dry_run: DryRun = False, json: Json = None):
+    """Train expert networks on the real data and write their trajectories to the store."""
+    from cluster.commands import experts as command
+
+    command.main(recipe, overrides or [], store, dry_run, json)
+
+
+@app.command()
+def distill(recipe: RecipeName, overrides: Overrides = None, store: Store = None, dry_run: DryRun = False, json: Json = None):
+    """Distill a synthetic set; goes on where it was stopped when run again."""
+    from cluster.commands import distill as command
+
+    command.main(recipe, overrides or [], store, dry_run, json)
+
+
+@app.command()
+def evaluate(
+    what: Annotated[str, typer.Argument(metavar="RUN-OR-PATH", help="A run, an exported folder, or a model such as digits@best.")],
+    overrides: Overrides = None,
+    store: Store = None,
+    full: Annotated[bool, typer.Option(help="Train networks on the full data when the store holds no experts.")] = False,
+    json: Json = None,
+):
+    """Train fresh networks on a published set and judge them on the test images, baselines beside it."""
+    from cluster.commands import evaluate as command
+
+    command.main(what, overrides or [], store, full, json)
+
+
+@app.command()
+def demo(overrides: Overrides = None, store: Store = None, json: Json = None):
+    """Distill the digits, start to end: experts, distillation, evaluation, registry, picture."""
+    from cluster.commands import demo as command
+
+    command.main(overrides or [], store, json)
+
+
+@app.command()
+def recipes(
+    fields: Annotated[bool, typer.Option(help="List every dotted path a recipe may set, with its default.")] = False,
+):
+    """List the shipped recipes, with their paper and the figure to expect."""
+    from cluster.commands import recipes as command
+
+    command.main(fields)
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="Port of the page on 127.0.0.1.")] = 5000):
+    """Serve MLflow's page over the runs, pictures and models on this machine."""
+    from cluster.commands import ui as command
+
+    command.main(port)
+
+
+def main() -> None:
+    """Run the command line; an error the user can mend is one message and exit code 2."""
+    try:
+        app()
+    except StillhouseError as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {_escaped(str(error))}", soft_wrap=True, highlight=False)
+        sys.exit(2)
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""Distilling: the loop in a group of Ray Train workers, tracked in MLflow, checkpointed in the store, published at the end.
+
+    stillhouse distill digits
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch.distributed as dist
+from torch import Tensor
+
+from cluster import experts, group, registry
+from cluster.runs import Run
+from cluster.store import open_store
+from cluster.tracking import Tracker
+from distill import context as contexts
+from distill import export
+from distill.checkpoint import Checkpoint
+from distill.context import Context
+from distill.evaluate import Score
+from distill.export import Published
+from distill.loop import Loop, Watcher
+from distill.objectives import needs_experts
+from distill.picture import grid
+from distill.recipe import Recipe
+
+
+def distill(context: Context, store_url: str, tracking_uri: str, home: str, on_event: group.Event) -> dict:
+    """Run a recipe to its end, from where it was stopped, and return its result. Needs a Ray session."""
+    recipe = context.recipe
+    run = Run(open_store(store_url), context.run_id)
+    if (result := run.result()) is None:
+        config = {"recipe": recipe.model_dump(mode="json"), "store": store_url, "tracking": tracking_uri, "home": home}
+        config["ray_storage"] = group.scratch_url(store_url)
+        on_event({"kind": "plan", "steps": recipe.outer.steps})
+        group.run(_work, config, recipe, recipe.outer.workers, on_event)
+        result = run.result()
+    return result
+
+
+class Reporter(Watcher):
+    """Sends what the loop does to the tracker, the store and the driver."""
+
+    def __init__(self, run: Run, tracker: Tracker | None, post: Callable, classes: tuple[str, ...]):
+        self.run, self.tracker, self.post, self.classes = run, tracker, post, classes
+        self.saved = "none"
+        self.accuracy: float | None = None
+
+    def step(self, step: int, metrics: dict[str, float]) -> None:
+        if self.tracker:
+            self.tracker.log(step, metrics)
+            self.post("step", step=step, accuracy=self.accuracy, **metrics)
+
+    def judged(self, step: int, score: Score, best: bool) -> None:
+        self.accuracy = score.mean
+        self.tracker.log(step, {"selection_accuracy": score.mean, "selection_accuracy_std": score.std})
+        self.post("judged", step=step, accuracy=score.mean, best=best)
+
+    def picture(self, step: int, images: Tensor) -> None:
+        self.tracker.picture(step, "synthetic", grid(images))
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        self.tracker.flush()
+        self.saved = self.run.save(checkpoint)
+
+    def last_saved(self) -> str:
+        return self.saved
+
+
+def _work(worker: group.Worker, config: dict) -> None:
+    """One worker of the group; rank 0 also judges, tracks, saves and publishes."""
+    context = contexts.prepare(Recipe.model_validate(config["recipe"]), device=worker.device)
+    if needs_experts(context.recipe.objective.kind):
+        context = context.with_experts(experts.open_reader(context, config["store"]))
+    run = Run(open_store(config["store"]), context.run_id)
+    tracker = _tracker(context, config) if worker.rank == 0 else None
+    reporter = Reporter(run, tracker, worker.post, context.data.classes)
+    reduce = dist.all_reduce if worker.world > 1 else (lambda tensor: None)
+    loop = Loop(context, reporter, worker.rank, worker.world, reduce)
+    if checkpoint := run.latest():
+        loop.resume(checkpoint)
+        reporter.saved = run.checkpoints()[-1]
+        worker.post("resumed", step=loop.done)
+    try:
+        loop.run()
+    except Exception:
+        if tracker:
+            tracker.finish("FAILED")
+        raise
+    if tracker:
+        _publish(loop, run, tracker, worker, config["home"])
+
+
+def _tracker(context: Context, config: dict) -> Tracker:
+    recipe = context.recipe
+    tags = {"paper": recipe.paper, "objective": recipe.objective.kind, "synthetic": recipe.synthetic.kind}
+    return Tracker.open(
+        config["tracking"], "distill", context.run_id, context.run_id, recipe.model_dump(mode="json"), tags
+    )
+
+
+def _publish(loop: Loop, run: Run, tracker: Tracker, worker: group.Worker, home: str) -> None:
+    """Judge the selected set on the test part, then publish it: store, MLflow artifacts, registry version."""
+    context, e = loop.context, loop.context.recipe.evaluation
+    loop.synthetic.load_state_dict(loop.best.state)
+    lr = loop.best.student_lr or e.lr
+    worker.post("stage", text="judging the selected set on the test images")
+    test = loop.judge.score(loop.synthetic, lr, context.data.test, e.networks, "test")
+    result = result_of(context, loop, test)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "published"
+        published = _published(loop)
+        result["sha256"] = hashlib.sha256(export.write(published, folder)[-1].read_bytes()).hexdigest()
+        tracker.artifacts(folder, "published")
+        tracker.log(loop.best.step, {"test_accuracy": test.mean, "test_accuracy_std": test.std})
+        tags = {key: str(result[key]) for key in TAGS}
+        result["version"] = registry.publish(tracker, context.recipe.name, folder, tags)
+        result["model"] = context.recipe.name
+        run.publish(published, result, folder)
+    tracker.finish()
+
+
+TAGS = (
+    "selection_accuracy", "selection", "test_mean", "test_std", "test_n", "protocol", "network", "budget_ipc", "run_id"
+)  # fmt: skip
+
+
+def result_of(context: Context, loop: Loop, test: Score) -> dict:
+    """What a finished run says of itself; accuracies as fractions."""
+    recipe = context.recipe
+    floats = loop.synthetic.budget_floats()
+    return {
+        "run_id": context.run_id,
+        "step": loop.best.step,
+        "selection": recipe.evaluation.selection,
+        "selection_accuracy": loop.best.score,
+        "test_mean": test.mean,
+        "test_std": test.std,
+        "test_n": test.n,
+        "protocol": recipe.evaluation.protocol,
+        "network": network_name(recipe),
+        "budget_floats": floats,
+        "budget_ipc": budget_ipc(context, floats),
+        "student_lr": loop.best.student_lr,
+    }
+
+
+def network_name(recipe: Recipe) -> str:
+    """A network in a few words, e.g. convnet-d3-w128-instance."""
+    n = recipe.network
+    return f"{n.kind}-d{n.depth}-w{n.width}-{n.norm}"
+
+
+def budget_ipc(context: Context, floats: int) -> float:
+    """Stored floats as images per class."""
+    c, h, w = context.data.shape
+    return floats / (c * h * w * context.classes)
+
+
+def _published(loop: Loop) -> Published:
+    context = loop.context
+    x, y = loop.synthetic.training_set()
+    return Published(
+        x=x.cpu(),
+        y=y.cpu(),
+        pixels=context.data.to_pixels(x).cpu(),
+        classes=context.data.classes,
+        student_lr=loop.best.student_lr,
+        recipe=context.recipe.model_dump(mode="json"),
+        step=loop.best.step,
+        state=loop.best.state,
+    )

@@ -1,0 +1,131 @@
+"""Running a function in a group of Ray Train workers, with progress on the way and plain errors at the end."""
+
+import logging
+import os
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+import torch
+from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
+from ray.train.torch import TorchTrainer, get_device
+
+from cluster.board import Board
+from cluster.session import cores, gpus
+from distill import errors
+from distill.recipe import Recipe
+
+POLL_SECONDS = 0.25
+RESTARTS = 5
+
+Event = Callable[[dict], None]
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What a worker function is told: who it is, where it computes, and the board."""
+
+    rank: int
+    world: int
+    device: torch.device
+    board: "ray.actor.ActorHandle"
+
+    def post(self, kind: str, **what) -> None:
+        """Tell the driver something."""
+        self.board.post.remote({"kind": kind, "rank": self.rank, **what})
+
+
+def run(work: Callable[[Worker, dict], None], config: dict, recipe: Recipe, workers: int, on_event: Event, items=()) -> None:
+    """Run `work(worker, config)` in `workers` Ray Train workers until all return.
+
+    Workers that die are restarted, up to 5 times; an error that a user can mend is raised here as it was there.
+    """
+    use_gpu = _use_gpu(recipe.device)
+    threads = recipe.threads or max(1, cores() // workers)
+    board = Board.remote(items)
+    told = {"work": work, "config": config, "board": board, "threads": threads, "gpu": use_gpu}
+    with tempfile.TemporaryDirectory(prefix="stillhouse-train-") as scratch:
+        trainer = TorchTrainer(
+            _in_worker,
+            train_loop_config=told,
+            scaling_config=ScalingConfig(
+                num_workers=workers, use_gpu=use_gpu, resources_per_worker=_resources(threads, use_gpu)
+            ),
+            run_config=RunConfig(
+                name=f"stillhouse-{uuid.uuid4().hex[:12]}",
+                storage_path=config.get("ray_storage") or scratch,
+                failure_config=FailureConfig(max_failures=RESTARTS),
+            ),
+        )
+        faults = _watch(trainer, board, on_event)
+    if faults:
+        raise getattr(errors, faults[0]["type"])(faults[0]["message"])
+
+
+def _watch(trainer: TorchTrainer, board, on_event: Event) -> list[dict]:
+    """Fit while passing the board's events on; returns the faults that workers posted."""
+    faults, stop = [], threading.Event()
+
+    def drain() -> None:
+        for event in ray.get(board.drain.remote()):
+            faults.append(event) if event["kind"] == "fault" else on_event(event)
+
+    def poll() -> None:
+        while not stop.wait(POLL_SECONDS):
+            drain()
+
+    thread = threading.Thread(target=poll, daemon=True)
+    thread.start()
+    try:
+        trainer.fit()
+    finally:
+        stop.set()
+        thread.join()
+    drain()
+    return faults
+
+
+def _in_worker(told: dict) -> None:
+    _quiet()
+    torch.set_num_threads(told["threads"])
+    context = get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    device = get_device() if told["gpu"] else torch.device("cpu")
+    worker = Worker(rank, world, device, told["board"])
+    ray.get(worker.board.join.remote(rank, world))
+    try:
+        told["work"](worker, told["config"])
+    except errors.StillhouseError as error:
+        ray.get(worker.board.post.remote({"kind": "fault", "type": type(error).__name__, "message": str(error)}))
+
+
+def _use_gpu(device: str) -> bool:
+    if device == "cpu":
+        return False
+    if device.startswith("cuda") and not gpus():
+        raise errors.DeviceError(f"device = {device!r}: the cluster has no GPU; set device to auto or cpu")
+    return gpus() > 0
+
+
+def _resources(threads: int, use_gpu: bool) -> dict[str, float]:
+    return {"CPU": threads, "GPU": 1} if use_gpu else {"CPU": threads}
+
+
+def _quiet() -> None:
+    for name in ("ray.train", "ray.data"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
+
+
+def scratch_url(store_url: str) -> str | None:
+    """Where Ray Train may keep its own files when nodes share no disk: beside the objects; None for local stores."""
+    return f"{store_url.partition('?')[0].rstrip('/')}/ray" if store_url.startswith("s3:") else None
+
+
+def local_path(url: str) -> Path:
+    """The folder of a file: store."""
+    return Path(url.removeprefix("file:")).expanduser().absolute()

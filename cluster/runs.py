@@ -1,0 +1,74 @@
+"""What a run leaves in the store: `runs/<run-id>/` with checkpoints, the published set and, last of all, its result."""
+
+import json
+import tempfile
+from pathlib import Path
+
+from cluster.store.base import Store
+from distill import export
+from distill.checkpoint import Checkpoint
+from distill.errors import MissingError, StoreError
+from distill.export import Published
+
+KEPT = 2
+"""Checkpoints kept: the last one, and the one before it should the last prove unreadable."""
+
+
+class Run:
+    """One run in a store."""
+
+    def __init__(self, store: Store, run_id: str):
+        self.store, self.run_id = store, run_id
+        self.folder = f"runs/{run_id}"
+
+    def save(self, checkpoint: Checkpoint) -> str:
+        """Write a checkpoint, then drop those that are no longer needed; returns its key."""
+        key = f"{self.folder}/checkpoint-{checkpoint.step:08d}.safetensors"
+        self.store.create(key, checkpoint.encode())
+        for old in self.checkpoints()[:-KEPT]:
+            self.store.delete(old, dry_run=False)
+        return key
+
+    def checkpoints(self) -> list[str]:
+        """Keys of the checkpoints, oldest first."""
+        return [entry.key for entry in self.store.list(f"{self.folder}/checkpoint-")]
+
+    def latest(self) -> Checkpoint | None:
+        """The last checkpoint, or None. Raises StoreError when it is of another run or damaged."""
+        keys = self.checkpoints()
+        if not keys:
+            return None
+        checkpoint = Checkpoint.decode(self.store.read(keys[-1]), f"{self.store.url}/{keys[-1]}")
+        if checkpoint.run_id != self.run_id:
+            raise StoreError(f"checkpoint {keys[-1]} belongs to run {checkpoint.run_id}; delete runs/{self.run_id}")
+        return checkpoint
+
+    def publish(self, published: Published, result: dict, folder: Path) -> None:
+        """Write the exports to `folder`, put them into the store, and the result last."""
+        for path in export.write(published, folder):
+            self.store.create(f"{self.folder}/published/{path.name}", path)
+        self.store.create(f"{self.folder}/result.json", json.dumps(result, sort_keys=True).encode())
+
+    def result(self) -> dict | None:
+        """What the finished run measured, or None while it is not finished."""
+        try:
+            return json.loads(self.store.read(f"{self.folder}/result.json"))
+        except MissingError:
+            return None
+
+    def fetch(self, folder: Path) -> Path:
+        """Copy the published files into `folder`. Raises MissingError when the run has published nothing."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in export.FILES:
+            (folder / name).write_bytes(self.store.read(f"{self.folder}/published/{name}"))
+        return folder
+
+    def published(self) -> Published:
+        """The set the run published."""
+        with tempfile.TemporaryDirectory() as folder:
+            return export.read(self.fetch(Path(folder)))
+
+
+def run_ids(store: Store) -> list[str]:
+    """All runs of a store, sorted."""
+    return sorted({entry.key.split("/")[1] for entry in store.list("runs/")})

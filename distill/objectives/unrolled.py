@@ -1,0 +1,108 @@
+"""A network trained on the synthetic set has low loss on real images: backpropagation through (the end of) training.
+
+Feng et al. 2024 (RaT-BPTT), algorithm 1: the length is random and only the last `window` steps are differentiated.
+window = unroll is plain BPTT; random = false is truncated BPTT. A pool of networks that live on between outer steps is
+Zhou et al. 2022 (FRePO).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from distill import recipe, rng
+from distill.augment import augment
+from distill.batches import Batches
+from distill.compiling import engine
+from distill.context import Context
+from distill.inner import SGD, Adam, cross_entropy
+from distill.objectives import base
+from distill.synthetic.base import Synthetic
+from distill.unroll import Unroll
+
+CHUNK = 1000
+"""Real images per forward pass; the loss over the whole real batch is summed from chunks, so memory does not grow."""
+
+
+class Objective(base.Objective):
+    def __init__(self, settings: recipe.Unrolled, context: Context):
+        super().__init__(settings, context)
+        self.unroll: Unroll | None = None
+        self.register_buffer("lr", torch.tensor(settings.lr_inner))
+        self.register_buffer("norm", torch.tensor(0.0))
+        self.register_buffer("norm_mean", torch.tensor(0.0))
+        fresh = [self._fresh("pool", slot) for slot in range(settings.pool)]
+        self.register_buffer("pool", torch.stack(fresh) if fresh else torch.zeros(0, context.network.layout.size))
+        self.register_buffer("pool_age", torch.zeros(settings.pool, dtype=torch.int64))
+
+    def loss(self, synthetic: Synthetic, step: int, segments: Sequence[int]) -> Tensor:
+        o = self.settings
+        if self.unroll is None:
+            optimizer = Adam() if o.inner == "adam" else SGD(o.momentum)
+            self.unroll = engine(self.context, optimizer, o.batch_syn or len(synthetic), o.window)
+        return sum(self._term(synthetic, step, s) for s in segments) / self.segments
+
+    def after_backward(self, parameters: list[nn.Parameter]) -> None:
+        """Clip the gradient at a multiple of the running mean of its norm."""
+        o, gradients = self.settings, [p.grad for p in parameters if p.grad is not None]
+        self.norm = torch.stack([g.norm() for g in gradients]).norm()
+        first = not self.norm_mean > 0
+        self.norm_mean = self.norm if first else o.clip_decay * self.norm_mean + (1 - o.clip_decay) * self.norm
+        if o.clip and self.norm > o.clip * self.norm_mean:
+            for g in gradients:
+                g.mul_(o.clip * self.norm_mean / self.norm)
+
+    def metrics(self) -> dict[str, float]:
+        return {"gradient_norm": self.norm.item()}
+
+    def before_window(self, step: int, segment: int) -> int:
+        """Inner steps of an outer step that are not differentiated."""
+        o = self.settings
+        spare = o.unroll - o.window
+        if not o.random:
+            return spare
+        g = rng.generator(self.context.seed, "start", step // o.redraw_every, segment)
+        return int(torch.randint(spare + 1, (), generator=g))
+
+    def _term(self, synthetic: Synthetic, step: int, segment: int) -> Tensor:
+        o, c = self.settings, self.context
+        slot, start, before = self._student(step, segment)
+        batches = Batches(synthetic, o.batch_syn, o.augment, c.seed, ("student", step, segment))
+        theta = self.unroll(
+            start.to(c.device), self.lr, batches, before + o.window, base.learned_of(synthetic), window=o.window
+        )
+        if slot is not None:
+            self._give_back(slot, theta.detach(), before + o.window, step)
+        return self._real_loss(theta, rng.generator(c.seed, "real", step, segment))
+
+    def _student(self, step: int, segment: int) -> tuple[int | None, Tensor, int]:
+        """(pool slot, parameters, steps before the window) of one term."""
+        if not self.settings.pool:
+            return None, self._fresh("student", step, segment), self.before_window(step, segment)
+        g = rng.generator(self.context.seed, "pool", step, segment)
+        slot = int(torch.randint(self.settings.pool, (), generator=g))
+        return slot, self.pool[slot].clone(), 0
+
+    def _give_back(self, slot: int, theta: Tensor, steps: int, step: int) -> None:
+        """A pooled network is kept trained until it would be older than `unroll` steps, then replaced."""
+        self.pool_age[slot] += steps
+        old = self.pool_age[slot] + self.settings.window > self.settings.unroll
+        self.pool[slot] = self._fresh("pool", slot, step).to(theta.device) if old else theta
+        self.pool_age[slot] *= int(not old)
+
+    def _fresh(self, *key: str | int) -> Tensor:
+        return self.context.network.init(rng.generator(self.context.seed, *key))
+
+    def _real_loss(self, theta: Tensor, g: torch.Generator) -> Tensor:
+        """Mean cross-entropy of theta on a real batch; gradients for theta are gathered chunk by chunk."""
+        train, o = self.context.data.train, self.settings
+        rows = torch.randperm(len(train), generator=g)[: o.batch_real].to(train.y.device)
+        leaf, total = theta.detach().requires_grad_(), 0.0
+        for part in rows.split(CHUNK):
+            y = nn.functional.one_hot(train.y[part], self.context.classes).to(theta)
+            loss = cross_entropy(self.context.network(leaf, augment(train.x[part], o.augment, g)), y)
+            loss = loss * (len(part) / len(rows))
+            loss.backward()
+            total = total + loss.detach()
+        pull = theta @ leaf.grad
+        return total + (pull - pull.detach())
