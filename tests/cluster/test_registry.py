@@ -106,7 +106,7 @@ def test_a_publish_that_stopped_before_the_alias_is_completed(uri, export, monke
 
 def test_best_moves_to_what_is_at_least_as_good(uri, export):
     holders = []
-    for i, accuracy in enumerate((0.5, 0.4, 0.5, 0.09, 0.6)):
+    for i, accuracy in enumerate((0.5, 0.4, 0.5, 0.00005, 0.6)):
         registry.publish(run(uri, f"best {i}"), "contest", export, tags(accuracy))
         holders.append(best(uri, "contest"))
     assert holders == [1, 1, 3, 3, 5]
