@@ -35,6 +35,8 @@ class LocalStore(Store):
         target = self.root / key
         temp = target.parent / f"{_TEMP}{os.getpid()}-{secrets.token_hex(8)}"
         with open_data(data) as source, self._explained(key):
+            if target.is_dir() or any(p.is_file() for p in target.parents):
+                raise StoreError(f"{self.url}/{key}: in a folder no name can be an object and a prefix; use another")
             _make_folder(target.parent)
             try:
                 with open(temp, "xb") as out:
@@ -92,7 +94,7 @@ class LocalStore(Store):
         where = f"{self.url}/{key}"
         try:
             yield
-        except (FileNotFoundError, NotADirectoryError) as error:
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise MissingError(f"{where} is not there ({error.strerror}); check the store and the name") from None
         except PermissionError as error:
             raise StoreError(f"{where}: no permission ({error.filename}); grant it or choose another folder") from None

@@ -1,0 +1,281 @@
+"""The S3 store on a bad network, with bad settings, and with servers of either kind of multipart upload."""
+
+import re
+
+import pytest
+from support.proxy import faulty_proxy
+
+from cluster.store import Entry, open_store, s3, s3_client
+from distill.errors import ConflictError, MissingError, StoreError
+
+MIB = 1 << 20
+BIG = bytes(range(256)) * (12 * MIB // 256)  # three parts of 5 MiB
+
+
+@pytest.fixture
+def proxy(s3_server, s3_url, monkeypatch):
+    """A faulty proxy before the real server, found through the environment."""
+    with faulty_proxy(s3_server.endpoint) as (proxy, endpoint):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        yield proxy
+
+
+@pytest.fixture
+def parts(proxy, s3_url):
+    """A store that sends 12 MiB in three parts, trusting the server to complete without overwriting."""
+    store = open_store(s3_url + "?multipart=on&multipart_mib=5")
+    store.part_bytes = 5 * MIB
+    return store
+
+
+@pytest.fixture
+def look(s3_server, s3_bucket, s3_url):
+    """What is on the server below the test's prefix, past the proxy: {key: bytes}, and the unfinished uploads."""
+    client, prefix = s3_server.client(), s3_url.rpartition("/")[2] + "/"
+
+    def look():
+        found = client.list_objects_v2(Bucket=s3_bucket, Prefix=prefix).get("Contents", [])
+        bodies = {o["Key"]: client.get_object(Bucket=s3_bucket, Key=o["Key"])["Body"].read() for o in found}
+        uploads = client.list_multipart_uploads(Bucket=s3_bucket, Prefix=prefix).get("Uploads", [])
+        return {key.removeprefix(prefix): body for key, body in bodies.items()}, [u["Key"] for u in uploads]
+
+    return look
+
+
+@pytest.mark.parametrize("fault", ["drop", "lose", "cut", "error", "slow_down"])
+@pytest.mark.parametrize("every", [2, 3])
+def test_every_kth_request_failing_is_hidden_by_retries(proxy, parts, s3_url, look, fault, every, monkeypatch):
+    _no_waiting(monkeypatch)
+    proxy.plan = lambda number, method, path: fault if number % every == 0 else None
+    small = open_store(s3_url)
+    for i in range(4):
+        small.create(f"small/k{i}", bytes([i]) * 1000)
+        assert small.read(f"small/k{i}", 10, 900) == bytes([i]) * 890
+    parts.create("big", BIG)
+    assert parts.read("big") == BIG
+    assert [e.size for e in small.list("")] == [12 * MIB] + [1000] * 4
+    assert [e.key for e in small.delete("small", dry_run=False)] == [f"small/k{i}" for i in range(4)]
+    assert any(seen[2] for seen in proxy.seen)
+    proxy.plan = lambda *request: None
+    objects, uploads = look()
+    assert objects == {"big": BIG}
+
+
+@pytest.mark.parametrize("fault", ["drop", "lose", "error"])
+@pytest.mark.parametrize("first", range(1, 8))
+def test_a_network_that_dies_for_good_leaves_nothing_half_written(proxy, parts, look, fault, first, monkeypatch):
+    """From the n-th request of a multipart create (2 HEAD, start, 3 parts, complete) until it gives up, all fail."""
+    _no_waiting(monkeypatch)
+    start = len(proxy.seen)
+    proxy.plan = lambda number, method, path: fault if number - start >= first and "DELETE" != method else None
+    died = False
+    try:
+        parts.create("big", BIG)
+    except StoreError as error:
+        died = True
+        assert "s3://stillhouse" in str(error) and not isinstance(error, ConflictError | MissingError)
+    proxy.plan = lambda *request: None
+    objects, uploads = look()
+    assert died
+    # An upload whose start was answered to nobody cannot be aborted by its writer: it stays invisible until swept.
+    assert bool(uploads) == (fault == "lose" and first == 3)
+    monkeypatch.setattr(s3, "STALE_SECONDS", -60)
+    parts._sweep("")
+    # Only when the last answer is lost may the object be there, and then all of it.
+    assert objects == ({"big": BIG} if fault == "lose" and first == 7 else {})
+    parts.create("big", BIG)
+    assert look() == ({"big": BIG}, [])
+
+
+def test_an_abort_that_fails_too_keeps_the_first_error_and_is_swept_later(proxy, parts, look, monkeypatch):
+    _no_waiting(monkeypatch)
+    proxy.plan = lambda number, method, path: "drop" if "partNumber=2" in path or method == "DELETE" else None
+    with pytest.raises(StoreError, match="endpoint|closed"):
+        parts.create("a/big", BIG)
+    proxy.plan = lambda *request: None
+    objects, uploads = look()
+    assert objects == {} and len(uploads) == 1
+    parts.delete("a", dry_run=False)
+    assert len(look()[1]) == 1, "an upload in progress must not be swept"
+    monkeypatch.setattr(s3, "STALE_SECONDS", -60)
+    parts.delete("a", dry_run=True)
+    assert len(look()[1]) == 1
+    parts.delete("a", dry_run=False)
+    assert look() == ({}, [])
+
+
+def test_a_create_whose_answer_was_lost_meets_its_own_bytes(proxy, s3_url):
+    store = open_store(s3_url)
+    proxy.plan = lambda number, method, path: "lose" if number == 1 else None
+    store.create("k", b"mine")
+    assert [(method, fault) for method, _, fault in proxy.seen][:2] == [("PUT", "lose"), ("PUT", None)]
+    proxy.plan = lambda number, method, path: "lose" if number == 4 else None
+    with pytest.raises(ConflictError):
+        store.create("k", b"other")
+    assert store.read("k") == b"mine"
+
+
+@pytest.mark.parametrize("theirs, ours_too", [(BIG, True), (b"other", False)])
+def test_completing_after_another_writer_adopts_or_conflicts(proxy, parts, s3_url, look, theirs, ours_too):
+    """A server that honours the condition answers 412 when the last request finds another object; Ceph 16 does not."""
+    other = open_store(s3_url)
+
+    def plan(number, method, path):
+        if method == "POST" and "uploadId=" in path:
+            other.create("big", theirs)
+            return "taken"
+
+    proxy.plan = plan
+    if ours_too:
+        parts.create("big", BIG)
+    else:
+        with pytest.raises(ConflictError):
+            parts.create("big", BIG)
+    proxy.plan = lambda *request: None
+    assert look() == ({"big": theirs}, [])
+
+
+@pytest.mark.parametrize("honours", [True, False])
+def test_parts_are_used_only_where_completing_does_not_overwrite(proxy, s3_url, look, honours):
+    store = open_store(s3_url + "?multipart_mib=5")
+
+    def plan(number, method, path):
+        return "taken" if honours and method == "POST" and "uploadId=" in path and ".probe-" in path else None
+
+    proxy.plan = plan
+    store.create("big", BIG)
+    store.create("bigger", BIG + b"x")
+    sent = [path for method, path, _ in proxy.seen if method == "PUT" and "partNumber" in path and "big" in path]
+    assert bool(sent) == honours
+    assert sum(".probe-" in path and method == "POST" for method, path, _ in proxy.seen) == 2, "asked once: start, end"
+    assert look() == ({"big": BIG, "bigger": BIG + b"x"}, [])
+
+
+def test_small_objects_are_one_request(proxy, s3_url):
+    open_store(s3_url).create("k", b"x" * 1000)
+    assert [method for method, _, _ in proxy.seen] == ["PUT"]
+
+
+def test_a_range_is_one_request_of_its_bytes(proxy, s3_url):
+    store = open_store(s3_url)
+    store.create("k", bytes(range(100)))
+    proxy.seen.clear()
+    assert store.read("k", 10, 20) == bytes(range(10, 20))
+    assert [method for method, _, _ in proxy.seen] == ["GET"]
+
+
+def test_pauses_between_retries_are_random(proxy, s3_url, monkeypatch):
+    pauses = _no_waiting(monkeypatch)
+    for _ in range(2):
+        proxy.plan = lambda number, method, path: "slow_down" if method == "GET" else None
+        with pytest.raises(StoreError, match="SlowDown"):
+            open_store(s3_url).read("k")
+    half = len(pauses) // 2
+    assert half == s3_client.ATTEMPTS - 1
+    assert pauses[:half] != pauses[half:]
+    assert all(0 <= pause <= min(2**i, 20) for i, pause in enumerate(pauses[:half]))
+
+
+@pytest.mark.parametrize("call", ["read", "size", "list", "create", "delete", "check_writable"])
+def test_a_bucket_that_is_not_there_is_named(s3_url, call):
+    store = open_store("s3://no-such-bucket/x")
+    arguments = {"create": ("k", b""), "delete": ("k", False), "check_writable": (), "list": ("",)}.get(call, ("k",))
+    with pytest.raises(StoreError, match="no bucket 'no-such-bucket'; make it") as error:
+        getattr(store, call)(*arguments)
+    assert not isinstance(error.value, MissingError)
+
+
+def test_wrong_credentials_are_named(s3_url, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    for call in (lambda s: s.read("k"), lambda s: s.size("k"), lambda s: s.check_writable(), lambda s: s.list("")):
+        with pytest.raises(StoreError, match="credentials") as error:
+            call(open_store(s3_url))
+        assert "wrong" not in str(error.value)
+
+
+def test_missing_credentials_are_named(s3_url, monkeypatch, tmp_path):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    with pytest.raises(StoreError, match="set AWS_ACCESS_KEY_ID"):
+        open_store(s3_url).read("k")
+
+
+def test_an_endpoint_that_does_not_answer_is_named(s3_url, monkeypatch):
+    _no_waiting(monkeypatch)
+    for call in (lambda s: s.read("k"), lambda s: s.create("k", b"x"), lambda s: s.list("")):
+        with pytest.raises(StoreError, match="check the endpoint"):
+            call(open_store(s3_url + "?endpoint=http://127.0.0.1:1"))
+
+
+def test_a_body_that_is_always_cut_is_an_error_in_the_end(proxy, s3_url, monkeypatch):
+    _no_waiting(monkeypatch)
+    store = open_store(s3_url)
+    store.create("k", b"x" * 1000)
+    proxy.seen.clear()
+    proxy.plan = lambda *request: "cut"
+    with pytest.raises(StoreError, match="k"):
+        store.read("k")
+    assert len(proxy.seen) == s3_client.ATTEMPTS
+
+
+@pytest.mark.parametrize(
+    "url, fault",
+    [
+        ("s3://B/x", "write s3://"),
+        ("s3://bucket/../x", "write s3://"),
+        ("s3://bucket/a//x", "write s3://"),
+        ("s3://user:secret@bucket/x", "write s3://"),
+        ("s3://bucket/x#y", "write s3://"),
+        ("s3://bucket/x?acl=public", "unknown option acl"),
+        ("s3://bucket/x?path_style=yes", "path_style is 0 or 1"),
+        ("s3://bucket/x?multipart=maybe", "multipart is auto"),
+        ("s3://bucket/x?multipart_mib=1", "from 5"),
+        ("s3://bucket/x?multipart_mib=x", "from 5"),
+        ("s3://bucket/x?endpoint=ftp://h", "endpoint is http"),
+        ("s3://bucket/x?endpoint=http://u:p@h", "without user"),
+    ],
+)
+def test_a_url_with_faults_is_refused(url, fault):
+    with pytest.raises(StoreError, match=re.escape(fault)):
+        open_store(url)
+
+
+def test_all_faults_of_a_url_are_listed():
+    with pytest.raises(StoreError, match="unknown option a; unknown option b; path_style is 0 or 1"):
+        open_store("s3://bucket/x?a=1&b=2&path_style=yes")
+
+
+@pytest.mark.parametrize("url", ["s3://bucket", "s3://bucket/a/b", "s3://bucket/a?region=eu-west-1&path_style=1"])
+def test_options_survive_the_url(url, monkeypatch):
+    monkeypatch.delenv("STILLHOUSE_S3_PATH_STYLE", raising=False)
+    options = s3_client.S3Options.parse(url)
+    assert options.url == url and s3_client.S3Options.parse(options.url) == options
+
+
+@pytest.mark.parametrize("by", ["url", "environment", "nothing"])
+def test_path_style_puts_the_bucket_in_the_path(by, monkeypatch):
+    monkeypatch.setenv("STILLHOUSE_S3_PATH_STYLE", "1" if by == "environment" else "0")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    url = "s3://bucket/x?region=eu-west-1" + ("&path_style=1" if by == "url" else "")
+    made = open_store(url).client.generate_presigned_url("get_object", {"Bucket": "bucket", "Key": "k"})
+    assert (".amazonaws.com/bucket/k" in made) == (by != "nothing"), made
+
+
+def test_objects_lie_below_the_prefix_only(s3_url, s3_server, s3_bucket):
+    store, above = open_store(s3_url + "/deep"), open_store(s3_url)
+    store.create("k", b"x")
+    above.create("deeper", b"y")
+    assert store.list("") == [Entry("k", 1)]
+    assert [e.key for e in above.list("deep")] == ["deep/k"]
+
+
+def _no_waiting(monkeypatch) -> list[float]:
+    """Retries at once, as often as they like; the pauses that were asked for."""
+    pauses = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    monkeypatch.setattr("botocore.retries.quota.RetryQuota.acquire", lambda self, amount: True)
+    return pauses
