@@ -1,0 +1,16 @@
+"""The application around distill/: store, Ray jobs, tracking, registry, command line.
+
+Ray reads how it authenticates when it is imported, so that is settled here, before any module of this package can
+import it. In a process that joins a cluster (RAY_ADDRESS is set) or already runs inside Ray nothing is changed.
+Elsewhere a command starts a cluster of its own: a token of its own keeps others on this machine out of it and leaves
+no file in the home folder.
+"""
+
+import os
+import secrets
+import sys
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+if "ray" not in sys.modules and not os.environ.get("RAY_ADDRESS") and "RAY_AUTH_MODE" not in os.environ:
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)

@@ -1,4 +1,4 @@
-"""A notice board between the workers of a job and the driver that started it: an actor with a queue and a to-do list."""
+"""A notice board between the workers of a job and its driver: an actor with a to-do list and a queue of events."""
 
 from typing import Any
 
@@ -13,6 +13,7 @@ class Board:
         self.waiting = list(items)
         self.taken: dict[int, int] = {}
         self.events: list[dict] = []
+        self.fault = False
 
     def join(self, rank: int, world: int) -> None:
         """A worker (re)starts: what it, or a rank that is no more, had taken and not finished waits again."""
@@ -30,7 +31,12 @@ class Board:
 
     def post(self, event: dict[str, Any]) -> None:
         """Leave an event for the driver."""
+        self.fault = self.fault or event["kind"] == "fault"
         self.events.append(event)
+
+    def failed(self) -> bool:
+        """Whether a worker posted a fault: then nobody need start again."""
+        return self.fault
 
     def drain(self) -> list[dict]:
         """All events since the last call."""

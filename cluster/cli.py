@@ -1,9 +1,10 @@
 """The console script `stillhouse`. Only what --help needs is imported here; each command imports its own work.
 
-    stillhouse demo
-    stillhouse distill cifar10-1ipc-small dataset.path=data/cifar10 --dry-run
+stillhouse demo
+stillhouse distill cifar10-1ipc-small dataset.path=data/cifar10 --dry-run
 """
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -20,18 +21,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe (`stillhouse recipes`) or a TOML file.")]
+RecipeName = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A shipped recipe (`stillhouse recipes`) or a TOML file.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Dotted overrides of the recipe, e.g. objective.syn_steps=20."),
 ]
-Store = Annotated[str | None, typer.Option(help="file:PATH or s3://bucket/prefix [default: $STILLHOUSE_STORE, else ~/stillhouse/store]")]
+Store = Annotated[
+    str | None,
+    typer.Option(help="file:PATH or s3://bucket/prefix [default: $STILLHOUSE_STORE, else ~/stillhouse/store]"),
+]
 Json = Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file as JSON.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe, the store and an estimate; start nothing.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the resolved recipe, the store and an estimate; start nothing.")
+]
 
 
 @app.command()
-def experts(recipe: RecipeName, overrides: Overrides = None, store: Store = None, dry_run: DryRun = False, json: Json = None):
+def experts(
+    recipe: RecipeName, overrides: Overrides = None, store: Store = None, dry_run: DryRun = False, json: Json = None
+):
     """Train expert networks on the real data and write their trajectories to the store."""
     from cluster.commands import experts as command
 
@@ -39,7 +49,9 @@ def experts(recipe: RecipeName, overrides: Overrides = None, store: Store = None
 
 
 @app.command()
-def distill(recipe: RecipeName, overrides: Overrides = None, store: Store = None, dry_run: DryRun = False, json: Json = None):
+def distill(
+    recipe: RecipeName, overrides: Overrides = None, store: Store = None, dry_run: DryRun = False, json: Json = None
+):
     """Distill a synthetic set; goes on where it was stopped when run again."""
     from cluster.commands import distill as command
 
@@ -48,10 +60,14 @@ def distill(recipe: RecipeName, overrides: Overrides = None, store: Store = None
 
 @app.command()
 def evaluate(
-    what: Annotated[str, typer.Argument(metavar="RUN-OR-PATH", help="A run, an exported folder, or a model such as digits@best.")],
+    what: Annotated[
+        str, typer.Argument(metavar="RUN-OR-PATH", help="A run, an exported folder, or a model such as digits@best.")
+    ],
     overrides: Overrides = None,
     store: Store = None,
-    full: Annotated[bool, typer.Option(help="Train networks on the full data when the store holds no experts.")] = False,
+    full: Annotated[
+        bool, typer.Option(help="Train networks on the full data when the store holds no experts.")
+    ] = False,
     json: Json = None,
 ):
     """Train fresh networks on a published set and judge them on the test images, baselines beside it."""
@@ -89,10 +105,21 @@ def ui(port: Annotated[int, typer.Option(help="Port of the page on 127.0.0.1.")]
 def main() -> None:
     """Run the command line; an error the user can mend is one message and exit code 2."""
     try:
-        app()
+        app(_overrides_as_arguments(sys.argv[1:]))
     except StillhouseError as error:
         Console(stderr=True).print(f"[bold red]error:[/] {_escaped(str(error))}", soft_wrap=True, highlight=False)
         sys.exit(2)
+
+
+def _overrides_as_arguments(arguments: list[str]) -> list[str]:
+    """`--outer.steps=5` and `--outer.steps 5` are taken as `outer.steps=5`: only overrides have a dot in their name."""
+    taken, rest = [], iter(arguments)
+    for argument in rest:
+        if re.match(r"--[a-z_]+\.[a-z_.-]+", argument):
+            taken.append(argument[2:] if "=" in argument else f"{argument[2:]}={next(rest, '')}")
+        else:
+            taken.append(argument)
+    return taken
 
 
 def _escaped(text: str) -> str:

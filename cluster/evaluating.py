@@ -1,6 +1,6 @@
 """Evaluating a published set, with baselines beside it: random real images of the same budget, and the full data.
 
-    stillhouse evaluate digits@best
+stillhouse evaluate digits@best
 """
 
 import tempfile
@@ -75,7 +75,9 @@ def _work(worker: group.Worker, config: dict) -> None:
 def _full(context: Context, config: dict, worker: group.Worker) -> Score | None:
     """Networks trained on all training images as experts are: those of the store, or new ones."""
     try:
-        reader = experts.open_reader(context, config["store"]) if context.recipe.objective.kind == "trajectory" else None
+        reader = (
+            experts.open_reader(context, config["store"]) if context.recipe.objective.kind == "trajectory" else None
+        )
     except TrajectoryError:
         reader = None
     if reader:
@@ -86,5 +88,5 @@ def _full(context: Context, config: dict, worker: group.Worker) -> Score | None:
     for i in range(context.recipe.evaluation.networks):
         worker.post("stage", text=f"training network {i + 1} of {context.recipe.evaluation.networks} on the full data")
         *_, (_, theta) = train.expert_epochs(context, step, i)
-        scores.append(train.accuracy(context.network, theta, context.data.test))
+        scores.append(train.accuracy(step, theta, context.data.test))
     return Score(tuple(scores))

@@ -1,6 +1,6 @@
 """Training experts: Ray Train workers take the next unfinished expert each and write its trajectory to the store.
 
-    stillhouse experts cifar10-1ipc experts.workers=4
+stillhouse experts cifar10-1ipc experts.workers=4
 """
 
 from dataclasses import dataclass
@@ -52,12 +52,16 @@ def open_reader(context: Context, store_url: str):
     own = not o.trajectories
     experts = TrajectorySet(open_store(store_url), o.trajectories or set_name(context))
     reader = experts.open(minimum=context.recipe.experts.count if own else None)
-    reader.check(context.data.fingerprint, context.recipe.network.model_dump(mode="json"), context.network.layout.entries)
+    reader.check(
+        context.data.fingerprint, context.recipe.network.model_dump(mode="json"), context.network.layout.entries
+    )
     if o.max_start_epoch + o.expert_epochs > reader.epochs[-1]:
         raise TrajectoryError(
-            f"objective.max_start_epoch + objective.expert_epochs = {o.max_start_epoch + o.expert_epochs} is beyond the "
-            f"{reader.epochs[-1]} epochs that {experts.name} holds; lower them or train more epochs"
+            f"objective.max_start_epoch + objective.expert_epochs = {o.max_start_epoch + o.expert_epochs} is beyond "
+            f"the {reader.epochs[-1]} epochs that {experts.name} holds; lower them or train more epochs"
         )
+    if not hasattr(reader, "prefetch"):
+        reader.prefetch = lambda wanted: None  # TEMPORARY
     return reader
 
 
@@ -70,7 +74,11 @@ def train_experts(context: Context, store_url: str, on_event: group.Event) -> Tr
     missing = sorted(set(range(count)) - set(experts.finished()))
     if missing:
         on_event({"kind": "plan", "experts": len(missing), "epochs": recipe.experts.epochs})
-        config = {"recipe": recipe.model_dump(mode="json"), "store": store_url, "ray_storage": group.scratch_url(store_url)}
+        config = {
+            "recipe": recipe.model_dump(mode="json"),
+            "store": store_url,
+            "ray_storage": group.scratch_url(store_url),
+        }
         group.run(_train, config, recipe, min(recipe.experts.workers, len(missing)), on_event, missing)
     experts.seal(spec, count)
     size = sum(entry.size for entry in store.list(f"experts/{experts.name}/"))
@@ -91,8 +99,8 @@ def train_one(context: Context, step, index: int, worker: group.Worker | None = 
     snapshots, on_train, on_test = [], [], []
     for epoch, theta in train.expert_epochs(context, step, index):
         snapshots.append(theta.cpu())
-        on_train.append(train.accuracy(context.network, theta, train.probe(context.data.train)))
-        on_test.append(train.accuracy(context.network, theta, context.data.test))
+        on_train.append(train.accuracy(step, theta, train.probe(context.data.train)))
+        on_test.append(train.accuracy(step, theta, context.data.test))
         if worker:
             worker.post("expert", expert=index, epoch=epoch, train_accuracy=on_train[-1], test_accuracy=on_test[-1])
     return ExpertRecord(index, torch.stack(snapshots), on_train, on_test, context.recipe.experts.seed)

@@ -4,6 +4,7 @@ import logging
 import os
 import tempfile
 import threading
+import traceback
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,7 +40,9 @@ class Worker:
         self.board.post.remote({"kind": kind, "rank": self.rank, **what})
 
 
-def run(work: Callable[[Worker, dict], None], config: dict, recipe: Recipe, workers: int, on_event: Event, items=()) -> None:
+def run(
+    work: Callable[[Worker, dict], None], config: dict, recipe: Recipe, workers: int, on_event: Event, items=()
+) -> None:
     """Run `work(worker, config)` in `workers` Ray Train workers until all return.
 
     Workers that die are restarted, up to 5 times; an error that a user can mend is raised here as it was there.
@@ -94,13 +97,21 @@ def _in_worker(told: dict) -> None:
     torch.set_num_threads(told["threads"])
     context = get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
+    if ray.get(told["board"].failed.remote()):
+        return
     device = get_device() if told["gpu"] else torch.device("cpu")
     worker = Worker(rank, world, device, told["board"])
     ray.get(worker.board.join.remote(rank, world))
     try:
         told["work"](worker, told["config"])
-    except errors.StillhouseError as error:
-        ray.get(worker.board.post.remote({"kind": "fault", "type": type(error).__name__, "message": str(error)}))
+    except Exception as error:
+        # Ray restarts a group whose worker raises. That helps a worker that was killed; an exception would come again.
+        known = isinstance(error, errors.StillhouseError)
+        message = str(error) if known else traceback.format_exc()
+        fault = {"kind": "fault", "type": type(error).__name__ if known else "WorkerError", "message": message}
+        ray.get(worker.board.post.remote(fault))
+        if world > 1:
+            raise  # the other workers wait for this one: end the group
 
 
 def _use_gpu(device: str) -> bool:

@@ -1,15 +1,14 @@
-"""Ray, joined or started: a cluster that is there is used, else this machine becomes one for as long as the command runs."""
+"""Ray, joined or started.
+
+Where RAY_ADDRESS is set, as it is in a job that `ray job submit` started, the command joins that cluster. Elsewhere this
+machine is a cluster of its own while the command runs.
+"""
 
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-
-import ray  # noqa: E402
+import ray
 
 
 @contextmanager
@@ -26,13 +25,10 @@ def session() -> Iterator[None]:
 
 
 def _connect() -> None:
-    quiet = {"log_to_driver": False, "configure_logging": True, "logging_level": "ERROR"}
-    try:
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    if os.environ.get("RAY_ADDRESS"):
         ray.init(address="auto", **quiet)
-    except ConnectionError:
-        # A private token: nobody else on this machine can reach the cluster, and no file is left in the home folder.
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    else:
         ray.init(address="local", include_dashboard=False, **quiet)
 
 

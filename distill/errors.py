@@ -33,5 +33,9 @@ class TrajectoryError(StillhouseError):
     """Trajectories that are missing, damaged, or of another network or dataset."""
 
 
+class WorkerError(RuntimeError):
+    """An error in a worker that is not the user's to mend; carries the worker's traceback."""
+
+
 class DivergedError(StillhouseError):
     """NaN or Inf in loss, pixels or learning rate."""

@@ -61,7 +61,7 @@ class Judge:
     def score(self, synthetic: Synthetic, lr: float, split: Split, networks: int, *key: str | int) -> Score:
         """Accuracies on `split` of so many fresh networks trained on the set; `key` names the draw of networks."""
         thetas = self._train(synthetic, lr, networks, key)
-        return Score(tuple(accuracy(self.context.network, theta, split) for theta in thetas))
+        return Score(tuple(accuracy(self.step, theta, split) for theta in thetas))
 
     def random_real(self, per_class: int, split: Split) -> Score:
         """The same for random real images; every network gets its own draw of images."""

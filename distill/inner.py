@@ -83,6 +83,8 @@ class InnerStep:
         side_by_side = vmap(self._step, in_dims=(0, 0, 0, None, None))
         self._single = _compiled(_pair(self._step), compiled)
         self._many = _compiled(_pair(side_by_side), compiled)
+        (self.logits,) = _compiled((network.__call__,), compiled)
+        """The network's answers (n, classes) from theta (p,) and images (n, c, h, w)."""
 
     def _step(self, state: State, x: Tensor, y: Tensor, lr: Tensor, t: Tensor) -> State:
         g = grad(lambda theta: cross_entropy(self.network(theta, x), y))(state[0])

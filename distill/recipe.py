@@ -355,9 +355,7 @@ def load(source: str, overrides: list[str] = ()) -> Recipe:
     Raises RecipeError listing every fault at once, each with its dotted path.
     """
     table = _read(source)
-    for override in overrides:
-        _override(table, override)
-    return parse(table, source)
+    return override(table, overrides, source)
 
 
 def parse(table: dict, source: str) -> Recipe:
@@ -367,6 +365,14 @@ def parse(table: dict, source: str) -> Recipe:
     except ValidationError as error:
         lines = [f"  {_path(e['loc'])}: {_say(e)}" for e in error.errors()]
         raise RecipeError(f"recipe {source}:\n" + "\n".join(lines)) from None
+
+
+def override(table: dict, overrides: list[str], source: str) -> Recipe:
+    """A recipe from the resolved values that were stored with a result, with overrides."""
+    table = json.loads(json.dumps(table))
+    for text in overrides:
+        _override(table, text)
+    return parse(table, source)
 
 
 def _read(source: str) -> dict:
@@ -382,10 +388,10 @@ def _read(source: str) -> dict:
         raise RecipeError(f"recipe {source}: not TOML: {error}") from None
 
 
-def _override(table: dict, override: str) -> None:
-    path, equals, text = override.partition("=")
+def _override(table: dict, assignment: str) -> None:
+    path, equals, text = assignment.partition("=")
     if not equals or not path:
-        raise RecipeError(f"override {override!r}: write it as dotted.path=value")
+        raise RecipeError(f"override {assignment!r}: write it as dotted.path=value")
     try:
         value = tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
@@ -394,7 +400,7 @@ def _override(table: dict, override: str) -> None:
     for block in blocks:
         table = table.setdefault(block, {})
         if not isinstance(table, dict):
-            raise RecipeError(f"override {override!r}: {block} is a value, not a table")
+            raise RecipeError(f"override {assignment!r}: {block} is a value, not a table")
     table[key] = value
 
 

@@ -12,15 +12,15 @@ from distill.compiling import eager_seconds, pays
 from distill.context import Context
 from distill.data.base import Split
 from distill.inner import SGD, InnerStep, State
-from distill.nets import Network
 
 
-def accuracy(network: Network, theta: Tensor, split: Split, batch: int = 1000) -> float:
+def accuracy(step: InnerStep, theta: Tensor, split: Split, batch: int = 1000) -> float:
     """Fraction of a split that theta (p,) classifies correctly."""
     hits = 0
     with torch.no_grad():
         for x, y in zip(split.x.split(batch), split.y.split(batch), strict=True):
-            hits += int((network(theta, x).argmax(1) == y).sum())
+            x = x.contiguous(memory_format=torch.channels_last)
+            hits += int((step.logits(theta, x).argmax(1) == y).sum())
     return hits / len(split)
 
 

@@ -1,0 +1,96 @@
+"""What the commands share: reading a recipe, preparing data with every check, the store, figures as JSON, tables."""
+
+import json
+import logging
+from pathlib import Path
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
+
+from cluster.home import home, store_url, tracking_uri
+from distill import recipe as recipes
+from distill.recipe import Recipe
+
+console = Console(highlight=False)
+
+
+def log_to_console() -> None:
+    """The project's own notes (what compiles, what is skipped) on the terminal."""
+    handler = RichHandler(console=console, show_path=False, show_time=False, show_level=False)
+    logging.getLogger("stillhouse").addHandler(handler)
+    logging.getLogger("stillhouse").setLevel(logging.INFO)
+
+
+def read(source: str, overrides: list[str]) -> Recipe:
+    """The recipe with its overrides, and its dataset's place made absolute so that every worker finds it."""
+    return absolute(recipes.load(source, overrides))
+
+
+def absolute(recipe: Recipe) -> Recipe:
+    """The same recipe with the dataset's path absolute."""
+    if recipe.dataset.kind != "parquet":
+        return recipe
+    from distill.data.parquet import locate
+
+    dataset = recipe.dataset.model_copy(update={"path": str(locate(recipe.dataset.path).absolute())})
+    return recipe.model_copy(update={"dataset": dataset})
+
+
+def prepared(recipe: Recipe, store: str):
+    """Context of a recipe on the CPU, after every check that needs no worker: device, data, start images, store."""
+    import torch
+
+    from cluster.store import open_store
+    from distill import context, synthetic
+
+    made = context.prepare(recipe, device=torch.device("cpu"))
+    open_store(store).check_writable()
+    if recipe.synthetic.labels.mode != "expert":
+        synthetic.build(made)
+    return made
+
+
+def places(store: str | None) -> tuple[str, str, str]:
+    """(store URL, tracking URI, home folder) of this command, absolute."""
+    url = store_url(store)
+    if url.startswith("file:"):
+        url = f"file:{Path(url.removeprefix('file:')).expanduser().absolute()}"
+    return url, tracking_uri(), str(home())
+
+
+def write_json(path: Path | None, figures: dict | list) -> None:
+    """Figures to a file, if one was asked for."""
+    if path:
+        path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf8")
+
+
+def percent(score: dict) -> str:
+    """A score as the tables show it."""
+    return f"{100 * score['mean']:.1f} ± {100 * score['std']:.1f}"
+
+
+def accuracy_table(title: str, rows: list[tuple[str, dict]]) -> Table:
+    """Rows of (what was trained on, its score)."""
+    table = Table(title=title, title_justify="left")
+    for name, justify in (("trained on", "left"), ("test accuracy, %", "right"), ("n", "right")):
+        table.add_column(name, justify=justify)
+    for name, score in rows:
+        table.add_row(name, percent(score), str(score["n"]))
+    return table
+
+
+def rows_of(figures: dict) -> list[tuple[str, dict]]:
+    """The rows of an evaluation: baselines below and above the distilled set."""
+    per_class = max(1, int(figures["budget_ipc"]))
+    rows = [(f"random real images, {per_class} per class", figures["random"])]
+    rows.append((f"distilled, {figures['budget_ipc']:.3g} per class", figures))
+    return rows + ([("all training images", figures["full"])] if "full" in figures else [])
+
+
+def print_recipe(recipe: Recipe) -> None:
+    """The resolved recipe as dotted lines."""
+    from cluster.commands.recipes import flat
+
+    for path, value in flat(recipe.model_dump(mode="json")):
+        console.print(f"[cyan]{path}[/] = {json.dumps(value)}", soft_wrap=True)

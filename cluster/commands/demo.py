@@ -1,0 +1,42 @@
+"""`stillhouse demo`: the whole job on scikit-learn's digits, then where to look."""
+
+import time
+from pathlib import Path
+
+from cluster.commands import common, distill, evaluate
+
+RECIPE = "digits"
+
+
+def main(overrides: list[str], store: str | None, json: Path | None) -> None:
+    from cluster import evaluating
+    from cluster.session import session
+    from distill import export
+
+    started = time.monotonic()
+    recipe = common.read(RECIPE, overrides)
+    url, tracking, home = common.places(store)
+    common.log_to_console()
+    context = common.prepared(recipe, url)
+    with session():
+        result = distill.run(context, url, tracking, home)
+        published = evaluating.find(result["run_id"], url, tracking)
+        figures = evaluate.run(published, recipe, url)
+    seconds = time.monotonic() - started
+    folder = Path(home) / "demo"
+    export.write(published, folder)
+    common.console.print(
+        common.accuracy_table(f"Digits, {figures['network']}, in {seconds:.0f} s", common.rows_of(figures))
+    )
+    common.console.print(
+        f"pictures  {folder / 'images.png'}\n"
+        f"set       {folder / export.FILE} (and Parquet beside it)\n"
+        f"model     models:/{result['model']}/{result['version']}\n"
+        f"database  {tracking}\n"
+        "          open it with `stillhouse ui`, then http://127.0.0.1:5000",
+        soft_wrap=True,
+    )
+    distilled = {key: figures[key] for key in ("mean", "std", "n")}
+    common.write_json(
+        json, {"random": figures["random"], "distilled": distilled, "full": figures["full"], "seconds": seconds}
+    )

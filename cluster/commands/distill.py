@@ -1,0 +1,58 @@
+"""`stillhouse distill RECIPE`: experts if they are missing, then the loop, then publication. Run again, it goes on."""
+
+import time
+from pathlib import Path
+
+from cluster.commands import common, dry_run
+
+
+def main(source: str, overrides: list[str], store: str | None, dry: bool, json: Path | None) -> None:
+    recipe = common.read(source, overrides)
+    url, tracking, home = common.places(store)
+    if dry:
+        return dry_run.show(recipe, url, json)
+    common.log_to_console()
+    context = common.prepared(recipe, url)
+    started = time.monotonic()
+    result = run(context, url, tracking, home)
+    result["seconds"] = time.monotonic() - started
+    show(result, url, tracking)
+    common.write_json(json, result)
+
+
+def run(context, url: str, tracking: str, home: str) -> dict:
+    """Train experts where they are needed and missing, distill, and return the run's result."""
+    from cluster import distilling, experts
+    from cluster.commands.experts import train
+    from cluster.progress import Bar
+    from cluster.session import session
+    from distill.errors import TrajectoryError
+    from distill.objectives import needs_experts
+
+    with session():
+        if needs_experts(context.recipe.objective.kind):
+            try:
+                experts.open_reader(context, url)
+            except TrajectoryError:
+                if context.recipe.objective.trajectories:
+                    raise
+                common.console.print("the store does not hold this recipe's experts: training them first")
+                train(context, url)
+                experts.open_reader(context, url)
+        with Bar(common.console) as bar:
+            return distilling.distill(context, url, tracking, home, bar)
+
+
+def show(result: dict, url: str, tracking: str) -> None:
+    """Where the result is and how good."""
+    chosen = "held-out training images" if result["selection"] == "validation" else "the TEST images (best-on-test)"
+    score = {"mean": result["test_mean"], "std": result["test_std"]}
+    common.console.print(
+        f"[bold]{common.percent(score)} %[/] on the test images (n={result['test_n']}, protocol {result['protocol']}, "
+        f"{result['network']}); step {result['step']} was chosen on {chosen}.\n"
+        f"run       {result['run_id']}\n"
+        f"set       {url}/runs/{result['run_id']}/published (sha256 {result['sha256'][:16]})\n"
+        f"model     models:/{result['model']}/{result['version']} in {tracking}\n"
+        "look      stillhouse ui",
+        soft_wrap=True,
+    )

@@ -1,0 +1,47 @@
+"""--dry-run: the resolved recipe, the store, and what a run costs in time, memory and storage. Starts nothing."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from cluster.commands import common
+from distill.recipe import Recipe
+
+
+def show(recipe: Recipe, url: str, json: Path | None) -> None:
+    from distill.estimate import estimate
+
+    from cluster.experts import set_name
+
+    context = common.prepared(recipe, url)
+    e = estimate(context)
+    common.print_recipe(recipe)
+    common.console.print(
+        f"\nstore     {url}\n"
+        f"run       runs/{context.run_id}\n"
+        f"experts   experts/{set_name(context)}\n"
+        f"storage   {_bytes(e.storage_bytes)}\n"
+        f"memory    {_bytes(e.memory_bytes)} per worker while distilling, {_bytes(e.available_bytes)} free here\n"
+        f"time      {_time(e.experts_seconds)} for the experts, {_time(e.distill_seconds)} to distill, on this machine",
+        soft_wrap=True,
+    )
+    for line in e.advice:
+        common.console.print(f"[yellow]{line}[/]", soft_wrap=True)
+    common.write_json(json, {"recipe": recipe.model_dump(mode="json"), "store": url, **asdict(e)})
+
+
+def _bytes(n: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if n < 1000:
+            return f"{n:.3g} {unit}"
+        n /= 1000
+    return f"{n:.3g} TB"
+
+
+def _time(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
+    )
