@@ -1,0 +1,139 @@
+"""The command line: help is instant, bad input is one clear message with exit code 2, and nothing is written by either."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from support.cli import TINY, stillhouse
+
+COMMANDS = ("", "experts", "distill", "evaluate", "demo", "recipes", "ui")
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    """A home of its own, so that what a command writes can be seen."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("STILLHOUSE_HOME", str(folder))
+    for name in ("STILLHOUSE_STORE", "MLFLOW_TRACKING_URI", "STILLHOUSE_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    return folder
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_imports_neither_torch_nor_ray_nor_mlflow(command):
+    code = (
+        "import sys\nfrom cluster import cli\nsys.argv = ['stillhouse', *sys.argv[1:], '--help']\n"
+        "try:\n    cli.main()\nexcept SystemExit as stop:\n    assert not stop.code\n"
+        "heavy = {'torch', 'ray', 'mlflow', 'pyarrow', 'boto3'} & set(sys.modules)\nassert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *command.split()], capture_output=True, text=True, check=True)
+    assert "Usage" in done.stdout
+
+
+def png(side: int) -> bytes:
+    import io
+
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new("L", (side, side), 7).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def parquet(folder: Path, images: list[bytes], labels: list[int], image="image", label="label") -> str:
+    """A dataset of two classes as a folder of Parquet; the test part is sound."""
+    folder.mkdir(exist_ok=True)
+    names = {"label": {"names": ["a", "b"], "_type": "ClassLabel"}, "image": {"_type": "Image"}}
+    metadata = {"huggingface": json.dumps({"info": {"features": names}})}
+    for part, (xs, ys) in {"train": (images, labels), "test": ([png(8)] * 2, [0, 1])}.items():
+        table = pa.table({image: pa.array([{"bytes": x, "path": ""} for x in xs]), label: pa.array(ys)})
+        pq.write_table(table.replace_schema_metadata(metadata), folder / f"{part}.parquet")
+    return str(folder)
+
+
+SOUND = [png(8)] * 40
+EVEN = [0, 1] * 20
+
+
+def bad_inputs(folder: Path) -> dict[str, tuple[list[str], str]]:
+    """Name: (overrides of the digits recipe, what the message must name)."""
+
+    def data(name: str, *args, **kwargs) -> list[str]:
+        return ["dataset.kind=parquet", f"dataset.path={parquet(folder / name, *args, **kwargs)}"]
+
+    return {
+        "unknown key": (["outer.setps=3"], "outer.setps"),
+        "out of range": (["objective.syn_steps=0"], "objective.syn_steps"),
+        "path missing": (["dataset.kind=parquet", "dataset.path=/no/such/place"], "/no/such/place"),
+        "no image column": (data("a", SOUND, EVEN, image="picture"), "picture"),
+        "no label column": (data("b", SOUND, EVEN, label="target"), "target"),
+        "undecodable": (data("c", [b"junk", *SOUND[1:]], EVEN), "row 0"),
+        "sizes differ": (data("d", [png(9), *SOUND[1:]], EVEN), "9x9"),
+        "label outside": (data("e", SOUND, [5, *EVEN[1:]]), "5"),
+        "empty class": (data("f", SOUND, [0] * 40), "b"),
+        "too many per class": (["synthetic.ipc=500"], "synthetic.ipc"),
+        "beyond the epochs": (["objective.max_start_epoch=29"], "experts.epochs"),
+        "device absent": (["device=cuda:7"], "cuda:7"),
+    }
+
+
+CASES = (
+    "unknown key", "out of range", "path missing", "no image column", "no label column", "undecodable", "sizes differ",
+    "label outside", "empty class", "too many per class", "beyond the epochs", "device absent",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["distill", "experts"])
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_is_one_message_and_nothing_is_written(case, command, home, tmp_path, monkeypatch, capsys):
+    overrides, named = bad_inputs(tmp_path)[case]
+    assert stillhouse(monkeypatch, command, "digits", "network.depth=1", *overrides) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("error:") and named in said.err, said.err
+    assert not home.exists()
+
+
+def test_a_store_that_cannot_be_written_is_refused(home, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    assert stillhouse(monkeypatch, "distill", "digits", "--store", f"file:{tmp_path}/file/store") == 2
+    assert str(tmp_path / "file") in capsys.readouterr().err
+    assert not home.exists()
+
+
+def test_dry_run_prints_everything_and_starts_nothing(home, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "figures.json"
+    code = stillhouse(monkeypatch, "distill", "digits", *TINY, "--dry-run", "--json", str(out))
+    said = capsys.readouterr().out
+    assert code == 0, said
+    for line in ("objective.syn_steps = 3", f"store     file:{home}/store", "storage", "memory", "time"):
+        assert line in said
+    figures = json.loads(out.read_text())
+    assert figures["recipe"]["objective"]["syn_steps"] == 3 and figures["memory_bytes"] > 0
+    assert not home.exists()
+    assert "ray" not in sys.modules or not sys.modules["ray"].is_initialized()
+
+
+def test_overrides_may_be_written_as_options(home, monkeypatch, capsys):
+    assert stillhouse(monkeypatch, "distill", "digits", "--outer.setps=1", "--objective.syn_steps", "0") == 2
+    said = capsys.readouterr().err
+    assert "outer.setps" in said and "objective.syn_steps" in said
+
+
+def test_evaluating_what_is_not_there_is_refused(home, monkeypatch, capsys):
+    assert stillhouse(monkeypatch, "evaluate", "nothing-here") == 2
+    assert "nothing-here" in capsys.readouterr().err
+
+
+def test_recipes_lists_every_shipped_one_and_every_field(monkeypatch, capsys):
+    from distill import recipe
+
+    monkeypatch.setenv("COLUMNS", "400")
+    assert stillhouse(monkeypatch, "recipes") == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in recipe.shipped())
+    assert stillhouse(monkeypatch, "recipes", "--fields") == 0
+    assert "objective.engine.keep" in capsys.readouterr().out

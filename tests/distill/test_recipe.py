@@ -1,0 +1,120 @@
+"""Recipes: every shipped one is valid and says what the papers say, and what cannot run is refused with every fault."""
+
+import importlib.util
+import subprocess
+import sys
+from typing import get_args
+
+import pytest
+
+from distill import recipe
+from distill.errors import RecipeError
+
+
+@pytest.mark.parametrize("name", recipe.shipped())
+def test_every_shipped_recipe_is_valid_and_says_where_it_is_from(name):
+    loaded = recipe.load(name)
+    assert loaded.name == name
+    assert loaded.paper and loaded.expected
+
+
+# name: (syn_steps, expert_epochs, max_start_epoch, lr_img, lr_lr, lr_teacher, batch_syn, zca), as the authors published
+MTT = {
+    "cifar10-1ipc": (50, 2, 2, 100, 1e-7, 0.01, 0, True),
+    "cifar10-10ipc": (30, 2, 20, 100, 1e-5, 0.001, 0, True),
+    "cifar10-50ipc": (30, 2, 40, 1000, 1e-5, 0.001, 0, False),
+    "cifar100-1ipc": (20, 3, 20, 1000, 1e-5, 0.01, 0, True),
+    "cifar100-10ipc": (20, 2, 20, 1000, 1e-5, 0.01, 0, False),
+    "cifar100-50ipc": (80, 2, 40, 1000, 1e-5, 0.01, 125, True),
+    "tiny-imagenet-1ipc": (10, 2, 10, 1e4, 1e-4, 0.01, 0, False),
+    "tiny-imagenet-10ipc": (20, 2, 40, 1e4, 1e-4, 0.01, 200, False),
+    "tiny-imagenet-50ipc": (20, 2, 40, 1e4, 1e-4, 0.01, 300, False),
+    "imagenette-1ipc": (20, 2, 10, 1000, 1e-6, 0.01, 0, False),
+    "imagenette-10ipc": (20, 2, 10, 1000, 1e-6, 0.01, 20, False),
+}
+
+
+@pytest.mark.parametrize("name", MTT)
+def test_mtt_recipes_are_the_published_ones(name):
+    r = recipe.load(f"mtt-{name}")
+    o = r.objective
+    assert (
+        o.syn_steps, o.expert_epochs, o.max_start_epoch, r.outer.lr_img, o.lr_lr, o.lr_teacher, o.batch_syn,
+        r.dataset.preprocess == "zca",
+    ) == MTT[name]  # fmt: skip
+    assert (r.experts.lr, r.experts.momentum, r.experts.batch, r.experts.epochs) == (0.01, 0, 256, 50)
+    assert r.experts.augment.strategies == o.augment.strategies == recipe.DSA
+
+
+def test_reading_recipes_does_not_import_torch():
+    code = "import sys; from distill import recipe; recipe.load('digits'); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_kind_has_its_module():
+    for folder, union in (
+        ("data", recipe.Dataset),
+        ("nets", recipe.Network),
+        ("synthetic", recipe.SyntheticSettings),
+        ("objectives", recipe.ObjectiveSettings),
+    ):
+        members = [union] if isinstance(union, type) else get_args(get_args(union)[0])
+        for member in members:
+            kind = member.model_fields["kind"].default
+            assert importlib.util.find_spec(f"distill.{folder}.{kind}"), kind
+
+
+def test_all_faults_are_listed_at_once_with_their_paths():
+    with pytest.raises(RecipeError) as error:
+        recipe.load("digits", ["objective.syn_steps=0", "outer.lr_imgs=1", "evaluation.networks=many", "seed=-1"])
+    for path in ("objective.syn_steps", "outer.lr_imgs: unknown key", "evaluation.networks", "seed"):
+        assert path in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (["objective.max_start_epoch=29"], "beyond experts.epochs = 30"),
+        (["objective.segments=3", "outer.workers=2"], "objective.segments must be a multiple"),
+        (["objective.widen_from=11", "objective.widen_steps=5"], "widen_from"),
+        (["objective.min_start_epoch=10"], "min_start_epoch"),
+        (['objective={kind="unrolled", window=9, unroll=3}'], "objective.window = 9"),
+        (['objective={kind="unrolled", pool=2, segments=2}', "outer.workers=2"], "objective.pool"),
+        (["dataset.kind=pictures"], "dataset"),
+        (["outer.lr_img=nan"], "outer.lr_img"),
+        (["name=../up"], "name"),
+        (["steps"], "dotted.path=value"),
+        (["name.x=1"], "name is a value"),
+    ],
+)
+def test_what_cannot_run_is_refused(overrides, named):
+    with pytest.raises(RecipeError, match="(?s).*" + named.replace(".", r"\.").replace("+", r"\+")):
+        recipe.load("digits", overrides)
+
+
+def test_unknown_recipe_names_the_shipped_ones():
+    with pytest.raises(RecipeError, match="digits"):
+        recipe.load("nowhere")
+
+
+def test_a_file_is_read_and_must_be_toml(tmp_path):
+    good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
+    good.write_text('name = "mine"\n[dataset]\nkind = "digits"\n')
+    bad.write_text("name = ")
+    assert recipe.load(str(good), ["seed=3"]).seed == 3
+    with pytest.raises(RecipeError, match="not TOML"):
+        recipe.load(str(bad))
+
+
+def test_run_id_is_of_what_the_result_depends_on():
+    base = recipe.load("digits")
+    same = recipe.load("digits", ["outer.workers=1", "experts.workers=7", "evaluation.networks=9", "device=cpu"])
+    other = recipe.load("digits", ["objective.syn_steps=21"])
+    assert base.run_id("data") == same.run_id("data")
+    assert len({base.run_id("data"), other.run_id("data"), base.run_id("other data")}) == 3
+
+
+def test_experts_id_leaves_their_number_out():
+    base, more = recipe.load("digits"), recipe.load("digits", ["experts.count=20", "outer.lr_img=1"])
+    assert base.experts_id("data") == more.experts_id("data")
+    assert base.experts_id("data") != recipe.load("digits", ["experts.lr=0.02"]).experts_id("data")
