@@ -244,6 +244,12 @@ def test_batches_without_gradient_still_give_the_learning_rate_its_own():
     assert_close([ours], problem.run(PlainUnroll(problem.network, SGD()))[2][:1])
 
 
+def test_with_a_window_the_start_gets_no_gradient():
+    problem = Problem()
+    end = engine(problem, SGD())(problem.theta, problem.lr, problem.batch, STEPS, problem.learned, WINDOW)
+    assert torch.autograd.grad(end.sum(), problem.theta, allow_unused=True) == (None,)
+
+
 def test_a_window_longer_than_training_is_all_of_it():
     problem = Problem()
     assert_close(problem.run(engine(problem, SGD()), window=99)[2], problem.run(engine(problem, SGD()))[2][:-1])
