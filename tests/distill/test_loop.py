@@ -225,7 +225,7 @@ def golden_context(objective):
 
 @pytest.mark.parametrize("objective", ["trajectory", "unrolled"])
 def test_golden_losses_do_not_move(objective, one_thread):
-    """Within 1e-5: equal to the bit on one machine; other instruction sets and thread counts move them by up to 6e-7."""
+    """Within 1e-5: equal to the bit on one machine; other instruction sets and thread counts move them up to 6e-7."""
     recorder = Recorder()
     Loop(golden_context(objective), recorder).run()
     if os.environ.get("STILLHOUSE_WRITE_GOLDEN"):
