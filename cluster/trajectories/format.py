@@ -43,6 +43,12 @@ class SetSpec:
     dtype: str
     """float32, bfloat16 or float16: how snapshots are stored."""
 
+    def __post_init__(self):
+        if self.dtype not in _ARROW:
+            raise ValueError(f"dtype {self.dtype!r}: one of {', '.join(_ARROW)}")
+        if list(self.epochs) != sorted(set(self.epochs)):
+            raise ValueError(f"epochs {self.epochs}: must rise")
+
     @property
     def size(self) -> int:
         """p, the number of parameters."""
@@ -131,7 +137,7 @@ def decode(data: bytes, where: str) -> tuple[SetSpec, int, ExpertIndex]:
         file = pa.ipc.open_file(buffer)
         stored = {k.decode(): json.loads(v) for k, v in (file.schema.metadata or {}).items()}
         batches = [file.get_batch(i) for i in range(file.num_record_batches)]
-    except (pa.ArrowException, ValueError) as error:  # ValueError: metadata that is not JSON
+    except (pa.ArrowException, OSError, ValueError, RecursionError) as error:  # Arrow says OSError, json the last two
         raise TrajectoryError(f"{where} is not a trajectory file ({error}); {_FIX}") from None
     meta = {name.removeprefix(_PREFIX): value for name, value in stored.items()}
     check_format(meta.pop("format", None), where)
@@ -187,12 +193,12 @@ def _stored(spec: SetSpec, record: ExpertRecord) -> list[np.ndarray]:
 def _place(spec: SetSpec, batch: pa.RecordBatch, file: pa.Buffer) -> tuple[int, int]:
     """Offset and length in the file of the parameters of one batch: Arrow reads without copying, so addresses tell."""
     batch.validate(full=True)
-    if batch.num_rows != 1 or batch.schema.field(COLUMN).type.list_size != spec.size:
-        raise ValueError(f"a batch is not one row of {spec.size} parameters")
-    values = batch.column(COLUMN).flatten()
-    if values.type != _ARROW[spec.dtype]:
-        raise ValueError(f"parameters are {values.type}, not {spec.dtype}")
-    start = values.buffers()[1].address - file.address
+    kind = batch.schema.field(COLUMN).type
+    if batch.num_rows != 1 or not pa.types.is_fixed_size_list(kind) or kind.list_size != spec.size:
+        raise ValueError(f"a batch is {batch.num_rows} rows of {kind}, not one of {spec.size} parameters")
+    if kind.value_type != _ARROW[spec.dtype]:
+        raise ValueError(f"parameters are {kind.value_type}, not {spec.dtype}")
+    start = batch.column(COLUMN).flatten().buffers()[1].address - file.address
     if not 0 <= start <= file.size - spec.snapshot_bytes:
         raise ValueError("parameters are compressed or outside the file")
     return start, spec.snapshot_bytes
@@ -205,7 +211,3 @@ def _check_record(spec: SetSpec, record: ExpertRecord) -> None:
         raise ValueError(f"expert {record.index}: snapshots are {tuple(record.snapshots.shape)}, not {shape}")
     if not len(record.train_accuracy) == len(record.test_accuracy) == len(spec.epochs):
         raise ValueError(f"expert {record.index}: accuracies must be one per saved epoch, {len(spec.epochs)}")
-    if spec.dtype not in _ARROW:
-        raise ValueError(f"dtype {spec.dtype!r}: one of {', '.join(_ARROW)}")
-    if list(spec.epochs) != sorted(set(spec.epochs)):
-        raise ValueError(f"epochs {spec.epochs}: must rise")

@@ -85,7 +85,7 @@ def parse(data: bytes, name: str, where: str) -> Manifest:
     try:
         outer = json.loads(data)
         version, digest, content = outer.get("format"), outer.get("sha256"), outer.get("content")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         raise TrajectoryError(f"{where} is not a manifest; {_FIX}") from None
     check_format(version, where)
     if digest != sha256(canonical(content).encode()):

@@ -6,15 +6,17 @@ from dataclasses import replace
 from torch import Tensor
 
 from cluster.store.base import Store
+from cluster.store.cache import Cache
 from cluster.trajectories import manifest as m
-from cluster.trajectories.format import SetSpec, canonical, sha256, values
+from cluster.trajectories.format import ExpertIndex, SetSpec, canonical, sha256, values
+from cluster.trajectories.prefetch import Prefetcher
 from distill.errors import MissingError, TrajectoryError
 
 
 class Reader:
     """Snapshots of the experts 0 .. count-1. Made by `TrajectorySet.open`; may be used from many threads."""
 
-    def __init__(self, store: Store, name: str, manifest: m.Manifest, index_bytes: int):
+    def __init__(self, store: Store, name: str, manifest: m.Manifest, index_bytes: int, cache: Cache | None = None):
         self.store = store
         self.name = name
         self.index_bytes = index_bytes
@@ -22,6 +24,8 @@ class Reader:
         self.bytes_read = 0
         """Bytes of snapshots asked of the store so far, the manifest not among them."""
         self._manifest = manifest
+        self._cache = cache
+        self._prefetcher: Prefetcher | None = None
         self._lock = threading.Lock()
 
     @property
@@ -39,26 +43,43 @@ class Reader:
 
     def train_accuracy(self, expert: int) -> list[float]:
         """Per saved epoch, in [0, 1]."""
-        return self._manifest.experts[expert].train_accuracy
+        return self._expert(expert).train_accuracy
 
     def test_accuracy(self, expert: int) -> list[float]:
         """Per saved epoch, in [0, 1]."""
-        return self._manifest.experts[expert].test_accuracy
+        return self._expert(expert).test_accuracy
 
     def seed(self, expert: int) -> int:
-        return self._manifest.experts[expert].seed
+        return self._expert(expert).seed
 
     def snapshot(self, expert: int, epoch: int) -> Tensor:
         """Parameters (p,) float32 on the CPU of an expert after an epoch, in one ranged read.
 
         Raises TrajectoryError if that epoch was not saved, or the bytes are not those that were written.
         """
-        return values(self.spec, self._fetch(expert, self._row(epoch)))
+        ahead = self._prefetcher
+        return values(self.spec, ahead.take(expert, epoch) if ahead else self._fetch(expert, epoch))
+
+    def prefetch(self, wanted: list[tuple[int, int]]) -> None:
+        """Start reading these (expert, epoch) in the background, so that `snapshot` has them at once.
+
+        Returns at once; an error comes from the `snapshot` that meets it. The last two lists are kept in memory.
+        """
+        if self._prefetcher is None:
+            self._prefetcher = Prefetcher(self._fetch)
+        self._prefetcher.wish(wanted)
+
+    def close(self) -> None:
+        """Stop the background reads, if there are any; `snapshot` goes on working."""
+        ahead, self._prefetcher = self._prefetcher, None
+        if ahead is not None:
+            ahead.close()
 
     def verify(self, expert: int) -> None:
         """Read an expert's whole object; TrajectoryError if it is not, byte for byte, what the manifest lists."""
+        index = self._expert(expert)
         data = self._read(expert, 0, None)
-        if sha256(data) != self._manifest.experts[expert].sha256:
+        if sha256(data) != index.sha256:
             raise self._damaged(expert, "object")
 
     def check(self, dataset_fingerprint: str, network: dict, layout: list[tuple[str, tuple[int, ...]]]) -> None:
@@ -80,17 +101,24 @@ class Reader:
     def _where(self) -> str:
         return f"{self.store.url}/{m.ROOT}/{self.name}"
 
-    def _row(self, epoch: int) -> int:
+    def _expert(self, expert: int) -> ExpertIndex:
+        if not 0 <= expert < self.count:
+            raise TrajectoryError(f"{self._where}: no expert {expert} among {self.count}; train more of them")
+        return self._manifest.experts[expert]
+
+    def _fetch(self, expert: int, epoch: int) -> bytes:
+        """A snapshot as it is stored, verified; from the cache if there is one and it has it."""
         if epoch not in self.epochs:
             raise TrajectoryError(f"{self._where}: epoch {epoch} was not saved; there are {self.epochs}")
-        return self.epochs.index(epoch)
+        start, length, digest = self._expert(expert).snapshots[self.epochs.index(epoch)]
 
-    def _fetch(self, expert: int, row: int) -> bytes:
-        start, length, digest = self._manifest.experts[expert].snapshots[row]
-        data = self._read(expert, start, start + length)
-        if sha256(data) != digest:
-            raise self._damaged(expert, f"epoch {self.epochs[row]}")
-        return data
+        def read() -> bytes:
+            data = self._read(expert, start, start + length)
+            if sha256(data) != digest:
+                raise self._damaged(expert, f"epoch {epoch}")
+            return data
+
+        return self._cache.fetch(digest, read) if self._cache else read()
 
     def _read(self, expert: int, start: int, stop: int | None) -> bytes:
         key = m.expert_key(self.name, expert)

@@ -1,6 +1,7 @@
 """A named set of experts in a store: its writers store experts in any order, then a manifest; later a larger one."""
 
 from cluster.store.base import Entry, Store
+from cluster.store.cache import Cache
 from cluster.trajectories import manifest as m
 from cluster.trajectories.format import ExpertIndex, ExpertRecord, SetSpec, decode, encode, same_spec
 from cluster.trajectories.reader import Reader
@@ -56,8 +57,11 @@ class TrajectorySet:
         experts = known + [self._index(spec, i) for i in range(len(known), count)]
         self.store.create(m.manifest_key(self.name, count), m.dump(m.Manifest(spec, experts), self.name))
 
-    def open(self, minimum: int | None = None) -> Reader:
-        """A reader of the largest sealed set; TrajectoryError if there is none, or none of `minimum` experts."""
+    def open(self, minimum: int | None = None, cache: Cache | None = None) -> Reader:
+        """A reader of the largest sealed set; TrajectoryError if there is none, or none of `minimum` experts.
+
+        With a cache, snapshots that were read once come from the local disk.
+        """
         count = self._largest()
         if count is None:
             raise TrajectoryError(
@@ -70,7 +74,8 @@ class TrajectorySet:
                 f"experts.count={minimum}"
             )
         data = self.store.read(m.manifest_key(self.name, count))
-        return Reader(self.store, self.name, m.parse(data, self.name, self._manifest_where(count)), len(data))
+        manifest = m.parse(data, self.name, self._manifest_where(count))
+        return Reader(self.store, self.name, manifest, len(data), cache)
 
     def delete(self, dry_run: bool) -> list[Entry]:
         """Delete the set, manifests first, so that it is never there in part; return what is, or would be, deleted."""

@@ -1,0 +1,350 @@
+"""Sets of experts over both stores: written by racing, failing and foreign writers, grown, read in slices, deleted."""
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+import torch
+from support.stores import Watched, failing
+from support.trajectories import LAYOUT, P, record_of, spec_of, theta_of
+
+from cluster.store import open_store
+from cluster.trajectories import TrajectorySet, list_sets
+from cluster.trajectories.format import canonical, sha256
+from distill.errors import StoreError, TrajectoryError
+
+NETWORK = spec_of().network
+
+
+@pytest.fixture
+def local(tmp_path):
+    return open_store(f"file:{tmp_path}/local")
+
+
+def filled(store, count: int, dtype: str = "float32", name: str = "set") -> TrajectorySet:
+    experts = TrajectorySet(store, name)
+    for expert in range(count):
+        experts.write_expert(spec_of(dtype), record_of(expert))
+    return experts
+
+
+class TestOverBothStores:
+    @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+    def test_what_is_written_is_read(self, store, dtype):
+        experts = filled(store, 3, dtype)
+        assert experts.finished() == [0, 1, 2]
+        experts.seal(spec_of(dtype), 3)
+        reader = experts.open(minimum=3)
+        assert (reader.count, reader.epochs, reader.spec) == (3, [0, 1, 2, 5], spec_of(dtype))
+        for expert in range(3):
+            for epoch in reader.epochs:
+                theta = reader.snapshot(expert, epoch)
+                assert theta.dtype == torch.float32 and torch.equal(theta, theta_of(expert, epoch))
+            assert reader.test_accuracy(expert) == [0.1, 0.15, 0.2, expert / 100]
+            assert reader.train_accuracy(expert) == [0.1, 0.2, 0.3, 0.4]
+            reader.verify(expert)
+
+    def test_objects_have_the_documented_names(self, store):
+        filled(store, 2).seal(spec_of(), 2)
+        assert [e.key for e in store.list("")] == [
+            "experts/set/expert-00000.arrow",
+            "experts/set/expert-00001.arrow",
+            "experts/set/manifest-00002.json",
+        ]
+
+    def test_of_writers_that_race_one_wins_and_the_others_adopt(self, store):
+        experts = TrajectorySet(store, "set")
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda i: experts.write_expert(spec_of(), record_of(0, shift=i)), range(8)))
+        experts.seal(spec_of(), 1)
+        first, last = (experts.open().snapshot(0, epoch) for epoch in (0, 5))
+        shift = float(first[0])
+        assert shift in range(8)
+        assert torch.equal(first, theta_of(0, 0) + shift) and torch.equal(last, theta_of(0, 5) + shift)
+
+    @pytest.mark.parametrize("every", [7, 8, 9, 10])  # sealing takes six operations, so that it can ever succeed
+    def test_a_store_that_fails_every_kth_operation_gives_the_same_set(self, store, every):
+        filled(store, 3, name="calm").seal(spec_of(), 3)
+        watched = failing(store, every)
+        experts, failed = TrajectorySet(watched, "rough"), 0
+        jobs = [*(lambda i=i: experts.write_expert(spec_of(), record_of(i)) for i in range(3)),
+                lambda: experts.seal(spec_of(), 3), lambda: experts.open(3)]  # fmt: skip
+        while jobs:
+            try:
+                jobs[0]()
+                jobs.pop(0)
+            except StoreError:
+                failed += 1
+                assert failed < 20
+            if len(jobs) > 2:
+                with pytest.raises(TrajectoryError, match="no sealed set"):
+                    TrajectorySet(store, "rough").open()
+        assert failed
+        for entry in store.list("experts/calm"):
+            twin = entry.key.replace("calm", "rough")
+            assert store.read(twin).replace(b"rough", b"calm") == store.read(entry.key) or "manifest" in twin
+        assert len(store.list("experts/calm")) == len(store.list("experts/rough"))
+
+    def test_delete_takes_the_manifests_first(self, store):
+        experts = filled(store, 2)
+        experts.seal(spec_of(), 1)
+        experts.seal(spec_of(), 2)
+        filled(store, 1, name="set-two").seal(spec_of(), 1)
+        watched = Watched(store)
+        assert len(TrajectorySet(watched, "set").delete(dry_run=True)) == 4
+        assert not [call for call in watched.calls if call[0] == "delete"]
+        assert len(TrajectorySet(watched, "set").delete(dry_run=False)) == 4
+        order = [key.rpartition("/")[2] for operation, key, *_ in watched.calls if operation == "delete"]
+        assert sorted(order[:2]) == ["manifest-00001.json", "manifest-00002.json"] and len(order) == 4
+        assert list_sets(store) == ["set-two"]
+        assert TrajectorySet(store, "set-two").open().count == 1
+
+
+def test_a_snapshot_is_one_ranged_read_of_its_own_bytes(local):
+    filled(local, 3, "bfloat16").seal(spec_of("bfloat16"), 3)
+    watched = Watched(local)
+    reader = TrajectorySet(watched, "set").open()
+    (index,) = [call for call in watched.calls if call[0] == "read"]
+    assert reader.index_bytes == local.size(index[1])
+    watched.calls.clear()
+    reader.snapshot(1, 2)
+    reader.snapshot(2, 5)
+    assert [(c[0], c[1], c[3] - c[2]) for c in watched.calls] == [
+        ("read", "experts/set/expert-00001.arrow", P * 2),
+        ("read", "experts/set/expert-00002.arrow", P * 2),
+    ]
+    assert reader.bytes_read == 2 * P * 2
+
+
+def test_a_snapshot_is_the_callers_own(local):
+    filled(local, 1).seal(spec_of(), 1)
+    reader = TrajectorySet(local, "set").open()
+    reader.prefetch([(0, 1)])
+    reader.snapshot(0, 1).zero_()
+    assert torch.equal(reader.snapshot(0, 1), theta_of(0, 1))
+
+
+def test_a_set_grows(local):
+    experts = filled(local, 2)
+    experts.seal(spec_of(), 2)
+    early = experts.open()
+    for expert in (2, 3, 4):
+        experts.write_expert(spec_of(), record_of(expert))
+    watched = Watched(local)
+    TrajectorySet(watched, "set").seal(spec_of(), 5)
+    read = [key for operation, key, *_ in watched.calls if operation == "read" and key.endswith("arrow")]
+    assert read == [f"experts/set/expert-0000{i}.arrow" for i in (2, 3, 4)], "sealed experts are not read again"
+    assert (early.count, experts.open().count) == (2, 5)
+    assert torch.equal(experts.open().snapshot(4, 5), theta_of(4, 5))
+    experts.seal(spec_of(), 5)
+    experts.seal(spec_of(), 3)
+    assert experts.open().count == 5
+
+
+def test_sealing_names_the_experts_that_are_missing(local):
+    experts = filled(local, 1)
+    experts.write_expert(spec_of(), record_of(3))
+    with pytest.raises(TrajectoryError, match=r"3 of 5 experts are missing \(1, 2, 4\)"):
+        experts.seal(spec_of(), 5)
+    with pytest.raises(TrajectoryError, match=r"no sealed set of experts \(2 trained so far\)"):
+        experts.open()
+
+
+def test_opening_fewer_than_needed_is_refused(local):
+    experts = filled(local, 2)
+    experts.seal(spec_of(), 2)
+    assert experts.open(minimum=2).count == 2
+    with pytest.raises(TrajectoryError, match="2 experts are sealed, 3 are needed; .*experts.count=3"):
+        experts.open(minimum=3)
+
+
+def test_another_recipes_experts_are_never_taken_in(local):
+    other = spec_of(recipe_hash="another")
+    experts = filled(local, 1)
+    with pytest.raises(TrajectoryError, match="another recipe.*name the set otherwise"):
+        experts.write_expert(other, record_of(0))
+    with pytest.raises(TrajectoryError, match="another recipe"):
+        experts.seal(other, 1)
+    experts.seal(spec_of(), 1)
+    experts.write_expert(other, record_of(1))
+    with pytest.raises(TrajectoryError, match="manifest-00001.json was made by another recipe"):
+        experts.seal(other, 2)
+    with pytest.raises(TrajectoryError, match="expert-00001.arrow was made by another recipe"):
+        experts.seal(spec_of(), 2)
+
+
+def test_an_expert_under_another_number_is_not_taken_in(local):
+    experts = filled(local, 1)
+    shutil.copy(local.root / "experts/set/expert-00000.arrow", local.root / "experts/set/expert-00001.arrow")
+    with pytest.raises(TrajectoryError, match="expert-00001"):
+        experts.seal(spec_of(), 2)
+
+
+def test_a_damaged_winner_is_not_adopted(local):
+    local.create("experts/set/expert-00000.arrow", b"ARROW1 no")
+    with pytest.raises(TrajectoryError, match="not a trajectory file.*delete it"):
+        TrajectorySet(local, "set").write_expert(spec_of(), record_of(0))
+
+
+def test_a_damaged_snapshot_is_refused_and_the_others_are_read(local):
+    experts = filled(local, 2)
+    experts.seal(spec_of(), 2)
+    path = local.root / "experts/set/expert-00001.arrow"
+    data = bytearray(path.read_bytes())
+    at = data.index(theta_of(1, 2).numpy().tobytes())
+    data[at + 3] ^= 1
+    path.write_bytes(data)
+    reader = experts.open()
+    with pytest.raises(TrajectoryError, match="expert-00001.arrow, epoch 2: damaged.*restore that object"):
+        reader.snapshot(1, 2)
+    assert torch.equal(reader.snapshot(1, 5), theta_of(1, 5))
+    reader.verify(0)
+    with pytest.raises(TrajectoryError, match="expert-00001.arrow, object: damaged"):
+        reader.verify(1)
+
+
+def test_verify_sees_damage_outside_the_snapshots(local):
+    experts = filled(local, 1)
+    experts.seal(spec_of(), 1)
+    path = local.root / "experts/set/expert-00000.arrow"
+    path.write_bytes(path.read_bytes().replace(b'"convnet"', b'"convmet"', 1))
+    with pytest.raises(TrajectoryError, match="damaged"):
+        experts.open().verify(0)
+
+
+def test_an_object_that_is_gone_or_short_is_named(local):
+    experts = filled(local, 2)
+    experts.seal(spec_of(), 2)
+    (local.root / "experts/set/expert-00000.arrow").unlink()
+    path = local.root / "experts/set/expert-00001.arrow"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(TrajectoryError, match="expert-00000.arrow is not there.*restore it"):
+        experts.open().snapshot(0, 0)
+    with pytest.raises(TrajectoryError, match="expert-00001.arrow.*damaged"):
+        experts.open().snapshot(1, 0)
+
+
+@pytest.mark.parametrize("expert, epoch, fault", [(2, 0, "no expert 2"), (-1, 0, "no expert -1"), (0, 3, "epoch 3")])
+def test_what_is_not_in_the_set_is_said(local, expert, epoch, fault):
+    filled(local, 2).seal(spec_of(), 2)
+    reader = TrajectorySet(local, "set").open()
+    with pytest.raises(TrajectoryError, match=fault):
+        reader.snapshot(expert, epoch)
+    if epoch == 0:
+        for call in (reader.test_accuracy, reader.train_accuracy, reader.seed, reader.verify):
+            with pytest.raises(TrajectoryError, match=fault):
+                call(expert)
+
+
+def test_check_names_all_that_differs(local):
+    filled(local, 1).seal(spec_of(), 1)
+    reader = TrajectorySet(local, "set").open()
+    reader.check("f" * 64, dict(reversed(NETWORK.items())), [list(entry) for entry in LAYOUT])
+    with pytest.raises(TrajectoryError) as error:
+        reader.check("0" * 64, NETWORK | {"width": 64}, LAYOUT)
+    assert "dataset: the set has fff" in str(error.value) and "'width': 64" in str(error.value)
+    assert "layout" not in str(error.value)
+    with pytest.raises(TrajectoryError, match="layout: the set has"):
+        reader.check("f" * 64, NETWORK, LAYOUT[:-1])
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "A", "a.b", "-a", "a" * 64, "a\n", "ä"])
+def test_a_name_off_the_allow_list_is_refused(local, name):
+    with pytest.raises(TrajectoryError, match="set name"):
+        TrajectorySet(local, name)
+
+
+def test_list_sets_finds_sets_and_nothing_else(local):
+    filled(local, 1, name="b")
+    filled(local, 1, name="a").seal(spec_of(), 1)
+    local.create("runs/x/manifest-00001.json", b"x")
+    local.create("experts/stray", b"x")
+    assert list_sets(local) == ["a", "b"]
+
+
+def _set(path: str, value):
+    """A change of one value in a manifest, by its dotted path."""
+
+    def change(content):
+        *blocks, last = path.split(".")
+        for block in blocks:
+            content = content[int(block) if block.isdecimal() else block]
+        content[int(last) if last.isdecimal() else last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _set("experts.0.key", "experts/other/expert-00000.arrow"),
+        _set("experts.0.key", "../../etc/passwd"),
+        _set("experts.0.snapshots.1.0", 10**9),
+        _set("experts.0.snapshots.1.0", -1),
+        _set("experts.0.snapshots.1.1", 1),
+        _set("experts.0.snapshots.1.1", "x"),
+        _set("experts.0.snapshots", []),
+        _set("experts.0.test_accuracy", [0.5]),
+        _set("experts.0.size", None),
+        _set("experts.0", []),
+        _set("experts", []),
+        _set("experts", {}),
+        _set("spec.epochs", [0, 1]),
+        _set("spec.dtype", "complex64"),
+        _set("spec.layout", [["w", [3]]]),
+        _set("spec.layout", [["w", ["x"]]]),
+        _set("spec", None),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_is_refused(local, change):
+    content = _manifest(local)["content"]
+    change(content)
+    _overwrite(local, {"format": 1, "sha256": sha256(canonical(content).encode()), "content": content})
+    with pytest.raises(TrajectoryError, match="manifest-00001.json (contradicts itself|lists objects of another)"):
+        TrajectorySet(local, "set").open()
+
+
+@pytest.mark.parametrize(
+    "text, fault",
+    [
+        ("", "not a manifest"),
+        ("[]", "not a manifest"),
+        ("[" * 100_000, "not a manifest"),
+        ('{"format":2}', "version 2; this program reads 1"),
+        ("{}", "version None"),
+        ('{"format":1,"sha256":"x","content":{}}', "damaged"),
+    ],
+    ids=["empty", "list", "deep", "version", "nothing", "digest"],
+)
+def test_a_manifest_that_is_none_is_refused(local, text, fault):
+    filled(local, 1).seal(spec_of(), 1)
+    _overwrite(local, text)
+    with pytest.raises(TrajectoryError, match=f"manifest-00001.json.*{fault}"):
+        TrajectorySet(local, "set").open()
+
+
+def test_a_manifest_with_one_letter_changed_is_refused(local):
+    outer = _manifest(local)
+    outer["content"]["experts"][0]["test_accuracy"][3] = 0.99
+    _overwrite(local, outer)
+    with pytest.raises(TrajectoryError, match="damaged"):
+        TrajectorySet(local, "set").open()
+
+
+def test_an_expert_number_out_of_range_is_refused(local):
+    for number in (-1, 100_000):
+        with pytest.raises(ValueError, match=f"expert {number}"):
+            TrajectorySet(local, "set").write_expert(spec_of(), replace(record_of(0), index=number))
+    assert local.list("") == []
+
+
+def _manifest(store) -> dict:
+    filled(store, 1).seal(spec_of(), 1)
+    return json.loads(store.read("experts/set/manifest-00001.json"))
+
+
+def _overwrite(store, manifest: dict | str) -> None:
+    text = manifest if isinstance(manifest, str) else json.dumps(manifest)
+    (store.root / "experts/set/manifest-00001.json").write_text(text)
