@@ -1,0 +1,131 @@
+"""Whole jobs on real Ray: on a cluster by `ray job submit`, on a Ray of the command's own, and after kill -9."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from support.cli import TINY
+from support.ray_head import RAY, head
+
+from cluster import evaluating
+from cluster.runs import Run, run_ids
+from cluster.store import open_store
+from cluster.tracking import connect
+
+ROOT = Path(__file__).parents[2]
+STILLHOUSE = str(Path(sys.executable).with_name("stillhouse"))
+DISTILL = ("distill", "digits", *TINY)
+
+
+def environment(home: Path) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "STILLHOUSE_", "MLFLOW_"))}
+    return {**kept, "STILLHOUSE_HOME": str(home), "PATH": f"{Path(STILLHOUSE).parent}:{os.environ['PATH']}"}
+
+
+def start(home: Path, *arguments: str) -> subprocess.Popen:
+    home.mkdir(parents=True, exist_ok=True)
+    log = (home / "output.log").open("a")
+    return subprocess.Popen(
+        [STILLHOUSE, *arguments], env=environment(home), cwd=home, stdout=log, stderr=log, start_new_session=True
+    )
+
+
+def finish(process: subprocess.Popen, home: Path) -> str:
+    assert process.wait() == 0, (home / "output.log").read_text()
+    return (home / "output.log").read_text()
+
+
+def only_run(home: Path) -> Run:
+    store = open_store(f"file:{home}/store")
+    (run_id,) = run_ids(store)
+    return Run(store, run_id)
+
+
+def wait_for(condition, process: subprocess.Popen) -> None:
+    """Until the condition holds; the process must not end before."""
+    while not condition():
+        assert process.poll() is None, "the command ended before the test could interrupt it"
+
+
+def submit(command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess:
+    """Run a `ray job submit`, asking again while the head's job agent is still starting."""
+    while True:
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+        if "No available agent" not in done.stderr:
+            return done
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Path:
+    """The home of a run that nothing disturbed, submitted to a cluster."""
+    folder = tmp_path_factory.mktemp("cluster")
+    home = folder / "home"
+    with head(folder) as env:
+        job = {"env_vars": {"STILLHOUSE_HOME": str(home)}}
+        command = [RAY, "job", "submit", "--working-dir", ".", "--runtime-env-json", json.dumps(job), "--"]
+        env["PATH"] = f"{Path(STILLHOUSE).parent}:{env['PATH']}"
+        done = submit([*command, STILLHOUSE, *DISTILL], env)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    assert "distilling 12/12" in done.stdout, "job logs show progress as plain lines"
+    return home
+
+
+def test_a_submitted_job_publishes_everywhere(undisturbed):
+    run = only_run(undisturbed)
+    result = run.result()
+    uri = f"sqlite:///{undisturbed}/mlflow.db"
+    client = connect(uri)
+    (tracked,) = client.search_runs([client.get_experiment_by_name("distill").experiment_id])
+    assert tracked.info.status == "FINISHED"
+    assert tracked.data.params["objective.syn_steps"] == "3"
+    steps = [m.step for m in client.get_metric_history(tracked.info.run_id, "loss")]
+    assert steps == list(range(1, 13))
+    assert len(client.list_artifacts(tracked.info.run_id, "images")) >= 2
+    version = client.get_model_version_by_alias("digits", "best")
+    assert float(version.tags["test_mean"]) == result["test_mean"]
+    for what in (run.run_id, "digits@best", str(undisturbed / "store/runs" / run.run_id / "published")):
+        published = evaluating.find(what, f"file:{undisturbed}/store", uri)
+        assert published.x.shape == (10, 1, 8, 8)
+        assert torch.isfinite(published.x).all()
+    assert (result["budget_floats"], result["budget_ipc"]) == (640, 1.0)
+
+
+def test_a_second_time_there_is_nothing_left_to_do(undisturbed):
+    before = sorted(p for p in (undisturbed / "store").rglob("*") if p.is_file())
+    said = finish(start(undisturbed, *DISTILL), undisturbed)
+    assert "on the test images" in said
+    assert sorted(p for p in (undisturbed / "store").rglob("*") if p.is_file()) == before
+
+
+def test_evaluate_has_baselines_beside_the_set(undisturbed, tmp_path):
+    run, out = only_run(undisturbed), tmp_path / "figures.json"
+    finish(start(undisturbed, "evaluate", run.run_id, "threads=1", "--json", str(out)), undisturbed)
+    figures = json.loads(out.read_text())
+    assert {"mean", "std", "n", "protocol", "network", "budget_floats", "budget_ipc"} <= set(figures)
+    assert figures["n"] == figures["full"]["n"] == 2 and 0 <= figures["random"]["mean"] <= 1
+
+
+@pytest.mark.parametrize("victim", ["driver", "worker"])
+def test_kill_9_and_again_gives_the_same_bytes(undisturbed, victim, tmp_path):
+    home = tmp_path / "home"
+    process = start(home, *DISTILL)
+    store = open_store(f"file:{home}/store")
+    wait_for(lambda: run_ids(store) and only_run(home).checkpoints(), process)
+    if victim == "driver":
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert only_run(home).result() is None, "the kill came too late to prove anything"
+        process = start(home, *DISTILL)
+    else:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            if "RayTrainWorker" in " ".join(child.cmdline()):
+                child.kill()
+    said = finish(process, home)
+    assert "going on from step" in said
+    assert only_run(home).result()["sha256"] == only_run(undisturbed).result()["sha256"]

@@ -1,0 +1,56 @@
+"""A real Ray head node with a dashboard (for `ray job submit`), on loopback, started and stopped by the tests."""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+ADDRESS = "127.0.0.2"
+"""Ray rewrites 127.0.0.1 to the machine's own address; this one stays on loopback."""
+RAY = str(Path(sys.executable).with_name("ray"))
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind((ADDRESS, 0))
+        return s.getsockname()[1]
+
+
+@contextmanager
+def head(folder: Path) -> Iterator[dict[str, str]]:
+    """Environment in which `ray job submit` reaches the head; it is gone when the block ends."""
+    port, dashboard = free_port(), free_port()
+    env = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    env |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
+    env.pop("RAY_ADDRESS", None)
+    command = [
+        RAY, "start", "--head", "--block", f"--node-ip-address={ADDRESS}", f"--port={port}",
+        "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", "--num-cpus=2", "--disable-usage-stats",
+    ]  # fmt: skip
+    with (folder / "ray.log").open("w") as log:
+        process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
+    try:
+        url = f"http://127.0.0.1:{dashboard}"
+        _until_answering(process, url, env["RAY_AUTH_TOKEN"], folder / "ray.log")
+        yield env | {"RAY_ADDRESS": url}
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+
+
+def _until_answering(process: subprocess.Popen, url: str, token: str, log: Path) -> None:
+    request = Request(f"{url}/api/version", headers={"Authorization": f"Bearer {token}"})
+    while process.poll() is None:
+        try:
+            urlopen(request, timeout=5).close()
+            return
+        except (URLError, ConnectionError, TimeoutError):
+            continue
+    raise RuntimeError(f"ray start ended: {log.read_text()}")
