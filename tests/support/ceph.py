@@ -101,9 +101,14 @@ class S3Server:
         return name
 
 
+def missing_programs() -> list[str]:
+    """What is not installed of what a server needs."""
+    return [p for p in PROGRAMS if not shutil.which(p)]
+
+
 def server_or_skip(folder: Path) -> contextlib.AbstractContextManager[S3Server]:
     """`ceph_s3`, or a skipped test where it is not installed; with STILLHOUSE_REQUIRE_S3=1 a failed one."""
-    if missing := [p for p in PROGRAMS if not shutil.which(p)]:
+    if missing := missing_programs():
         message = f"no {', '.join(missing)}: apt-get install --no-install-recommends radosgw ceph-mon ceph-osd"
         if os.environ.get("STILLHOUSE_REQUIRE_S3") == "1":
             pytest.fail(message)
