@@ -47,10 +47,9 @@ def evaluate(published: Published, recipe: Recipe, store_url: str, full: bool, o
         found.append(event["result"]) if event["kind"] == "result" else on_event(event)
 
     config = {"recipe": recipe.model_dump(mode="json"), "store": store_url, "full": full}
-    config["ray_storage"] = group.scratch_url(store_url)
     config["state"] = {name: tensor.numpy() for name, tensor in published.state.items()}
     config["student_lr"] = published.student_lr
-    group.run(_work, config, recipe, 1, keep)
+    group.run_one(_work, config, recipe, keep)
     return found[-1]
 
 

@@ -60,8 +60,6 @@ def open_reader(context: Context, store_url: str):
             f"objective.max_start_epoch + objective.expert_epochs = {o.max_start_epoch + o.expert_epochs} is beyond "
             f"the {reader.epochs[-1]} epochs that {experts.name} holds; lower them or train more epochs"
         )
-    if not hasattr(reader, "prefetch"):
-        reader.prefetch = lambda wanted: None  # TEMPORARY
     return reader
 
 

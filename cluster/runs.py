@@ -23,7 +23,7 @@ class Run:
 
     def save(self, checkpoint: Checkpoint) -> str:
         """Write a checkpoint, then drop those that are no longer needed; returns its key."""
-        key = f"{self.folder}/checkpoint-{checkpoint.step:08d}.safetensors"
+        key = f"{self.folder}/checkpoints/{checkpoint.step:08d}.safetensors"
         self.store.create(key, checkpoint.encode())
         for old in self.checkpoints()[:-KEPT]:
             self.store.delete(old, dry_run=False)
@@ -31,7 +31,7 @@ class Run:
 
     def checkpoints(self) -> list[str]:
         """Keys of the checkpoints, oldest first."""
-        return [entry.key for entry in self.store.list(f"{self.folder}/checkpoint-")]
+        return [entry.key for entry in self.store.list(f"{self.folder}/checkpoints/")]
 
     def latest(self) -> Checkpoint | None:
         """The last checkpoint, or None. Raises StoreError when it is of another run or damaged."""
