@@ -1,7 +1,7 @@
 """Ray, joined or started.
 
-Where RAY_ADDRESS is set, as it is in a job that `ray job submit` started, the command joins that cluster. Elsewhere this
-machine is a cluster of its own while the command runs.
+Where RAY_ADDRESS is set, as it is in a job that `ray job submit` started, the command joins that cluster. Elsewhere
+this machine is a cluster of its own while the command runs.
 """
 
 import os

@@ -12,7 +12,7 @@ import json
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
@@ -406,8 +406,14 @@ def _override(table: dict, assignment: str) -> None:
 
 def _path(location: tuple) -> str:
     """Dotted path without the tag that a discriminated union adds behind its block."""
-    tags = {"digits", "parquet", "convnet", "pixels", "trajectory", "distribution", "unrolled"}
-    return ".".join(str(p) for i, p in enumerate(location) if not (i == 1 and p in tags)) or "recipe"
+    unions = (Dataset, Network, SyntheticSettings, ObjectiveSettings)
+    kinds = {member.model_fields["kind"].default for union in unions for member in members(union)}
+    return ".".join(str(p) for i, p in enumerate(location) if not (i == 1 and p in kinds)) or "recipe"
+
+
+def members(union: Any) -> tuple[type[Settings], ...]:
+    """The settings classes of a registry: of a discriminated union, or of one class alone."""
+    return (union,) if isinstance(union, type) else get_args(get_args(union)[0])
 
 
 def _say(error: dict) -> str:

@@ -22,25 +22,35 @@ def main(source: str, overrides: list[str], store: str | None, dry: bool, json: 
 
 def run(context, url: str, tracking: str, home: str) -> dict:
     """Train experts where they are needed and missing, distill, and return the run's result."""
-    from cluster import distilling, experts
+    from cluster import distilling
     from cluster.commands.experts import train
     from cluster.progress import Bar
     from cluster.session import session
+
+    missing = _experts_missing(context, url)
+    with session():
+        if missing:
+            common.console.print("the store does not hold this recipe's experts: training them first")
+            train(context, url)
+        with Bar(common.console) as bar:
+            return distilling.distill(context, url, tracking, home, bar)
+
+
+def _experts_missing(context, url: str) -> bool:
+    """Whether experts must be trained first. Raises TrajectoryError when those that the recipe names do not fit."""
+    from cluster import experts
     from distill.errors import TrajectoryError
     from distill.objectives import needs_experts
 
-    with session():
-        if needs_experts(context.recipe.objective.kind):
-            try:
-                experts.open_reader(context, url)
-            except TrajectoryError:
-                if context.recipe.objective.trajectories:
-                    raise
-                common.console.print("the store does not hold this recipe's experts: training them first")
-                train(context, url)
-                experts.open_reader(context, url)
-        with Bar(common.console) as bar:
-            return distilling.distill(context, url, tracking, home, bar)
+    if not needs_experts(context.recipe.objective.kind):
+        return False
+    try:
+        experts.open_reader(context, url)
+    except TrajectoryError:
+        if context.recipe.objective.trajectories:
+            raise
+        return True
+    return False
 
 
 def show(result: dict, url: str, tracking: str) -> None:

@@ -8,9 +8,8 @@ from distill.recipe import Recipe
 
 
 def show(recipe: Recipe, url: str, json: Path | None) -> None:
-    from distill.estimate import estimate
-
     from cluster.experts import set_name
+    from distill.estimate import estimate
 
     context = common.prepared(recipe, url)
     e = estimate(context)

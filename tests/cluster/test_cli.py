@@ -1,4 +1,4 @@
-"""The command line: help is instant, bad input is one clear message with exit code 2, and nothing is written by either."""
+"""The command line: help is instant; bad input is one clear message and exit code 2; neither writes anything."""
 
 import json
 import subprocess
@@ -101,6 +101,25 @@ def test_a_store_that_cannot_be_written_is_refused(home, tmp_path, monkeypatch, 
     (tmp_path / "file").write_text("")
     assert stillhouse(monkeypatch, "distill", "digits", "--store", f"file:{tmp_path}/file/store") == 2
     assert str(tmp_path / "file") in capsys.readouterr().err
+    assert not home.exists()
+
+
+def test_experts_of_another_network_or_dataset_are_refused(home, tmp_path, monkeypatch, capsys):
+    import torch
+
+    from cluster.store import open_store
+    from cluster.trajectories import ExpertRecord, SetSpec, TrajectorySet
+
+    spec = SetSpec("0" * 16, "f" * 64, {"kind": "convnet", "width": 1}, [("w", (3,))], list(range(31)), "float32")
+    experts = TrajectorySet(open_store(f"file:{tmp_path}/store"), "others")
+    experts.write_expert(spec, ExpertRecord(0, torch.zeros(31, 3), [0.5] * 31, [0.5] * 31, 0))
+    experts.seal(spec, 1)
+    arguments = ("distill", "digits", "objective.trajectories=others", "--store", f"file:{tmp_path}/store")
+    assert stillhouse(monkeypatch, *arguments) == 2
+    said = capsys.readouterr().err
+    assert "dataset" in said and "network" in said and "layout" in said
+    assert stillhouse(monkeypatch, *arguments[:2], "objective.trajectories=absent", *arguments[3:]) == 2
+    assert "absent" in capsys.readouterr().err
     assert not home.exists()
 
 

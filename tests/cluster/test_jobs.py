@@ -111,6 +111,16 @@ def test_evaluate_has_baselines_beside_the_set(undisturbed, tmp_path):
     assert figures["n"] == figures["full"]["n"] == 2 and 0 <= figures["random"]["mean"] <= 1
 
 
+def test_nan_stops_the_run_and_names_step_and_checkpoint(undisturbed):
+    process = start(undisturbed, *DISTILL, "outer.lr_img=1e30")
+    assert process.wait() == 2
+    said = (undisturbed / "output.log").read_text()
+    assert "NaN or Inf in" in said and "at step" in said and "last good checkpoint: none" in said
+    assert "Traceback" not in said
+    for run_id in run_ids(open_store(f"file:{undisturbed}/store")):
+        assert Run(open_store(f"file:{undisturbed}/store"), run_id).result() is not None
+
+
 @pytest.mark.parametrize("victim", ["driver", "worker"])
 def test_kill_9_and_again_gives_the_same_bytes(undisturbed, victim, tmp_path):
     home = tmp_path / "home"

@@ -3,7 +3,6 @@
 import importlib.util
 import subprocess
 import sys
-from typing import get_args
 
 import pytest
 
@@ -58,8 +57,7 @@ def test_every_kind_has_its_module():
         ("synthetic", recipe.SyntheticSettings),
         ("objectives", recipe.ObjectiveSettings),
     ):
-        members = [union] if isinstance(union, type) else get_args(get_args(union)[0])
-        for member in members:
+        for member in recipe.members(union):
             kind = member.model_fields["kind"].default
             assert importlib.util.find_spec(f"distill.{folder}.{kind}"), kind
 
