@@ -39,3 +39,7 @@ class WorkerError(RuntimeError):
 
 class DivergedError(StillhouseError):
     """NaN or Inf in loss, pixels or learning rate."""
+
+
+class OutOfMemory(StillhouseError):
+    """Memory ran out; the message names the settings that lower it."""

@@ -130,6 +130,7 @@ def test_two_workers_of_one_segment_make_the_update_of_one_worker_with_two(tmp_p
         for name, value in alone.items():
             assert torch.equal(first[name], second[name]), name
             assert torch.allclose(first[name], value, rtol=1e-9, atol=1e-12), name
+    assert alone["objective.norm"] > 0.5 * alone["objective.norm_mean"] > 0  # the last job has clipped
 
 
 def both_workers(folder, jobs):
@@ -189,6 +190,10 @@ def test_the_best_set_is_kept_with_the_rate_it_had(monkeypatch):
     assert (best.step, best.score, best.student_lr) == (2, 0.8, rates[2])
     assert torch.equal(best.state["x"], states[2]) and not torch.equal(states[2], states[3])
     assert len(set(rates)) == 4
+    again = Loop(small.context("trajectory", *settings), Watcher())
+    again.resume(recorder.saved[-1])
+    assert (again.best.step, again.best.score, again.best.student_lr) == (2, 0.8, rates[2])
+    assert torch.equal(again.best.state["x"], states[2])
 
 
 def test_it_is_judged_shown_and_saved_as_often_as_the_recipe_says():

@@ -4,13 +4,13 @@ import itertools
 
 import pytest
 import torch
-from support.memory import PeakMemory
 from support.plain_unroll import PlainUnroll
 from torch import nn
 
 from distill import nets, recipe, rng, unroll
 from distill.augment import augment
 from distill.inner import SGD, Adam, InnerStep
+from distill.memory import PeakMemory
 from distill.unroll import Unroll
 
 OPTIMIZERS = {"sgd": SGD(), "momentum": SGD(0.9, 5e-2), "adam": Adam()}

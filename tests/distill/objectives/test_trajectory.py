@@ -74,8 +74,9 @@ def test_segments_side_by_side_equal_one_after_another():
         assert (a - b).norm() <= 1e-10 * b.norm()
 
 
-def test_segments_of_two_workers_add_up_to_all():
-    _, made, objective = build("objective.segments=4")
+@pytest.mark.parametrize("vectorize", ["on", "off"])
+def test_segments_of_two_workers_add_up_to_all(vectorize):
+    _, made, objective = build("objective.segments=4", f"objective.engine.vectorize={vectorize}")
     whole = objective.loss(made, 2, range(4))
     parts = objective.loss(made, 2, range(0, 4, 2)) + objective.loss(made, 2, range(1, 4, 2))
     assert whole.item() == pytest.approx(parts.item(), rel=1e-12)
