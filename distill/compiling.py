@@ -27,12 +27,16 @@ STEP_FLOPS = 12
 
 def engine(context: Context, optimizer: Optimizer, images: int, inner_steps: int) -> Unroll:
     """The engine of a recipe whose outer steps each differentiate `inner_steps` steps on `images` images."""
-    settings, outer = context.recipe.objective.engine, context.recipe.outer
-    compiled = settings.compile == "on"
-    if settings.compile == "auto":
-        steps = inner_steps * context.recipe.objective.segments * outer.steps / outer.workers
-        compiled = pays(context, eager_seconds(context.network, context.data.shape, images) * steps)
-    return Unroll(InnerStep(context.network, optimizer, compiled), settings.keep)
+    compiled = compiles(context, images, inner_steps)
+    return Unroll(InnerStep(context.network, optimizer, compiled), context.recipe.objective.engine.keep)
+
+
+def compiles(context: Context, images: int, inner_steps: int) -> bool:
+    """Whether that engine's steps go through torch.compile."""
+    choice, outer = context.recipe.objective.engine.compile, context.recipe.outer
+    steps = inner_steps * context.recipe.objective.segments * outer.steps / outer.workers
+    seconds = eager_seconds(context.network, context.data.shape, images) * steps
+    return choice == "on" or (choice == "auto" and pays(context, seconds))
 
 
 def pays(context: Context, seconds: float) -> bool:

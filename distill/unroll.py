@@ -103,7 +103,7 @@ class _Kept:
     def __init__(self, keep: str, state: State, steps: range):
         self.steps = steps
         self.device = state[0].device
-        self.keep = _where(keep, state, len(steps)) if keep == "auto" else keep
+        self.keep = resting_place(state, len(steps), self.device) if keep == "auto" else keep
         self.stride = max(1, math.isqrt(len(steps))) if self.keep == "thin" else 1
         self.states: dict[int, State] = {}
 
@@ -122,13 +122,13 @@ class _Kept:
                 yield i, run.pop()
 
 
-def _where(keep: str, state: State, steps: int) -> str:
+def resting_place(state: State, steps: int, device: torch.device) -> str:
     """auto: on the device while the states fit into a quarter of its free memory, else in host memory, else thinned."""
     needed = steps * sum(s.numel() * s.element_size() for s in state)
-    if state[0].is_cuda and needed < torch.cuda.mem_get_info(state[0].device)[0] / 4:
+    if device.type == "cuda" and needed < torch.cuda.mem_get_info(device)[0] / 4:
         return "device"
     if needed < free_host_bytes() / 4:
-        return "host" if state[0].is_cuda else "device"
+        return "host" if device.type == "cuda" else "device"
     return "thin"
 
 
