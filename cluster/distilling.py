@@ -19,6 +19,7 @@ from distill import context as contexts
 from distill import export
 from distill.checkpoint import Checkpoint
 from distill.context import Context
+from distill.estimate import explain_out_of_memory, is_out_of_memory
 from distill.evaluate import Score
 from distill.export import Published
 from distill.loop import Loop, Watcher
@@ -85,9 +86,11 @@ def _work(worker: group.Worker, config: dict) -> None:
         worker.post("resumed", step=loop.done)
     try:
         loop.run()
-    except Exception:
+    except Exception as error:
         if tracker:
             tracker.finish("FAILED")
+        if is_out_of_memory(error):
+            raise explain_out_of_memory(context, error) from error
         raise
     if tracker:
         _publish(loop, run, tracker, worker, config["home"])

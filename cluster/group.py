@@ -114,8 +114,22 @@ def _in_task(told: dict) -> None:
     _work(Worker(0, 1, torch.device("cuda" if told["gpu"] else "cpu"), told["board"]), told)
 
 
+class _Notes(logging.Handler):
+    """Passes the project's own log (what compiles, what is skipped) on to the driver."""
+
+    def __init__(self, worker: Worker):
+        super().__init__(logging.INFO)
+        self.worker = worker
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.worker.post("stage", text=record.getMessage())
+
+
 def _work(worker: Worker, told: dict) -> None:
     _quiet()
+    if worker.rank == 0:
+        logging.getLogger("stillhouse").addHandler(_Notes(worker))
+        logging.getLogger("stillhouse").setLevel(logging.INFO)
     torch.set_num_threads(told["threads"])
     if ray.get(worker.board.failed.remote()):
         return
