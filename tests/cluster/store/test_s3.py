@@ -151,6 +151,11 @@ def test_parts_are_used_only_where_completing_does_not_overwrite(proxy, s3_url, 
     assert look() == ({"big": BIG, "bigger": BIG + b"x"}, [])
 
 
+def test_parts_can_be_switched_off(proxy, s3_url):
+    open_store(s3_url + "?multipart_mib=5&multipart=off").create("big", BIG)
+    assert [method for method, _, _ in proxy.seen] == ["PUT"]
+
+
 def test_small_objects_are_one_request(proxy, s3_url):
     open_store(s3_url).create("k", b"x" * 1000)
     assert [method for method, _, _ in proxy.seen] == ["PUT"]
