@@ -9,7 +9,9 @@ import ray
 import torch
 
 from cluster import group
+from cluster.home import home
 from cluster.store import open_store
+from cluster.store.cache import Cache
 from cluster.trajectories import ExpertRecord, SetSpec, TrajectorySet
 from distill import context as contexts
 from distill import train
@@ -51,7 +53,8 @@ def open_reader(context: Context, store_url: str):
     o = context.recipe.objective
     own = not o.trajectories
     experts = TrajectorySet(open_store(store_url), o.trajectories or set_name(context))
-    reader = experts.open(minimum=context.recipe.experts.count if own else None)
+    cache = Cache(home() / "cache" / "snapshots") if store_url.startswith("s3:") else None
+    reader = experts.open(minimum=context.recipe.experts.count if own else None, cache=cache)
     reader.check(
         context.data.fingerprint, context.recipe.network.model_dump(mode="json"), context.network.layout.entries
     )

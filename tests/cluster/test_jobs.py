@@ -54,11 +54,12 @@ def wait_for(condition, process: subprocess.Popen) -> None:
 
 
 def submit(command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess:
-    """Run a `ray job submit`, asking again while the head's job agent is still starting."""
-    while True:
+    """Run a `ray job submit`, asking again (each takes seconds) while the head's job agent is still starting."""
+    for _ in range(30):
         done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
         if "No available agent" not in done.stderr:
-            return done
+            break
+    return done
 
 
 @pytest.fixture(scope="module")

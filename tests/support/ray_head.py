@@ -33,6 +33,8 @@ def head(folder: Path) -> Iterator[dict[str, str]]:
     command = [
         RAY, "start", "--head", "--block", f"--node-ip-address={ADDRESS}", f"--port={port}",
         "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", "--num-cpus=2", "--disable-usage-stats",
+        f"--dashboard-agent-listen-port={free_port()}", f"--dashboard-agent-grpc-port={free_port()}",
+        f"--metrics-export-port={free_port()}",
     ]  # fmt: skip
     with (folder / "ray.log").open("w") as log:
         process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
