@@ -1,6 +1,6 @@
 """Distilling: the loop in Ray Train workers, tracked in MLflow, checkpointed in the store, published at the end.
 
-stillhouse distill digits
+    stillhouse distill digits
 """
 
 import hashlib
@@ -28,17 +28,20 @@ from distill.picture import grid
 from distill.recipe import Recipe
 
 
-def distill(context: Context, store_url: str, tracking_uri: str, home: str, on_event: group.Event) -> dict:
+def distill(context: Context, store_url: str, tracking_uri: str, on_event: group.Event) -> dict:
     """Run a recipe to its end, from where it was stopped, and return its result. Needs a Ray session."""
     recipe = context.recipe
     run = Run(open_store(store_url), context.run_id)
-    if (result := run.result()) is None:
-        config = {"recipe": recipe.model_dump(mode="json"), "store": store_url, "tracking": tracking_uri, "home": home}
-        config["ray_storage"] = group.scratch_url(store_url)
-        on_event({"kind": "plan", "steps": recipe.outer.steps})
-        group.run(_work, config, recipe, recipe.outer.workers, on_event)
-        result = run.result()
-    return result
+    config = {"recipe": recipe.model_dump(mode="json"), "store": store_url, "tracking": tracking_uri}
+    config["ray_storage"] = group.scratch_url(store_url)
+    on_event({"kind": "plan", "steps": recipe.outer.steps})
+    group.run(_work, config, recipe, recipe.outer.workers, on_event)
+    return run.result()
+
+
+def finished(context: Context, store_url: str) -> dict | None:
+    """The result of a recipe's run if it has ended, else None."""
+    return Run(open_store(store_url), context.run_id).result()
 
 
 class Reporter(Watcher):
@@ -93,7 +96,7 @@ def _work(worker: group.Worker, config: dict) -> None:
             raise explain_out_of_memory(context, error) from error
         raise
     if tracker:
-        _publish(loop, run, tracker, worker, config["home"])
+        _publish(loop, run, tracker, worker)
 
 
 def _tracker(context: Context, config: dict) -> Tracker:
@@ -104,7 +107,7 @@ def _tracker(context: Context, config: dict) -> Tracker:
     )
 
 
-def _publish(loop: Loop, run: Run, tracker: Tracker, worker: group.Worker, home: str) -> None:
+def _publish(loop: Loop, run: Run, tracker: Tracker, worker: group.Worker) -> None:
     """Judge the selected set on the test part, then publish it: store, MLflow artifacts, registry version."""
     context, e = loop.context, loop.context.recipe.evaluation
     loop.synthetic.load_state_dict(loop.best.state)

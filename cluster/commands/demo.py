@@ -19,7 +19,7 @@ def main(overrides: list[str], store: str | None, json: Path | None) -> None:
     common.log_to_console()
     context = common.prepared(recipe, url)
     with session():
-        result = distill.run(context, url, tracking, home)
+        result = distill.run(context, url, tracking)
         published = evaluating.find(result["run_id"], url, tracking)
         figures = evaluate.run(published, recipe, url)
     seconds = time.monotonic() - started

@@ -8,32 +8,35 @@ from cluster.commands import common, dry_run
 
 def main(source: str, overrides: list[str], store: str | None, dry: bool, json: Path | None) -> None:
     recipe = common.read(source, overrides)
-    url, tracking, home = common.places(store)
+    url, tracking, _ = common.places(store)
     if dry:
         return dry_run.show(recipe, url, json)
     common.log_to_console()
     context = common.prepared(recipe, url)
     started = time.monotonic()
-    result = run(context, url, tracking, home)
+    result = run(context, url, tracking)
     result["seconds"] = time.monotonic() - started
     show(result, url, tracking)
     common.write_json(json, result)
 
 
-def run(context, url: str, tracking: str, home: str) -> dict:
+def run(context, url: str, tracking: str) -> dict:
     """Train experts where they are needed and missing, distill, and return the run's result."""
     from cluster import distilling
     from cluster.commands.experts import train
     from cluster.progress import Bar
     from cluster.session import session
 
+    if result := distilling.finished(context, url):
+        common.console.print("this run has ended before; nothing is left to do")
+        return result
     missing = _experts_missing(context, url)
     with session():
         if missing:
             common.console.print("the store does not hold this recipe's experts: training them first")
             train(context, url)
         with Bar(common.console) as bar:
-            return distilling.distill(context, url, tracking, home, bar)
+            return distilling.distill(context, url, tracking, bar)
 
 
 def _experts_missing(context, url: str) -> bool:
