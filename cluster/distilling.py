@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,7 @@ def _work(worker: group.Worker, config: dict) -> None:
 
 def _tracker(context: Context, config: dict) -> Tracker:
     recipe = context.recipe
+    os.environ["MLFLOW_TRACKING_URI"] = config["tracking"]  # else saving a model makes an empty database here
     tags = {"paper": recipe.paper, "objective": recipe.objective.kind, "synthetic": recipe.synthetic.kind}
     return Tracker.open(
         config["tracking"], "distill", context.run_id, context.run_id, recipe.model_dump(mode="json"), tags

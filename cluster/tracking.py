@@ -94,7 +94,6 @@ class Tracker:
 
 def connect(uri: str, create: bool = False) -> MlflowClient:
     """A client of a tracking store and its registry. A SQLite file must exist, or is made where `create` is set."""
-    os.environ["MLFLOW_TRACKING_URI"] = uri  # parts of MLflow ask no client and would make a database of their own here
     database = home.sqlite_file(uri)
     if database and create:
         database.parent.mkdir(parents=True, exist_ok=True)

@@ -36,6 +36,14 @@ def tags(accuracy, selection="validation"):
     return {"selection_accuracy": accuracy, "selection": selection, "protocol": "mtt"}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def own_database(tmp_path_factory):
+    """Saving a model makes MLflow's default database, which must not lie in the checkout."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/default.db")
+        yield
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     return tmp_path_factory.mktemp("registry")

@@ -27,9 +27,9 @@ def free_port() -> int:
 def head(folder: Path) -> Iterator[dict[str, str]]:
     """Environment in which `ray job submit` reaches the head; it is gone when the block ends."""
     port, dashboard = free_port(), free_port()
-    env = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "STILLHOUSE_", "MLFLOW_"))}
+    env = {**kept, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     env |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
-    env.pop("RAY_ADDRESS", None)
     command = [
         RAY, "start", "--head", "--block", f"--node-ip-address={ADDRESS}", f"--port={port}",
         "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", "--num-cpus=2", "--disable-usage-stats",
