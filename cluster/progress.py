@@ -14,7 +14,7 @@ class Bar:
 
     def __init__(self, console: Console):
         self.console, self.live = console, console.is_terminal
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn())
         self.bars = Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console)
         self.task = self.bars.add_task("starting", total=None, note="")
         self.done, self.total, self.started, self.said = 0, 0, time.monotonic(), 0.0
