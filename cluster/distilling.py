@@ -148,17 +148,11 @@ def result_of(context: Context, loop: Loop, test: Score) -> dict:
         "test_std": test.std,
         "test_n": test.n,
         "protocol": recipe.evaluation.protocol,
-        "network": network_name(recipe),
+        "network": recipe.network.label,
         "budget_floats": floats,
         "budget_ipc": budget_ipc(context, floats),
         "student_lr": loop.best.student_lr,
     }
-
-
-def network_name(recipe: Recipe) -> str:
-    """A network in a few words, e.g. convnet-d3-w128-instance."""
-    n = recipe.network
-    return f"{n.kind}-d{n.depth}-w{n.width}-{n.norm}"
 
 
 def budget_ipc(context: Context, floats: int) -> float:

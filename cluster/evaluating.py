@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 
 from cluster import experts, group, registry
-from cluster.distilling import budget_ipc, network_name
+from cluster.distilling import budget_ipc
 from cluster.runs import Run, run_ids
 from cluster.store import open_store
 from distill import context as contexts
 from distill import export, synthetic, train
+from distill.accuracy import accuracy
 from distill.context import Context
 from distill.errors import DataError, MissingError, StoreError, TrajectoryError
 from distill.evaluate import Judge, Score
@@ -64,7 +65,7 @@ def _work(worker: group.Worker, config: dict) -> None:
     score = judge.score(judged, config["student_lr"] or e.lr, test, e.networks, "evaluate")
     worker.post("stage", text=f"training {e.networks} networks on random real images")
     random = judge.random_real(max(1, int(ipc)), test)
-    result = {**score.as_dict(), "protocol": e.protocol, "network": network_name(context.recipe)}
+    result = {**score.as_dict(), "protocol": e.protocol, "network": context.recipe.network.label}
     result |= {"budget_floats": floats, "budget_ipc": ipc, "random": random.as_dict()}
     if whole := _full(context, config, worker):
         result["full"] = whole.as_dict()
@@ -87,5 +88,5 @@ def _full(context: Context, config: dict, worker: group.Worker) -> Score | None:
     for i in range(context.recipe.evaluation.networks):
         worker.post("stage", text=f"training network {i + 1} of {context.recipe.evaluation.networks} on the full data")
         *_, (_, theta) = train.expert_epochs(context, step, i)
-        scores.append(train.accuracy(step, theta, context.data.test))
+        scores.append(accuracy(step, theta, context.data.test))
     return Score(tuple(scores))

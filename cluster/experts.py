@@ -15,6 +15,7 @@ from cluster.store.cache import Cache
 from cluster.trajectories import ExpertRecord, SetSpec, TrajectorySet
 from distill import context as contexts
 from distill import train
+from distill.accuracy import accuracy, probe
 from distill.context import Context
 from distill.errors import TrajectoryError
 from distill.recipe import Recipe
@@ -100,8 +101,8 @@ def train_one(context: Context, step, index: int, worker: group.Worker | None = 
     snapshots, on_train, on_test = [], [], []
     for epoch, theta in train.expert_epochs(context, step, index):
         snapshots.append(theta.cpu())
-        on_train.append(train.accuracy(step, theta, train.probe(context.data.train)))
-        on_test.append(train.accuracy(step, theta, context.data.test))
+        on_train.append(accuracy(step, theta, probe(context.data.train)))
+        on_test.append(accuracy(step, theta, context.data.test))
         if worker:
             worker.post("expert", expert=index, epoch=epoch, train_accuracy=on_train[-1], test_accuracy=on_test[-1])
     return ExpertRecord(index, torch.stack(snapshots), on_train, on_test, context.recipe.experts.seed)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill import recipe, rng
+from distill.accuracy import accuracy
 from distill.batches import Batches
 from distill.compiling import eager_seconds, forward_flops, pays
 from distill.context import Context
@@ -18,7 +19,6 @@ from distill.data.base import Split
 from distill.inner import SGD, InnerStep
 from distill.synthetic.base import Synthetic
 from distill.synthetic.pixels import Pixels, real_images
-from distill.train import accuracy
 
 BATCH = 256
 SIDE_BY_SIDE_FLOPS = 1e8

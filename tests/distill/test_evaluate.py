@@ -7,11 +7,11 @@ import torch
 from support import small
 
 from distill import rng
+from distill.accuracy import accuracy
 from distill.data.base import Split
 from distill.evaluate import Judge, Score, real_set
 from distill.inner import SGD, InnerStep
 from distill.loop import Loop, Watcher
-from distill.train import accuracy
 
 
 def test_a_score_is_mean_and_sample_deviation():

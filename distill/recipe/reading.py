@@ -1,0 +1,93 @@
+"""Reading recipes: a shipped name or a TOML file, dotted overrides, every fault at once."""
+
+import json
+import tomllib
+from importlib import resources
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from distill.errors import RecipeError
+from distill.recipe.dataset import Dataset
+from distill.recipe.network import Network
+from distill.recipe.objective import ObjectiveSettings
+from distill.recipe.settings import members
+from distill.recipe.synthetic import SyntheticSettings
+from distill.recipe.whole import Recipe
+
+
+def shipped() -> list[str]:
+    """Names of the recipes inside the package, sorted."""
+    names = (entry.name for entry in resources.files("distill.recipes").iterdir())
+    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
+
+
+def load(source: str, overrides: list[str] = ()) -> Recipe:
+    """Read a shipped recipe by name, or a TOML file, apply `dotted.path=value` overrides and check everything.
+
+    Raises RecipeError listing every fault at once, each with its dotted path.
+    """
+    table = _read(source)
+    return override(table, overrides, source)
+
+
+def parse(table: dict, source: str) -> Recipe:
+    """A Recipe from a nested dict; `source` is named in errors."""
+    try:
+        return Recipe.model_validate(table)
+    except ValidationError as error:
+        lines = [f"  {_path(e['loc'])}: {_say(e)}" for e in error.errors()]
+        raise RecipeError(f"recipe {source}:\n" + "\n".join(lines)) from None
+
+
+def override(table: dict, overrides: list[str], source: str) -> Recipe:
+    """A recipe from the resolved values that were stored with a result, with overrides."""
+    table = json.loads(json.dumps(table))
+    for text in overrides:
+        _override(table, text)
+    return parse(table, source)
+
+
+def _read(source: str) -> dict:
+    if source in shipped():
+        text = (resources.files("distill.recipes") / f"{source}.toml").read_text(encoding="utf8")
+    elif Path(source).is_file():
+        text = Path(source).read_text(encoding="utf8")
+    else:
+        raise RecipeError(f"no recipe {source!r}: neither a file nor one of {', '.join(shipped())}")
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"recipe {source}: not TOML: {error}") from None
+
+
+def _override(table: dict, assignment: str) -> None:
+    path, equals, text = assignment.partition("=")
+    if not equals or not path:
+        raise RecipeError(f"override {assignment!r}: write it as dotted.path=value")
+    try:
+        value = tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *blocks, key = path.replace("-", "_").split(".")
+    for block in blocks:
+        table = table.setdefault(block, {})
+        if not isinstance(table, dict):
+            raise RecipeError(f"override {assignment!r}: {block} is a value, not a table")
+    table[key] = value
+
+
+def _path(location: tuple) -> str:
+    """Dotted path without the tag that a discriminated union adds behind its block."""
+    unions = (Dataset, Network, SyntheticSettings, ObjectiveSettings)
+    kinds = {member.model_fields["kind"].default for union in unions for member in members(union)}
+    return ".".join(str(p) for i, p in enumerate(location) if not (i == 1 and p in kinds)) or "recipe"
+
+
+def _say(error: dict) -> str:
+    if error["type"] == "union_tag_not_found":
+        return 'add its kind, e.g. kind = "..." (`stillhouse recipes --fields` lists them)'
+    if error["type"] == "extra_forbidden":
+        return "unknown key; remove it or correct its spelling"
+    message = error["msg"].removeprefix("Value error, ")
+    return message if isinstance(error["input"], dict) else f"{message} (got {error['input']!r})"

@@ -1,0 +1,21 @@
+"""The base of every block of a recipe, and the types their fields share."""
+
+from typing import Annotated, Any, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseModel):
+    """Base of every block of a recipe: frozen, unknown keys refused, field docstrings are the help."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+def members(union: Any) -> tuple[type[Settings], ...]:
+    """The settings classes of a registry: of a discriminated union, or of one class alone."""
+    return (union,) if isinstance(union, type) else get_args(get_args(union)[0])

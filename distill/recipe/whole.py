@@ -1,0 +1,78 @@
+"""The whole recipe: its blocks, what must agree between them, and the names that follow from it."""
+
+import hashlib
+import json
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints, model_validator
+
+from distill.recipe.dataset import Dataset
+from distill.recipe.experts import Experts
+from distill.recipe.network import ConvNet, Network
+from distill.recipe.objective import ObjectiveSettings, Trajectory
+from distill.recipe.outer import Evaluation, Outer
+from distill.recipe.settings import Name, Settings
+from distill.recipe.synthetic import Pixels, SyntheticSettings
+
+
+class Recipe(Settings):
+    """Everything a run depends on."""
+
+    name: Name
+    paper: str = ""
+    """Where the settings come from."""
+    expected: str = ""
+    """The figure to expect."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    device: Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    threads: Annotated[int, Field(ge=0)] = 0
+    """CPU threads per worker (0: all cores shared evenly). Bits on CPU depend on it."""
+    dataset: Dataset
+    network: Network = ConvNet()
+    experts: Experts = Experts()
+    synthetic: SyntheticSettings = Pixels()
+    objective: ObjectiveSettings = Trajectory()
+    outer: Outer = Outer()
+    evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="after")
+    def _settings_agree(self):
+        o = self.objective
+        if o.kind == "trajectory" and o.max_start_epoch + o.expert_epochs > self.experts.epochs:
+            raise ValueError(
+                f"objective.max_start_epoch + objective.expert_epochs = {o.max_start_epoch + o.expert_epochs} "
+                f"is beyond experts.epochs = {self.experts.epochs}: lower them or save more epochs"
+            )
+        if o.kind == "trajectory" and o.min_start_epoch >= (o.widen_from or o.max_start_epoch):
+            raise ValueError("objective.min_start_epoch must be below the upper end of the start epochs")
+        if o.kind == "trajectory" and o.widen_from > o.max_start_epoch:
+            raise ValueError("objective.widen_from must not be above objective.max_start_epoch")
+        if o.kind == "unrolled" and o.window > o.unroll:
+            raise ValueError(f"objective.window = {o.window} is longer than objective.unroll = {o.unroll}")
+        if o.kind == "unrolled" and o.pool and self.outer.workers > 1:
+            raise ValueError("objective.pool needs outer.workers = 1: the pool is not shared between workers")
+        if getattr(o, "segments", 1) % self.outer.workers:
+            raise ValueError(f"objective.segments must be a multiple of outer.workers = {self.outer.workers}")
+        return self
+
+    def run_id(self, dataset: str) -> str:
+        """Name of the run: the recipe's name and a digest of all that its result depends on.
+
+        `dataset` is the fingerprint of the data, which stands for where the data lie. Workers, device and the number of
+        judging networks do not make another run.
+        """
+        left_out = {"name", "paper", "expected", "device", "dataset"}
+        blocks = self.model_dump(mode="json", exclude=left_out)
+        for block, key in (("experts", "workers"), ("outer", "workers"), ("evaluation", "networks")):
+            del blocks[block][key]
+        return f"{self.name[:46]}-{digest({**blocks, 'data': dataset})}"
+
+    def experts_id(self, dataset: str) -> str:
+        """Digest of all that expert i depends on; a set of experts is named by it."""
+        experts = self.experts.model_dump(mode="json", exclude={"count", "workers"})
+        return digest({"experts": experts, "network": self.network.model_dump(mode="json"), "data": dataset})
+
+
+def digest(value: Any) -> str:
+    """16 hex digits of the SHA-256 of a JSON value, independent of key order."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
