@@ -1,7 +1,7 @@
 """The console script `stillhouse`. Only what --help needs is imported here; each command imports its own work.
 
-    stillhouse demo
-    stillhouse distill cifar10-1ipc-small dataset.path=data/cifar10 --dry-run
+stillhouse demo
+stillhouse distill cifar10-1ipc-small dataset.path=data/cifar10 --dry-run
 """
 
 import re

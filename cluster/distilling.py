@@ -1,6 +1,6 @@
 """Distilling: the loop in Ray Train workers, tracked in MLflow, checkpointed in the store, published at the end.
 
-    stillhouse distill digits
+stillhouse distill digits
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """Evaluating a published set, with baselines beside it: random real images of the same budget, and the full data.
 
-    stillhouse evaluate digits@best
+stillhouse evaluate digits@best
 """
 
 import tempfile

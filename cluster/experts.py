@@ -1,6 +1,6 @@
 """Training experts: Ray Train workers take the next unfinished expert each and write its trajectory to the store.
 
-    stillhouse experts mtt-cifar10-1ipc experts.workers=4
+stillhouse experts mtt-cifar10-1ipc experts.workers=4
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """Objects that are written once and never changed: in a local folder (`file:PATH`) or on S3 (`s3://bucket/prefix`).
 
-    store = open_store("file:~/stillhouse")
-    store.create("experts/digits/expert-00000.arrow", data)
-    head = store.read("experts/digits/expert-00000.arrow", 0, 8)
+store = open_store("file:~/stillhouse")
+store.create("experts/digits/expert-00000.arrow", data)
+head = store.read("experts/digits/expert-00000.arrow", 0, 8)
 """
 
 from pathlib import Path
