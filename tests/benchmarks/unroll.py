@@ -5,7 +5,8 @@ python tests/benchmarks/unroll.py [--json FILE] [--quick] [--device cuda]
 One outer step: N inner SGD steps of ConvNet-3 (width 128, 32 px, float32) on the same images, then the gradient for the
 pixels and the learning rate. Ours: the compiled inner step. Plain: autograd in eager mode, with the norm of the
 published codes (GroupNorm kernel, contiguous) or with ours (arithmetic, channels last), whichever is faster at 10
-images; the table says which. Seconds are medians of alternating runs.
+images; the table says which. bf16: ours with bfloat16 autocast of the student (`engine.bf16`), which is another
+arithmetic: the last column says how far its gradient is from the float32 one. Seconds are medians of alternating runs.
 
 Memory is the highest resident memory of a process of its own, above its baseline: inputs made, one outer step of N = 1
 done (libraries loaded, compiled code read from the cache that the timing run filled), freed memory given back.
@@ -54,9 +55,9 @@ class PublishedNorm(nn.Module):
         return F.group_norm(x, x.shape[1], self.weight, self.bias)
 
 
-def network(width: int, published: bool) -> Network:
+def network(width: int, published: bool, bf16: bool = False) -> Network:
     """ConvNet-3; both kinds have the same parameters in the same order."""
-    net = nets.build(recipe.ConvNet(depth=3, width=width), SHAPE, CLASSES)
+    net = nets.build(recipe.ConvNet(depth=3, width=width), SHAPE, CLASSES, bf16)
     if published:
         net.module.norms = nn.ModuleList(PublishedNorm(norm) for norm in net.module.norms)
     return net
@@ -74,9 +75,9 @@ class ContiguousPlain(PlainUnroll):
 
 
 def trainer(kind: str, width: int) -> Callable:
-    """ours, published (plain with GroupNorm) or arithmetic (plain with our norm)."""
-    if kind == "ours":
-        return Unroll(InnerStep(network(width, published=False), SGD(), compiled=True), "device")
+    """ours, bf16 (ours with autocast), published (plain with GroupNorm) or arithmetic (plain with our norm)."""
+    if kind in ("ours", "bf16"):
+        return Unroll(InnerStep(network(width, published=False, bf16=kind == "bf16"), SGD(), compiled=True), "device")
     if kind == "published":
         return ContiguousPlain(network(width, published=True), SGD())
     return PlainUnroll(network(width, published=False), SGD())
@@ -142,22 +143,26 @@ def mebibytes(kind: str, images: int, steps: int, o: argparse.Namespace) -> floa
 # ---------------------------------------------------------------- the table
 
 
-def row(images: int, steps: int, ours: Callable, plain: Callable | None, kind: str, o: argparse.Namespace) -> dict:
+def row(images: int, steps: int, engines: dict[str, Callable], plain: str | None, o: argparse.Namespace) -> dict:
     """Medians of alternating runs, after one run of each; `plain` None where it would not fit."""
     outer = OuterStep(images, o.width, o.device)
-    outer(ours, 1)
-    times: dict[str, list[float]] = {"ours": [], "plain": []}
+    trainers = engines | ({"plain": trainer(plain, o.width)} if plain else {})
+    gradients = {kind: outer(train, steps) for kind, train in engines.items()}
+    times: dict[str, list[float]] = {kind: [] for kind in trainers}
     for _ in range(o.repeats):
-        times["ours"].append(seconds(lambda: outer(ours, steps)))
-        if plain:
-            times["plain"].append(seconds(lambda: outer(plain, steps)))
+        for kind, train in trainers.items():
+            times[kind].append(seconds(lambda train=train: outer(train, steps)))
+    off = (gradients["bf16"] - gradients["ours"]).norm() / gradients["ours"].norm()
     return {
         "images": images,
         "steps": steps,
         "ours_seconds": statistics.median(times["ours"]),
         "plain_seconds": statistics.median(times["plain"]) if plain else None,
         "ours_mib": mebibytes("ours", images, steps, o),
-        "plain_mib": mebibytes(kind, images, steps, o) if plain else None,
+        "plain_mib": mebibytes(plain, images, steps, o) if plain else None,
+        "bf16_seconds": statistics.median(times["bf16"]),
+        "bf16_mib": mebibytes("bf16", images, steps, o),
+        "bf16_gradient_off": off.item(),
     }
 
 
@@ -192,13 +197,20 @@ def free_bytes(device: str) -> int:
 
 def show(rows: list[dict], kind: str) -> None:
     print(f"\nplain: autograd, graphs kept, {kind} norm. ours: adjoint, compiled. MiB above each process's baseline")
-    print("images  steps   ours s  plain s  faster   ours MiB  plain MiB  part")
+    print(
+        "images  steps   ours s  plain s  faster   ours MiB  plain MiB   part   bf16 s  faster  bf16 MiB  gradient off"
+    )
     for r in rows:
-        faster = f"{r['plain_seconds'] / r['ours_seconds']:.2f}x" if r["plain_seconds"] else "-"
+        faster, faster16 = (
+            f"{r['plain_seconds'] / r[kind]:.2f}x" if r["plain_seconds"] else "-"
+            for kind in ("ours_seconds", "bf16_seconds")
+        )
         part = f"1/{r['plain_mib'] / r['ours_mib']:.1f}" if r["plain_mib"] and r["ours_mib"] else "-"
         print(
             f"{r['images']:6d} {r['steps']:6d} {_figure(r['ours_seconds'], 2):>8} {_figure(r['plain_seconds'], 2):>8}"
-            f" {faster:>7} {_figure(r['ours_mib'], 0):>10} {_figure(r['plain_mib'], 0):>10} {part:>5}"
+            f" {faster:>7} {_figure(r['ours_mib'], 0):>10} {_figure(r['plain_mib'], 0):>10} {part:>6}"
+            f" {_figure(r['bf16_seconds'], 2):>8} {faster16:>7} {_figure(r['bf16_mib'], 0):>9}"
+            f" {r['bf16_gradient_off']:>13.3f}"
         )
 
 
@@ -225,13 +237,14 @@ def table(o: argparse.Namespace) -> list[dict]:
     kind, rows, compiled = faster_plain(o), [], {}
     for images, steps in QUICK if o.quick else CASES:
         if images not in compiled:
-            compiled[images], text = compile_cost(images, steps, o)
+            ours, text = compile_cost(images, steps, o)
+            compiled[images] = {"ours": ours, "bf16": trainer("bf16", o.width)}
             print(text, flush=True)
         needed = plain_bytes(kind, images, steps, o)
         fits = needed < 0.9 * free_bytes(o.device)
         if not fits:
             print(f"plain unroll at {images} images, N = {steps}: skipped, it needs about {needed / 2**30:.0f} GiB")
-        rows.append(row(images, steps, compiled[images], trainer(kind, o.width) if fits else None, kind, o))
+        rows.append(row(images, steps, compiled[images], kind if fits else None, o))
         print(json.dumps(rows[-1]), flush=True)
     show(rows, kind)
     return rows
