@@ -9,8 +9,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import ray
+import torch
 import torch.distributed as dist
-from torch import Tensor
+from PIL import Image
 
 from cluster import experts, group, registry
 from cluster.runs import Run
@@ -25,7 +27,6 @@ from distill.evaluate import Score
 from distill.export import Published
 from distill.loop import Loop, Watcher
 from distill.objectives import needs_experts
-from distill.picture import grid
 from distill.recipe import Recipe
 
 
@@ -43,6 +44,15 @@ def distill(context: Context, store_url: str, tracking_uri: str, on_event: group
 def finished(context: Context, store_url: str) -> dict | None:
     """The result of a recipe's run if it has ended, else None."""
     return Run(open_store(store_url), context.run_id).result()
+
+
+def publish_run(recipe: Recipe, config: dict, on_event: group.Event) -> dict:
+    """Bring a run in the store to its end, mostly its publication, in one task; returns its result.
+
+    `config` is that of distill(), with what `prepare` and `open_tracker` take besides.
+    """
+    group.run_one(_work, config, recipe, on_event)
+    return Run(open_store(config["store"]), config["run_id"]).result()
 
 
 class Reporter(Watcher):
@@ -63,8 +73,9 @@ class Reporter(Watcher):
         self.tracker.log(step, {"selection_accuracy": score.mean, "selection_accuracy_std": score.std})
         self.post("judged", step=step, accuracy=score.mean, best=best)
 
-    def picture(self, step: int, images: Tensor) -> None:
-        self.tracker.picture(step, "synthetic", grid(images))
+    def picture(self, step: int, pictures: dict[str, Image.Image]) -> None:
+        for name, image in pictures.items():
+            self.tracker.picture(step, name, image)
 
     def save(self, checkpoint: Checkpoint) -> None:
         self.tracker.flush()
@@ -74,20 +85,40 @@ class Reporter(Watcher):
         return self.saved
 
 
-def _work(worker: group.Worker, config: dict) -> None:
-    """One worker of the group; rank 0 also judges, tracks, saves and publishes."""
-    context = contexts.prepare(Recipe.model_validate(config["recipe"]), device=worker.device)
+def prepare(config: dict, device: torch.device) -> Context:
+    """The context of `config["recipe"]`: data, network, experts it needs.
+
+    `config["dataset"]` may be Ray's reference to the loaded data.
+    """
+    context = unread(config, device)
     if needs_experts(context.recipe.objective.kind):
         context = context.with_experts(experts.open_reader(context, config["store"]))
-    run = Run(open_store(config["store"]), context.run_id)
-    tracker = _tracker(context, config) if worker.rank == 0 else None
-    reporter = Reporter(run, tracker, worker.post, context.data.classes)
-    reduce = dist.all_reduce if worker.world > 1 else (lambda tensor: None)
-    loop = Loop(context, reporter, worker.rank, worker.world, reduce)
+    return context
+
+
+def unread(config: dict, device: torch.device) -> Context:
+    """The same without experts."""
+    dataset = ray.get(config["dataset"]) if "dataset" in config else None
+    return contexts.prepare(Recipe.model_validate(config["recipe"]), device=device, dataset=dataset)
+
+
+def resume(loop: Loop, run: Run, reporter: Reporter) -> None:
+    """Take up the run's last checkpoint, if there is one."""
     if checkpoint := run.latest():
         loop.resume(checkpoint)
         reporter.saved = run.checkpoints()[-1]
-        worker.post("resumed", step=loop.done)
+        reporter.post("resumed", step=loop.done)
+
+
+def _work(worker: group.Worker, config: dict) -> None:
+    """One worker of the group; rank 0 also judges, tracks, saves and publishes."""
+    context = prepare(config, worker.device)
+    run = Run(open_store(config["store"]), config.get("run_id") or context.run_id)
+    tracker = open_tracker(context, config) if worker.rank == 0 else None
+    reporter = Reporter(run, tracker, worker.post, context.data.classes)
+    reduce = dist.all_reduce if worker.world > 1 else (lambda tensor: None)
+    loop = Loop(context, reporter, worker.rank, worker.world, reduce)
+    resume(loop, run, reporter)
     try:
         loop.run()
     except Exception as error:
@@ -96,17 +127,25 @@ def _work(worker: group.Worker, config: dict) -> None:
         if is_out_of_memory(error):
             raise explain_out_of_memory(context, error) from error
         raise
+    finally:
+        if context.experts:
+            context.experts.close()
     if tracker:
         _publish(loop, run, tracker, worker)
 
 
-def _tracker(context: Context, config: dict) -> Tracker:
+def open_tracker(context: Context, config: dict) -> Tracker:
+    """The MLflow run of a distillation in `config["tracking"]`.
+
+    `config["tracked"]` may say another experiment, name and key than a run of its own has, its parent and more tags.
+    """
     recipe = context.recipe
     os.environ["MLFLOW_TRACKING_URI"] = config["tracking"]  # else saving a model makes an empty database here
     tags = {"paper": recipe.paper, "objective": recipe.objective.kind, "synthetic": recipe.synthetic.kind}
-    return Tracker.open(
-        config["tracking"], "distill", context.run_id, context.run_id, recipe.model_dump(mode="json"), tags
-    )
+    place = {"experiment": "distill", "run_name": context.run_id, "key": context.run_id, "parent": None, "tags": {}}
+    place |= config.get("tracked", {})
+    place["tags"] = tags | place["tags"]
+    return Tracker.open(config["tracking"], params=recipe.model_dump(mode="json"), **place)
 
 
 def _publish(loop: Loop, run: Run, tracker: Tracker, worker: group.Worker) -> None:
@@ -116,7 +155,7 @@ def _publish(loop: Loop, run: Run, tracker: Tracker, worker: group.Worker) -> No
     lr = loop.best.student_lr or e.lr
     worker.post("stage", text="judging the selected set on the test images")
     test = loop.judge.score(loop.synthetic, lr, context.data.test, e.networks, "test")
-    result = result_of(context, loop, test)
+    result = result_of(context, loop, test) | {"run_id": run.run_id}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "published"
         published = _published(loop)
@@ -162,15 +201,19 @@ def budget_ipc(context: Context, floats: int) -> float:
 
 
 def _published(loop: Loop) -> Published:
-    context = loop.context
-    x, y = loop.synthetic.training_set()
+    context, made = loop.context, loop.synthetic
+    x, y = made.training_set()
+    crops = made.crops(context.data.to_pixels)
+    pixels = crops.windows()[1] if crops else context.data.to_pixels(x)
     return Published(
         x=x.cpu(),
         y=y.cpu(),
-        pixels=context.data.to_pixels(x).cpu(),
+        pixels=pixels.cpu(),
         classes=context.data.classes,
         student_lr=loop.best.student_lr,
         recipe=context.recipe.model_dump(mode="json"),
         step=loop.best.step,
         state=loop.best.state,
+        crops=crops and crops.cpu(),
+        pictures=made.pictures(context.data.to_pixels, context.data.classes),
     )

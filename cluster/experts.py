@@ -4,18 +4,19 @@ stillhouse experts mtt-cifar10-1ipc experts.workers=4
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import ray
-import torch
 
-from cluster import group
+from cluster import group, partial
+from cluster.curves import Curves
+from cluster.growing import Grower
 from cluster.home import home
 from cluster.store import open_store
 from cluster.store.cache import Cache
-from cluster.trajectories import ExpertRecord, SetSpec, TrajectorySet
+from cluster.trajectories import Reader, SetSpec, TrajectorySet
+from cluster.trajectories.waiting import training
 from distill import context as contexts
-from distill import train
-from distill.accuracy import accuracy, probe
 from distill.context import Context
 from distill.errors import TrajectoryError
 from distill.recipe import Recipe
@@ -44,18 +45,20 @@ def spec_of(context: Context) -> SetSpec:
         dataset=context.data.fingerprint,
         network=recipe.network.model_dump(mode="json"),
         layout=list(context.network.layout.entries),
-        epochs=list(range(recipe.experts.epochs + 1)),
+        epochs=recipe.experts.saved_epochs,
         dtype=recipe.experts.dtype,
     )
 
 
-def open_reader(context: Context, store_url: str):
-    """The experts a recipe matches. Raises TrajectoryError when they are missing or do not fit."""
+def open_reader(context: Context, store_url: str) -> Reader:
+    """The experts a recipe begins with; it asks for the others when they are due.
+
+    Raises TrajectoryError when they are missing or do not fit.
+    """
     o = context.recipe.objective
-    own = not o.trajectories
-    experts = TrajectorySet(open_store(store_url), o.trajectories or set_name(context))
+    experts = TrajectorySet(open_store(store_url), matched_set(context))
     cache = Cache(home() / "cache" / "snapshots") if store_url.startswith("s3:") else None
-    reader = experts.open(minimum=context.recipe.experts.count if own else None, cache=cache)
+    reader = experts.open(cache=cache)
     reader.check(
         context.data.fingerprint, context.recipe.network.model_dump(mode="json"), context.network.layout.entries
     )
@@ -64,45 +67,112 @@ def open_reader(context: Context, store_url: str):
             f"objective.max_start_epoch + objective.expert_epochs = {o.max_start_epoch + o.expert_epochs} is beyond "
             f"the {reader.epochs[-1]} epochs that {experts.name} holds; lower them or train more epochs"
         )
+    if reader.count < experts_to_begin(context.recipe):
+        experts.open(minimum=experts_to_begin(context.recipe))  # says how many there are
+    reader.narrow(experts_to_begin(context.recipe))
     return reader
 
 
-def train_experts(context: Context, store_url: str, on_event: group.Event) -> Trained:
-    """Train what is missing of a recipe's experts and seal the set. Needs a Ray session."""
-    recipe, store = context.recipe, open_store(store_url)
+def matched_set(context: Context) -> str:
+    """Name of the set whose trajectories a recipe matches: the one it names, else its own."""
+    return context.recipe.objective.trajectories or set_name(context)
+
+
+def experts_to_begin(recipe: Recipe) -> int:
+    """How many experts must be there before the first outer step."""
+    return getattr(recipe.objective, "first_experts", 0) or recipe.experts.count
+
+
+def about(context: Context) -> dict[str, str | int]:
+    """What people call a set's data: its folder or file, else its kind; and the recipe that trained it first."""
+    settings, data = context.recipe.dataset, context.data
+    name = Path(getattr(settings, "path", "")).name or settings.kind
+    subset = getattr(settings, "subset", None)
+    return {
+        "dataset": f"{name}, {subset}" if subset else name,
+        "reader": settings.kind,
+        "preprocess": settings.preprocess,
+        "classes": len(data.classes),
+        "images": len(data.train),
+        "shape": "x".join(map(str, data.shape)),
+        "recipe": context.recipe.name,
+    }
+
+
+def train_experts(context: Context, store_url: str, on_event: group.Event, tracking_uri: str | None = None) -> Trained:
+    """Train what is missing of a recipe's experts and seal the set; their accuracies go to MLflow. Needs a Ray session.
+
+    Run again after a kill it goes on; with a larger experts.count the set grows. Without a tracking store nothing is
+    tracked.
+    """
+    store = open_store(store_url)
     store.check_writable()
-    experts = TrajectorySet(store, set_name(context))
-    spec, count = spec_of(context), recipe.experts.count
+    experts, count = TrajectorySet(store, set_name(context)), context.recipe.experts.count
     missing = sorted(set(range(count)) - set(experts.finished()))
-    if missing:
-        on_event({"kind": "plan", "experts": len(missing), "epochs": recipe.experts.epochs})
-        config = {
-            "recipe": recipe.model_dump(mode="json"),
-            "store": store_url,
-            "ray_storage": group.scratch_url(store_url),
-        }
-        group.run(_train, config, recipe, min(recipe.experts.workers, len(missing)), on_event, missing)
-    experts.seal(spec, count)
-    size = sum(entry.size for entry in store.list(f"experts/{experts.name}/"))
+    if missing or experts.sealed() < count:
+        _complete(context, experts, missing, on_event, Curves.of(context, experts.name, tracking_uri))
+    size = sum(entry.size for entry in experts.entries() if not entry.key.startswith(partial.folder(experts.name)))
     return Trained(experts.name, count, len(missing), size)
+
+
+def _complete(
+    context: Context, experts: TrajectorySet, missing: list[int], on_event: group.Event, curves: Curves
+) -> None:
+    """Train the missing experts and seal the set; `curves` and the terminal are told of every epoch."""
+    spec, begin = spec_of(context), experts_to_begin(context.recipe)
+
+    def on_both(event: dict) -> None:
+        if event["kind"] == "expert":
+            curves.expert(event["expert"], event["epoch"], event)
+        if event["kind"] == "written" and experts.sealed() < begin and {*range(begin)} <= {*experts.finished()}:
+            experts.seal(spec, begin)  # distilling may begin
+        on_event(event)
+
+    try:
+        with training(experts):
+            experts.describe(about(context))
+            if missing:
+                _run_workers(context, experts.store.url, missing, on_both)
+            experts.seal(spec, context.recipe.experts.count)
+    except Exception:
+        curves.fail()
+        raise
+    partial.sweep(experts.store, experts.name, set(experts.finished()))
+    curves.finish(experts.open())
+
+
+def _run_workers(context: Context, store_url: str, missing: list[int], on_event: group.Event) -> None:
+    """Hand groups of experts.together experts out to a group of workers, by the first of each."""
+    recipe, o = context.recipe, context.recipe.experts
+    groups = _groups(missing, o.together)
+    on_event({"kind": "plan", "experts": len(groups) * o.together, "epochs": o.epochs})
+    config = {
+        "recipe": recipe.model_dump(mode="json"),
+        "store": store_url,
+        "ray_storage": group.scratch_url(store_url),
+    }
+    group.run(_train, config, recipe, min(o.workers, len(groups)), on_event, groups, o.gpus_per_worker)
+
+
+def _groups(missing: list[int], together: int) -> list[int]:
+    """The first of each group of experts that has one missing: a group is trained whole."""
+    return sorted({i - i % together for i in missing})
 
 
 def _train(worker: group.Worker, config: dict) -> None:
     """One worker: experts from the board until none is left."""
     context = contexts.prepare(Recipe.model_validate(config["recipe"]), device=worker.device)
-    step = train.expert_step(context)
-    experts, spec = TrajectorySet(open_store(config["store"]), set_name(context)), spec_of(context)
-    while (index := ray.get(worker.board.take.remote(worker.rank))) is not None:
-        experts.write_expert(spec, train_one(context, step, index, worker))
+    grower = Grower(
+        context, TrajectorySet(open_store(config["store"]), set_name(context)), spec_of(context), worker.post
+    )
+    while (first := ray.get(worker.board.take.remote(worker.rank))) is not None:
+        grower.grow(first)
 
 
-def train_one(context: Context, step, index: int, worker: group.Worker | None = None) -> ExpertRecord:
-    """Train expert `index` from its first epoch to its last."""
-    snapshots, on_train, on_test = [], [], []
-    for epoch, theta in train.expert_epochs(context, step, index):
-        snapshots.append(theta.cpu())
-        on_train.append(accuracy(step, theta, probe(context.data.train)))
-        on_test.append(accuracy(step, theta, context.data.test))
-        if worker:
-            worker.post("expert", expert=index, epoch=epoch, train_accuracy=on_train[-1], test_accuracy=on_test[-1])
-    return ExpertRecord(index, torch.stack(snapshots), on_train, on_test, context.recipe.experts.seed)
+def train_here(context: Context, store_url: str) -> None:
+    """Train what is missing of a recipe's experts in this process, without Ray workers or tracking."""
+    experts, count = TrajectorySet(open_store(store_url), set_name(context)), context.recipe.experts.count
+    grower = Grower(context, experts, spec_of(context))
+    for first in _groups(sorted(set(range(count)) - set(experts.finished())), context.recipe.experts.together):
+        grower.grow(first)
+    experts.seal(spec_of(context), count)

@@ -25,6 +25,9 @@ class Trajectories(Protocol):
     def prefetch(self, wanted: list[tuple[int, int]]) -> None:
         """Start reading (expert, epoch) pairs that will be asked for soon."""
 
+    def require(self, count: int) -> None:
+        """Return when `count` experts are there; asked only where there are fewer."""
+
 
 @dataclass(frozen=True)
 class Context:
@@ -65,10 +68,15 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def prepare(recipe: Recipe, experts: Trajectories | None = None, device: torch.device | None = None) -> Context:
-    """Load the data of a recipe and build its network."""
+def prepare(
+    recipe: Recipe,
+    experts: Trajectories | None = None,
+    device: torch.device | None = None,
+    dataset: Dataset | None = None,
+) -> Context:
+    """Load the data of a recipe, unless they are given as they were loaded for it, and build its network."""
     device = device or device_of(recipe.device)
-    dataset = data.load(recipe.dataset, recipe.seed, device)
+    dataset = dataset.to(device) if dataset else data.load(recipe.dataset, recipe.seed, device)
     bf16 = getattr(recipe.objective, "engine", None) is not None and recipe.objective.engine.bf16
     network = nets.build(recipe.network, dataset.shape, len(dataset.classes), bf16)
     return Context(recipe, dataset, network, device, experts)

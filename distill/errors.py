@@ -33,6 +33,10 @@ class TrajectoryError(StillhouseError):
     """Trajectories that are missing, damaged, or of another network or dataset."""
 
 
+class ExpertsMissing(TrajectoryError):
+    """Experts that a run needs from now on, and that nobody is training."""
+
+
 class WorkerError(RuntimeError):
     """An error in a worker that is not the user's to mend; carries the worker's traceback."""
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from distill import objectives, synthetic
@@ -28,8 +29,8 @@ class Watcher:
     def judged(self, step: int, score: Score, best: bool) -> None:
         """The set after `step` steps was scored on the part that selects."""
 
-    def picture(self, step: int, images: Tensor) -> None:
-        """The images (n, c, h, w) after `step` steps, in [0, 1]."""
+    def picture(self, step: int, pictures: dict[str, Image.Image]) -> None:
+        """What the set looks like after `step` steps, by name."""
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Keep this checkpoint."""
@@ -82,7 +83,8 @@ class Loop:
             self.watcher.step(self.done, metrics)
             last = self.done == outer.steps
             self._judge_and_show(force=last)
-            if self.rank == 0 and (last or self.done % outer.checkpoint_every == 0):
+            due = last or self.done % outer.checkpoint_every == 0 or self.done == self.objective.milestone
+            if self.rank == 0 and due:
                 self.watcher.save(self.checkpoint())
         return self.best
 
@@ -116,7 +118,7 @@ class Loop:
         if self.rank != 0:
             return
         if force or self.done % outer.picture_every == 0:
-            self.watcher.picture(self.done, c.data.to_pixels(self.synthetic.training_set()[0]))
+            self.watcher.picture(self.done, self.synthetic.pictures(c.data.to_pixels, c.data.classes))
         if force or self.done % outer.evaluate_every == 0:
             split = c.data.validation if e.selection == "validation" else c.data.test
             score = self.judge.score(self.synthetic, self.rate, split, e.selection_networks, "selection", self.done)

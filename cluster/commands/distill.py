@@ -1,6 +1,7 @@
 """`stillhouse distill RECIPE`: experts if they are missing, then the loop, then publication. Run again, it goes on."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from cluster.commands import common, dry_run
@@ -23,9 +24,8 @@ def main(source: str, overrides: list[str], store: str | None, dry: bool, json: 
 def run(context, url: str, tracking: str) -> dict:
     """Train experts where they are needed and missing, distill, and return the run's result."""
     from cluster import distilling
-    from cluster.commands.experts import train
-    from cluster.progress import Bar
     from cluster.session import session
+    from distill.errors import ExpertsMissing
 
     if result := distilling.finished(context, url):
         common.console.print("this run has ended before; nothing is left to do")
@@ -33,10 +33,23 @@ def run(context, url: str, tracking: str) -> dict:
     missing = _experts_missing(context, url)
     with session():
         if missing:
-            common.console.print("the store does not hold this recipe's experts: training them first")
-            train(context, url)
-        with Bar(common.console) as bar:
-            return distilling.distill(context, url, tracking, bar)
+            _train_first(context, url, tracking)
+        try:
+            return _distill(context, url, tracking)
+        except ExpertsMissing:
+            if context.recipe.objective.trajectories:
+                raise
+            common.console.print("all experts are needed from here on, and nobody trains them: training them here")
+            _train(context, url, tracking)
+            return _distill(context, url, tracking)
+
+
+def _distill(context, url: str, tracking: str) -> dict:
+    from cluster import distilling
+    from cluster.progress import Bar
+
+    with Bar(common.console) as bar:
+        return distilling.distill(context, url, tracking, bar)
 
 
 def _experts_missing(context, url: str) -> bool:
@@ -50,10 +63,39 @@ def _experts_missing(context, url: str) -> bool:
     try:
         experts.open_reader(context, url)
     except TrajectoryError:
-        if context.recipe.objective.trajectories:
+        if context.recipe.objective.trajectories and not context.recipe.objective.first_experts:
             raise
         return True
     return False
+
+
+def _train_first(context, url: str, tracking: str) -> None:
+    """Have the experts that the recipe begins with: those that another process trains now, else train them here."""
+    from cluster import experts
+    from cluster.store import open_store
+    from cluster.trajectories import TrajectorySet
+    from cluster.trajectories.waiting import wait_for
+    from distill.errors import ExpertsMissing
+
+    recipe = context.recipe
+    first = experts.experts_to_begin(recipe)
+    if getattr(recipe.objective, "first_experts", 0):
+        try:
+            wait_for(TrajectorySet(open_store(url), experts.matched_set(context)), first)
+            experts.open_reader(context, url).close()
+            return
+        except ExpertsMissing:
+            if recipe.objective.trajectories:
+                raise
+    common.console.print("the store does not hold this recipe's experts: training them first")
+    fewer = recipe.model_copy(update={"experts": recipe.experts.model_copy(update={"count": first})})
+    _train(replace(context, recipe=fewer), url, tracking)
+
+
+def _train(context, url: str, tracking: str) -> None:
+    from cluster.commands.experts import train
+
+    train(context, url, tracking)
 
 
 def show(result: dict, url: str, tracking: str) -> None:

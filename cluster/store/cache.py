@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 LIMIT = 2 << 30  # bytes
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("stillhouse")
 
 
 class Cache:

@@ -3,6 +3,9 @@
 Every snapshot has its own SHA-256 and every object has one of all its bytes. Per snapshot, because a reader that wants
 two snapshots of an object must be able to verify them without fetching the rest; of the whole object, because that is
 what `stillhouse trajectories verify`, or `sha256sum` on a copy, can check without knowing the format.
+
+The writer of an expert leaves its part of the index beside it, `expert-00007.json`, a manifest of that expert alone: so
+sealing reads a few kilobytes per expert instead of all of it, and the SHA-256 is that of the bytes that were sent.
 """
 
 import json
@@ -22,11 +25,12 @@ _FIX = "delete it and run `stillhouse experts` again"
 _NAME = TypeAdapter(Name)
 _EXPERT = re.compile(r"expert-(\d{5})\.arrow")
 _MANIFEST = re.compile(r"manifest-(\d{5})\.json")
+_BEAT = re.compile(r"training-[0-9a-f]{8}-\d{6}")
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The spec of a set and the index of its experts 0 .. n-1."""
+    """The spec of a set and the index of its experts 0 .. n-1, or of n others that follow one another."""
 
     spec: SetSpec
     experts: Annotated[list[ExpertIndex], Field(min_length=1, max_length=MOST)]
@@ -48,6 +52,20 @@ def expert_key(name: str, expert: int) -> str:
     return f"{ROOT}/{name}/expert-{expert:05d}.arrow"
 
 
+def index_key(name: str, expert: int) -> str:
+    """Where the writer of an expert leaves its index."""
+    return f"{ROOT}/{name}/expert-{expert:05d}.json"
+
+
+def about_key(name: str) -> str:
+    return f"{ROOT}/{name}/about.json"
+
+
+def beat_key(name: str, token: str, number: int) -> str:
+    """A sign of life of a process that trains experts of the set."""
+    return f"{ROOT}/{name}/training-{token}-{number:06d}"
+
+
 def manifest_key(name: str, count: int) -> str:
     return f"{ROOT}/{name}/manifest-{count:05d}.json"
 
@@ -62,8 +80,13 @@ def manifest_count(key: str) -> int | None:
     return _number(_MANIFEST, key)
 
 
-def dump(manifest: Manifest, name: str) -> bytes:
-    """The manifest's object; the same manifest gives the same bytes."""
+def is_beat(key: str) -> bool:
+    """Whether it is a sign of life."""
+    return _BEAT.fullmatch(key.rpartition("/")[2]) is not None
+
+
+def dump(manifest: Manifest, name: str, first: int = 0) -> bytes:
+    """The manifest's object, of experts `first` and following; the same manifest gives the same bytes."""
     experts = [
         {
             "key": expert_key(name, i),
@@ -74,14 +97,17 @@ def dump(manifest: Manifest, name: str) -> bytes:
             "test_accuracy": e.test_accuracy,
             "seed": e.seed,
         }
-        for i, e in enumerate(manifest.experts)
+        for i, e in enumerate(manifest.experts, first)
     ]
     content = {"spec": manifest.spec.json(), "experts": experts}
     return canonical({"format": FORMAT, "sha256": sha256(canonical(content).encode()), "content": content}).encode()
 
 
-def parse(data: bytes, name: str, where: str) -> Manifest:
-    """The manifest in an object; TrajectoryError, naming `where`, if it is damaged or of another version."""
+def parse(data: bytes, name: str, where: str, first: int = 0) -> Manifest:
+    """The manifest of experts `first` and following in an object.
+
+    Raises TrajectoryError, naming `where`, if it is damaged or of another version.
+    """
     try:
         outer = json.loads(data)
         version, digest, content = outer.get("format"), outer.get("sha256"), outer.get("content")
@@ -95,7 +121,8 @@ def parse(data: bytes, name: str, where: str) -> Manifest:
         _check_places(manifest)
     except ValueError as error:
         raise TrajectoryError(f"{where} contradicts itself: {error}; {_FIX}") from None
-    if [e.get("key") for e in content["experts"]] != [expert_key(name, i) for i in range(len(manifest.experts))]:
+    keys = [expert_key(name, i) for i in range(first, first + len(manifest.experts))]
+    if [e.get("key") for e in content["experts"]] != keys:
         raise TrajectoryError(f"{where} lists objects of another set; {_FIX}")
     return manifest
 

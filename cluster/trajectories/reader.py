@@ -1,6 +1,7 @@
 """A sealed set of experts, as distillation sees it: one snapshot at a time, each one ranged read, each verified."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 
 from torch import Tensor
@@ -16,7 +17,15 @@ from distill.errors import MissingError, TrajectoryError
 class Reader:
     """Snapshots of the experts 0 .. count-1. Made by `TrajectorySet.open`; may be used from many threads."""
 
-    def __init__(self, store: Store, name: str, manifest: m.Manifest, index_bytes: int, cache: Cache | None = None):
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        manifest: m.Manifest,
+        index_bytes: int,
+        cache: Cache | None = None,
+        later: Callable[[int], m.Manifest] | None = None,
+    ):
         self.store = store
         self.name = name
         self.index_bytes = index_bytes
@@ -24,6 +33,7 @@ class Reader:
         self.bytes_read = 0
         """Bytes of snapshots asked of the store so far, the manifest not among them."""
         self._manifest = manifest
+        self._later = later
         self._cache = cache
         self._prefetcher: Prefetcher | None = None
         self._lock = threading.Lock()
@@ -40,6 +50,18 @@ class Reader:
     def epochs(self) -> list[int]:
         """The saved epochs; 0 is the initial network."""
         return self.spec.epochs
+
+    def narrow(self, count: int) -> None:
+        """From now on see experts 0 .. count-1 alone, until `require` asks for more."""
+        self._manifest = replace(self._manifest, experts=self._manifest.experts[:count])
+
+    def require(self, count: int) -> None:
+        """Have experts 0 .. count-1, waiting for them while another process trains them.
+
+        Raises ExpertsMissing when nobody does (cluster/trajectories/waiting.py).
+        """
+        if count > self.count:
+            self._manifest = self._later(count)
 
     def train_accuracy(self, expert: int) -> list[float]:
         """Per saved epoch, in [0, 1]."""
@@ -77,10 +99,7 @@ class Reader:
 
     def verify(self, expert: int) -> None:
         """Read an expert's whole object; TrajectoryError if it is not, byte for byte, what the manifest lists."""
-        index = self._expert(expert)
-        data = self._read(expert, 0, None)
-        if sha256(data) != index.sha256:
-            raise self._damaged(expert, "object")
+        verify_object(self.store, self.name, expert, self._expert(expert))
 
     def check(self, dataset_fingerprint: str, network: dict, layout: list[tuple[str, tuple[int, ...]]]) -> None:
         """Raise TrajectoryError, naming all that differs, unless the experts are of this dataset and network."""
@@ -115,23 +134,33 @@ class Reader:
         def read() -> bytes:
             data = self._read(expert, start, start + length)
             if sha256(data) != digest:
-                raise self._damaged(expert, f"epoch {epoch}")
+                raise _damaged(self.store, self.name, expert, f"epoch {epoch}")
             return data
 
         return self._cache.fetch(digest, read) if self._cache else read()
 
     def _read(self, expert: int, start: int, stop: int | None) -> bytes:
-        key = m.expert_key(self.name, expert)
-        try:
-            data = self.store.read(key, start, stop)
-        except MissingError as error:
-            raise TrajectoryError(f"{error}; the manifest of set {self.name} lists it: restore it") from None
+        data = _read(self.store, self.name, expert, start, stop)
         with self._lock:
             self.bytes_read += len(data)
         return data
 
-    def _damaged(self, expert: int, part: str) -> TrajectoryError:
-        return TrajectoryError(
-            f"{self.store.url}/{m.expert_key(self.name, expert)}, {part}: damaged (SHA-256 differs from the manifest); "
-            f"restore that object, or `stillhouse trajectories delete {self.name}` and train again"
-        )
+
+def verify_object(store: Store, name: str, expert: int, index: ExpertIndex) -> None:
+    """Read an expert's whole object; TrajectoryError if it is not, byte for byte, what its index says."""
+    if sha256(_read(store, name, expert, 0, None)) != index.sha256:
+        raise _damaged(store, name, expert, "object")
+
+
+def _read(store: Store, name: str, expert: int, start: int, stop: int | None) -> bytes:
+    try:
+        return store.read(m.expert_key(name, expert), start, stop)
+    except MissingError as error:
+        raise TrajectoryError(f"{error}; the manifest of set {name} lists it: restore it") from None
+
+
+def _damaged(store: Store, name: str, expert: int, part: str) -> TrajectoryError:
+    return TrajectoryError(
+        f"{store.url}/{m.expert_key(name, expert)}, {part}: damaged (SHA-256 differs from the manifest); "
+        f"restore that object, or `stillhouse trajectories delete {name}` and train again"
+    )

@@ -1,11 +1,14 @@
 """A named set of experts in a store: its writers store experts in any order, then a manifest; later a larger one."""
 
+import json
+
 from cluster.store.base import Entry, Store
 from cluster.store.cache import Cache
 from cluster.trajectories import manifest as m
-from cluster.trajectories.format import ExpertIndex, ExpertRecord, SetSpec, decode, encode, same_spec
+from cluster.trajectories import waiting
+from cluster.trajectories.format import ExpertIndex, ExpertRecord, SetSpec, canonical, decode, encode, same_spec
 from cluster.trajectories.reader import Reader
-from distill.errors import ConflictError, TrajectoryError
+from distill.errors import ConflictError, MissingError, TrajectoryError
 
 
 def list_sets(store: Store) -> list[str]:
@@ -16,12 +19,20 @@ def list_sets(store: Store) -> list[str]:
 class TrajectorySet:
     """The set `name`: `experts/<name>/expert-00007.arrow` and `experts/<name>/manifest-00010.json` for ten experts.
 
+    Beside each expert lies its part of the index, `expert-00007.json`; `about.json` says what people call the data.
     Raises TrajectoryError for a name that is not on the allow-list.
     """
 
     def __init__(self, store: Store, name: str):
         self.store = store
         self.name = m.check_name(name)
+
+    @property
+    def where(self) -> str:
+        """The set's place, for messages."""
+        return f"{self.store.url}/{m.ROOT}/{self.name}"
+
+    # ------------------------------------------------------------ writing
 
     def write_expert(self, spec: SetSpec, record: ExpertRecord) -> None:
         """Store one expert. If another worker's is there already, theirs is kept: one wins, the other adopts.
@@ -30,56 +41,42 @@ class TrajectorySet:
         """
         if not 0 <= record.index < m.MOST:
             raise ValueError(f"expert {record.index}: 0 to {m.MOST - 1}")
-        key = m.expert_key(self.name, record.index)
+        key, data = m.expert_key(self.name, record.index), encode(spec, record)
         try:
-            self.store.create(key, encode(spec, record))
+            self.store.create(key, data)
+            index = decode(data, key)[2]
         except ConflictError:
-            self._index(spec, record.index)
+            index = self._decode(record.index, spec)[1]
+        self._leave_index(spec, record.index, index)
 
-    def finished(self) -> list[int]:
-        """The experts whose object is there, sorted."""
-        numbers = (m.expert_number(e.key) for e in self.store.list(self._folder))
-        return sorted(n for n in numbers if n is not None)
+    def describe(self, about: dict[str, str | int]) -> None:
+        """Say what people call the data and the recipe. What was said first stays: it is no part of what a set is."""
+        try:
+            self.store.create(m.about_key(self.name), canonical(about).encode())
+        except ConflictError:
+            pass
 
     def seal(self, spec: SetSpec, count: int) -> None:
         """Make experts 0 .. count-1 a set that can be opened. Sealing again, or with more experts, is allowed.
 
-        Experts of an earlier manifest are taken as it lists them, the others are read and hashed.
+        Experts of an earlier manifest are taken as it lists them, the others from the index beside them; where there
+        is none, they are read and hashed.
         Raises TrajectoryError naming the experts that are missing, or one of another recipe.
         """
-        finished = set(self.finished())
-        if missing := [str(i) for i in range(count) if i not in finished]:
+        sizes = {entry.key: entry.size for entry in self.entries()}
+        keys = [m.expert_key(self.name, i) for i in range(count)]
+        if missing := [str(i) for i, key in enumerate(keys) if key not in sizes]:
             raise TrajectoryError(
-                f"{self._where}: {len(missing)} of {count} experts are missing ({', '.join(missing[:20])}"
+                f"{self.where}: {len(missing)} of {count} experts are missing ({', '.join(missing[:20])}"
                 f"{', ...' if len(missing) > 20 else ''}); run `stillhouse experts` again to train them"
             )
         known = self._known(spec)[:count]
-        experts = known + [self._index(spec, i) for i in range(len(known), count)]
+        experts = known + [self.part(i, sizes, spec)[1] for i in range(len(known), count)]
         self.store.create(m.manifest_key(self.name, count), m.dump(m.Manifest(spec, experts), self.name))
-
-    def open(self, minimum: int | None = None, cache: Cache | None = None) -> Reader:
-        """A reader of the largest sealed set; TrajectoryError if there is none, or none of `minimum` experts.
-
-        With a cache, snapshots that were read once come from the local disk.
-        """
-        count = self._largest()
-        if count is None:
-            raise TrajectoryError(
-                f"{self._where}: no sealed set of experts ({len(self.finished())} trained so far); "
-                "run `stillhouse experts` first"
-            )
-        if minimum is not None and count < minimum:
-            raise TrajectoryError(
-                f"{self._where}: {count} experts are sealed, {minimum} are needed; run `stillhouse experts` with "
-                f"experts.count={minimum}"
-            )
-        data = self.store.read(m.manifest_key(self.name, count))
-        manifest = m.parse(data, self.name, self._manifest_where(count))
-        return Reader(self.store, self.name, manifest, len(data), cache)
 
     def delete(self, dry_run: bool) -> list[Entry]:
         """Delete the set, manifests first, so that it is never there in part; return what is, or would be, deleted."""
-        entries = self.store.list(self._folder)
+        entries = self.entries()
         if not dry_run:
             for entry in entries:
                 if m.manifest_count(entry.key) is not None:
@@ -87,39 +84,114 @@ class TrajectorySet:
             self.store.delete(self._folder, dry_run=False)
         return entries
 
+    # ------------------------------------------------------------ reading
+
+    def entries(self) -> list[Entry]:
+        """All objects of the set."""
+        return self.store.list(self._folder)
+
+    def finished(self) -> list[int]:
+        """The experts whose object is there, sorted."""
+        numbers = (m.expert_number(e.key) for e in self.entries())
+        return sorted(n for n in numbers if n is not None)
+
+    def sealed(self) -> int:
+        """Experts of the largest manifest, 0 when there is none."""
+        counts = (m.manifest_count(e.key) for e in self.entries())
+        return max((c for c in counts if c is not None), default=0)
+
+    def about(self) -> dict[str, str | int]:
+        """What `describe` said; empty when it never did. Raises TrajectoryError when that object is damaged."""
+        key = m.about_key(self.name)
+        try:
+            found = json.loads(self.store.read(key))
+        except MissingError:
+            return {}
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise TrajectoryError(f"{self.store.url}/{key} is damaged; delete it: it only describes the set")
+        return found
+
+    def open(self, minimum: int | None = None, cache: Cache | None = None) -> Reader:
+        """A reader of the largest sealed set; TrajectoryError if there is none, or none of `minimum` experts.
+
+        With a cache, snapshots that were read once come from the local disk.
+        """
+        count = self.sealed()
+        if not count:
+            raise TrajectoryError(
+                f"{self.where}: no sealed set of experts ({len(self.finished())} trained so far); "
+                "run `stillhouse experts` first"
+            )
+        if minimum is not None and count < minimum:
+            raise TrajectoryError(
+                f"{self.where}: {count} experts are sealed, {minimum} are needed; run `stillhouse experts` with "
+                f"experts.count={minimum}, or ask for {count}"
+            )
+        manifest, size = self.manifest(count)
+
+        def later(wanted: int) -> m.Manifest:
+            waiting.wait_for(self, wanted)
+            grown, _ = self.manifest(self.sealed())
+            if not same_spec(grown.spec, manifest.spec):
+                raise self._other(self.where)
+            return m.Manifest(grown.spec, grown.experts[:wanted])
+
+        return Reader(self.store, self.name, manifest, size, cache, later)
+
+    def manifest(self, count: int) -> tuple[m.Manifest, int]:
+        """The manifest of `count` experts and its bytes; TrajectoryError when it is damaged."""
+        key = m.manifest_key(self.name, count)
+        data = self.store.read(key)
+        return m.parse(data, self.name, f"{self.store.url}/{key}"), len(data)
+
+    def part(self, number: int, sizes: dict[str, int], spec: SetSpec | None = None) -> tuple[SetSpec, ExpertIndex]:
+        """Spec and index of an expert whose object is there; `sizes` are those of the set's objects by key.
+
+        Read from the index beside the object; where there is none, or one of another object, from the object itself.
+        Raises TrajectoryError when it is damaged or of another spec.
+        """
+        key = m.index_key(self.name, number)
+        if key in sizes:
+            manifest = m.parse(self.store.read(key), self.name, f"{self.store.url}/{key}", first=number)
+            if spec and not same_spec(manifest.spec, spec):
+                raise self._other(f"{self.store.url}/{m.expert_key(self.name, number)}")
+            if manifest.experts[0].size == sizes[m.expert_key(self.name, number)]:
+                return manifest.spec, manifest.experts[0]
+        return self._decode(number, spec)
+
+    # ------------------------------------------------------------ small things
+
     @property
     def _folder(self) -> str:
         return f"{m.ROOT}/{self.name}/"
 
-    @property
-    def _where(self) -> str:
-        return f"{self.store.url}/{m.ROOT}/{self.name}"
-
-    def _manifest_where(self, count: int) -> str:
-        return f"{self.store.url}/{m.manifest_key(self.name, count)}"
-
-    def _largest(self) -> int | None:
-        counts = (m.manifest_count(e.key) for e in self.store.list(self._folder))
-        return max((c for c in counts if c is not None), default=None)
-
     def _known(self, spec: SetSpec) -> list[ExpertIndex]:
-        count = self._largest()
-        if count is None:
+        count = self.sealed()
+        if not count:
             return []
-        where = self._manifest_where(count)
-        old = m.parse(self.store.read(m.manifest_key(self.name, count)), self.name, where)
+        old, _ = self.manifest(count)
         if not same_spec(old.spec, spec):
-            raise self._other(where)
+            raise self._other(f"{self.store.url}/{m.manifest_key(self.name, count)}")
         return old.experts
 
-    def _index(self, spec: SetSpec, number: int) -> ExpertIndex:
+    def _leave_index(self, spec: SetSpec, number: int, index: ExpertIndex) -> None:
+        key, data = m.index_key(self.name, number), m.dump(m.Manifest(spec, [index]), self.name, first=number)
+        try:
+            self.store.create(key, data)
+        except ConflictError:  # that of an object which was deleted by hand, to be trained again
+            self.store.delete(key, dry_run=False)
+            self.store.create(key, data)
+
+    def _decode(self, number: int, spec: SetSpec | None) -> tuple[SetSpec, ExpertIndex]:
         """Read an expert's object and check that it is what its key says."""
         key = m.expert_key(self.name, number)
         where = f"{self.store.url}/{key}"
         found, expert, index = decode(self.store.read(key), where)
-        if expert != number or not same_spec(found, spec):
+        if expert != number or (spec and not same_spec(found, spec)):
             raise self._other(where)
-        return index
+        return found, index
 
     def _other(self, where: str) -> TrajectoryError:
         return TrajectoryError(

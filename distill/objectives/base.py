@@ -45,6 +45,11 @@ class Objective(nn.Module):
         return {}
 
     @property
+    def milestone(self) -> int | None:
+        """An outer step before which the run may have to wait for something, and is saved therefore; None if none."""
+        return None
+
+    @property
     def student_lr(self) -> float | None:
         """The learned rate at which students train on the set, if there is one."""
         return None

@@ -34,6 +34,7 @@ class Objective(base.Objective):
         if self.unroll is None:
             images = self.settings.batch_syn or len(synthetic)
             self.unroll = engine(self.context, SGD(), images, self.settings.syn_steps)
+        self._require(step)
         self._prefetch(step + 1, segments)
         if self._side_by_side(segments):
             return self._distances(synthetic, step, segments).sum() / self.segments
@@ -52,6 +53,10 @@ class Objective(base.Objective):
     @property
     def student_lr(self) -> float:
         return self.lr.item()
+
+    @property
+    def milestone(self) -> int | None:
+        return self.settings.first_steps or None
 
     def _distances(self, synthetic: Synthetic, step: int, segments: Sequence[int]) -> Tensor:
         """Normalised distance (s,) of student and expert at the end of each segment."""
@@ -82,10 +87,20 @@ class Objective(base.Objective):
         """(expert, start epoch, target epoch) of one term of one outer step."""
         o = self.settings
         g = rng.generator(self.context.seed, "segment", step, segment)
-        count = min(self.context.experts.count, self.context.recipe.experts.count)
-        expert = int(torch.randint(count, (), generator=g))
-        start = int(torch.randint(o.min_start_epoch, self._latest(step), (), generator=g))
+        expert = int(torch.randint(self._count(step), (), generator=g))
+        starts = o.start_epochs(self.context.experts.epochs, self._latest(step))
+        start = starts[int(torch.randint(len(starts), (), generator=g))]
         return expert, start, start + o.expert_epochs
+
+    def _count(self, step: int) -> int:
+        """Experts that an outer step draws from: told by the recipe alone, not by how many are trained by now."""
+        o, count = self.settings, self.context.recipe.experts.count
+        return min(o.first_experts, count) if step < o.first_steps else count
+
+    def _require(self, step: int) -> None:
+        """Wait for the experts of an outer step if they are not all there yet."""
+        if self.context.experts.count < self._count(step):
+            self.context.experts.require(self._count(step))
 
     def _latest(self, step: int) -> int:
         """Upper end of the start epochs at an outer step (DATM widens it, so that late segments come late)."""
@@ -98,6 +113,8 @@ class Objective(base.Objective):
         return torch.stack([self.context.experts.snapshot(*w) for w in wanted]).to(self.context.device)
 
     def _prefetch(self, step: int, segments: Sequence[int]) -> None:
+        if self.context.experts.count < self._count(step):
+            return
         draws = [self._segment(step, s) for s in segments]
         self.context.experts.prefetch([(e, epoch) for e, *ends in draws for epoch in ends])
 

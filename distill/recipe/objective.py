@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from distill.recipe.experts import DSA, Augment
 from distill.recipe.settings import Count, Positive, Settings
@@ -30,7 +30,7 @@ class Trajectory(Settings):
     expert_epochs: Count = 2
     """M: epochs of the expert from the segment's start to its target."""
     max_start_epoch: Count = 2
-    """T+: the start epoch is drawn uniformly below it."""
+    """T+: the start epoch is drawn uniformly below it, among those that experts.save_every keeps."""
     batch_syn: Annotated[int, Field(ge=0)] = 0
     """Synthetic images per student step (0: all). Batches cover the set before it is reshuffled."""
     lr_teacher: Positive = 0.01
@@ -48,11 +48,27 @@ class Trajectory(Settings):
     widen_steps: Annotated[int, Field(ge=0)] = 0
     """Outer steps over which it grows."""
     trajectories: Annotated[str, StringConstraints(pattern=r"^([a-z0-9][a-z0-9_-]{0,62})?$")] = ""
-    """Name of a set of experts in the store; empty: the set of this recipe."""
+    """Name of a set of experts in the store, of which the first experts.count are used; empty: this recipe's set."""
+    first_experts: Annotated[int, Field(ge=0)] = 0
+    """Experts that are enough to begin with: outer steps below first_steps draw from the first so many (0: all)."""
+    first_steps: Annotated[int, Field(ge=0)] = 0
+    """Outer steps before all experts are needed; a run waits there for those that another process still trains."""
     segments: Count = 1
     """Starting points averaged per outer step, over all workers."""
     augment: Augment = Augment(strategies=DSA)
     engine: Engine = Engine()
+
+    @model_validator(mode="after")
+    def _first_ones_agree(self):
+        if bool(self.first_experts) != bool(self.first_steps):
+            raise ValueError(
+                "first_experts and first_steps belong together: how many experts are enough, for how many outer steps"
+            )
+        return self
+
+    def start_epochs(self, saved: list[int], below: int | None = None) -> list[int]:
+        """The saved epochs from which a segment may start, below `below` (max_start_epoch when it is not given)."""
+        return [e for e in saved if self.min_start_epoch <= e < (below or self.max_start_epoch)]
 
 
 class Distribution(Settings):

@@ -14,6 +14,9 @@ from distill.recipe.outer import Evaluation, Outer
 from distill.recipe.settings import Name, Settings
 from distill.recipe.synthetic import Pixels, SyntheticSettings
 
+EXPERTS_RUN_BY = ("workers", "gpus_per_worker", "state_every")
+"""Settings of the experts that decide how they are trained and not what comes out."""
+
 
 class Recipe(Settings):
     """Everything a run depends on."""
@@ -55,6 +58,29 @@ class Recipe(Settings):
             raise ValueError(f"objective.segments must be a multiple of outer.workers = {self.outer.workers}")
         return self
 
+    @model_validator(mode="after")
+    def _first_experts_are_some_of_all(self):
+        o = self.objective
+        if o.kind == "trajectory" and o.first_experts > self.experts.count:
+            count = self.experts.count
+            raise ValueError(f"objective.first_experts = {o.first_experts} is above experts.count = {count}")
+        return self
+
+    @model_validator(mode="after")
+    def _matched_epochs_are_saved(self):
+        o, saved = self.objective, self.experts.saved_epochs
+        if o.kind != "trajectory" or o.trajectories:
+            return self
+        lost = [e for e in o.start_epochs(saved) if e + o.expert_epochs not in saved]
+        if lost or not o.start_epochs(saved, o.widen_from or o.max_start_epoch):
+            raise ValueError(
+                f"experts.save_every = {self.experts.save_every} does not keep the epochs that are matched "
+                f"(objective.expert_epochs = {o.expert_epochs} after each kept start epoch from "
+                f"{o.min_start_epoch} below {o.max_start_epoch}): make objective.expert_epochs a multiple of "
+                "experts.save_every, objective.min_start_epoch too, or set experts.save_every = 1"
+            )
+        return self
+
     def run_id(self, dataset: str) -> str:
         """Name of the run: the recipe's name and a digest of all that its result depends on.
 
@@ -63,13 +89,13 @@ class Recipe(Settings):
         """
         left_out = {"name", "paper", "expected", "device", "dataset"}
         blocks = self.model_dump(mode="json", exclude=left_out)
-        for block, key in (("experts", "workers"), ("outer", "workers"), ("evaluation", "networks")):
+        for block, key in (("outer", "workers"), ("evaluation", "networks"), *(("experts", k) for k in EXPERTS_RUN_BY)):
             del blocks[block][key]
         return f"{self.name[:46]}-{digest({**blocks, 'data': dataset})}"
 
     def experts_id(self, dataset: str) -> str:
         """Digest of all that expert i depends on; a set of experts is named by it."""
-        experts = self.experts.model_dump(mode="json", exclude={"count", "workers"})
+        experts = self.experts.model_dump(mode="json", exclude={"count", *EXPERTS_RUN_BY})
         return digest({"experts": experts, "network": self.network.model_dump(mode="json"), "data": dataset})
 
 

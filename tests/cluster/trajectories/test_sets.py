@@ -50,7 +50,9 @@ class TestOverBothStores:
         filled(store, 2).seal(spec_of(), 2)
         assert [e.key for e in store.list("")] == [
             "experts/set/expert-00000.arrow",
+            "experts/set/expert-00000.json",
             "experts/set/expert-00001.arrow",
+            "experts/set/expert-00001.json",
             "experts/set/manifest-00002.json",
         ]
 
@@ -84,7 +86,7 @@ class TestOverBothStores:
         assert failed
         for entry in store.list("experts/calm"):
             twin = entry.key.replace("calm", "rough")
-            assert store.read(twin).replace(b"rough", b"calm") == store.read(entry.key) or "manifest" in twin
+            assert store.read(twin) == store.read(entry.key) or twin.endswith(".json")
         assert len(store.list("experts/calm")) == len(store.list("experts/rough"))
 
     def test_delete_takes_the_manifests_first(self, store):
@@ -93,11 +95,11 @@ class TestOverBothStores:
         experts.seal(spec_of(), 2)
         filled(store, 1, name="set-two").seal(spec_of(), 1)
         watched = Watched(store)
-        assert len(TrajectorySet(watched, "set").delete(dry_run=True)) == 4
+        assert len(TrajectorySet(watched, "set").delete(dry_run=True)) == 6
         assert not [call for call in watched.calls if call[0] == "delete"]
-        assert len(TrajectorySet(watched, "set").delete(dry_run=False)) == 4
+        assert len(TrajectorySet(watched, "set").delete(dry_run=False)) == 6
         order = [key.rpartition("/")[2] for operation, key, *_ in watched.calls if operation == "delete"]
-        assert sorted(order[:2]) == ["manifest-00001.json", "manifest-00002.json"] and len(order) == 4
+        assert sorted(order[:2]) == ["manifest-00001.json", "manifest-00002.json"] and len(order) == 6
         assert list_sets(store) == ["set-two"]
         assert TrajectorySet(store, "set-two").open().count == 1
 
@@ -132,15 +134,104 @@ def test_a_set_grows(local):
     early = experts.open()
     for expert in (2, 3, 4):
         experts.write_expert(spec_of(), record_of(expert))
-    watched = Watched(local)
-    TrajectorySet(watched, "set").seal(spec_of(), 5)
-    read = [key for operation, key, *_ in watched.calls if operation == "read" and key.endswith("arrow")]
-    assert read == [f"experts/set/expert-0000{i}.arrow" for i in (2, 3, 4)], "sealed experts are not read again"
+    experts.seal(spec_of(), 5)
     assert (early.count, experts.open().count) == (2, 5)
     assert torch.equal(experts.open().snapshot(4, 5), theta_of(4, 5))
     experts.seal(spec_of(), 5)
     experts.seal(spec_of(), 3)
     assert experts.open().count == 5
+
+
+def arrow_reads(watched: Watched) -> list[str]:
+    """Keys of the expert objects that were read."""
+    return [key for operation, key, *_ in watched.calls if operation == "read" and key.endswith("arrow")]
+
+
+def test_sealing_reads_the_small_index_beside_each_expert_and_not_the_expert(local):
+    filled(local, 3, name="calm").seal(spec_of(), 3)
+    watched = Watched(local)
+    filled(watched, 3).seal(spec_of(), 3)
+    assert arrow_reads(watched) == []
+    same = local.read("experts/calm/manifest-00003.json").replace(b"calm", b"set")
+    assert json.loads(same)["content"] == json.loads(local.read("experts/set/manifest-00003.json"))["content"]
+
+
+def test_where_there_is_no_index_the_expert_is_read_and_the_manifest_is_the_same(local):
+    experts = filled(local, 5)
+    experts.seal(spec_of(), 5)
+    whole = local.read("experts/set/manifest-00005.json")
+    for key in ("manifest-00005.json", "expert-00002.json", "expert-00004.json"):
+        local.delete(f"experts/set/{key}", dry_run=False)
+    experts.seal(spec_of(), 2)
+    watched = Watched(local)
+    TrajectorySet(watched, "set").seal(spec_of(), 5)
+    assert arrow_reads(watched) == ["experts/set/expert-00002.arrow", "experts/set/expert-00004.arrow"]
+    assert local.read("experts/set/manifest-00005.json") == whole
+
+
+def test_damage_between_writing_and_sealing_is_not_sealed_as_truth(local):
+    experts = filled(local, 1)
+    path = local.root / "experts/set/expert-00000.arrow"
+    path.write_bytes(path.read_bytes().replace(theta_of(0, 5).numpy().tobytes(), bytes(4 * P)))
+    experts.seal(spec_of(), 1)
+    with pytest.raises(TrajectoryError, match="epoch 5: damaged"):
+        experts.open().snapshot(0, 5)
+
+
+def test_an_expert_that_was_deleted_by_hand_and_came_out_otherwise_is_sealed_as_it_is(local):
+    experts = filled(local, 1)
+    local.delete("experts/set/expert-00000.arrow", dry_run=False)
+    experts.write_expert(spec_of(), record_of(0, shift=1.0))
+    experts.seal(spec_of(), 1)
+    assert torch.equal(experts.open().snapshot(0, 5), theta_of(0, 5) + 1.0)
+    experts.open().verify(0)
+
+
+def test_an_index_of_another_object_is_not_believed(local):
+    experts = filled(local, 2)
+    longer = replace(record_of(0), test_accuracy=[0.123456789] * 4)
+    local.delete("experts/set/expert-00000.arrow", dry_run=False)
+    TrajectorySet(local, "other").write_expert(spec_of(), longer)
+    local.create("experts/set/expert-00000.arrow", local.read("experts/other/expert-00000.arrow"))
+    experts.seal(spec_of(), 2)
+    assert experts.open().test_accuracy(0) == [0.123456789] * 4
+
+
+def test_a_damaged_index_is_named(local):
+    experts = filled(local, 1)
+    path = local.root / "experts/set/expert-00000.json"
+    path.write_bytes(path.read_bytes().replace(b"0.15", b"0.95"))
+    with pytest.raises(TrajectoryError, match="expert-00000.json is damaged.*delete it"):
+        experts.seal(spec_of(), 1)
+
+
+def test_the_first_description_stays_and_changes_nothing_else(local):
+    experts = filled(local, 2)
+    assert experts.about() == {}
+    experts.describe({"dataset": "cifar10"})
+    experts.describe({"dataset": "the same data elsewhere"})
+    experts.seal(spec_of(), 2)
+    assert TrajectorySet(local, "set").about() == {"dataset": "cifar10"}
+    assert experts.open().spec == spec_of() and experts.finished() == [0, 1]
+    (local.root / "experts/set/about.json").write_text("[1]")
+    with pytest.raises(TrajectoryError, match="about.json is damaged; delete it"):
+        experts.about()
+
+
+def test_a_reader_can_be_narrowed_and_asks_for_more(local):
+    experts = filled(local, 3)
+    experts.seal(spec_of(), 2)
+    reader = experts.open()
+    reader.narrow(1)
+    assert reader.count == 1
+    with pytest.raises(TrajectoryError, match="no expert 1 among 1"):
+        reader.snapshot(1, 0)
+    reader.require(2)
+    assert reader.count == 2 and torch.equal(reader.snapshot(1, 5), theta_of(1, 5))
+    experts.seal(spec_of(), 3)
+    reader.narrow(1)
+    reader.require(2)
+    assert reader.count == 2
 
 
 def test_sealing_names_the_experts_that_are_missing(local):
