@@ -23,6 +23,7 @@ logging.getLogger("alembic").setLevel(logging.WARNING)
 from mlflow import MlflowClient  # noqa: E402
 from mlflow.entities import Metric, Param, Run  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID  # noqa: E402
 
 KEY = "stillhouse.key"
 FLUSH_SECONDS = 2.0
@@ -44,14 +45,24 @@ class Tracker:
         self._pictures = _pictures_of(client, self.run_id) if resumed else set()
 
     @classmethod
-    def open(cls, uri: str, experiment: str, run_name: str, key: str, params: dict, tags: dict) -> "Tracker":
-        """Continue the run of `experiment` whose key is `key`, or start it.
+    def open(
+        cls,
+        uri: str,
+        experiment: str,
+        run_name: str,
+        key: str,
+        params: dict,
+        tags: dict,
+        parent: str | None = None,
+    ) -> "Tracker":
+        """Continue the run of `experiment` whose key is `key`, or start it, below the run `parent` if there is one.
 
         `params` may be nested and are logged with dotted names once, when the run starts; MLflow cuts values
         beyond 6,000 characters. Raises StoreError where the tracking store cannot be used.
         """
         try:
             client = connect(uri, create=True)
+            tags = tags | {MLFLOW_PARENT_RUN_ID: parent} if parent else tags
             experiment_id = _experiment(client, experiment, home.artifact_root(uri))
             found = client.search_runs([experiment_id], f"tags.`{KEY}` = '{key}'", max_results=1)
             run = found[0] if found else _start(client, experiment_id, run_name, key, tags)
@@ -69,6 +80,10 @@ class Tracker:
         if len(self._waiting) >= FLUSH_METRICS or time.monotonic() - self._flushed >= FLUSH_SECONDS:
             self.flush()
 
+    def steps(self, name: str) -> set[int]:
+        """The steps at which the run has this metric."""
+        return {metric.step for metric in self.client.get_metric_history(self.run_id, name)}
+
     def flush(self) -> None:
         """Send what log() kept. Call it with every checkpoint, so that a continued run has no gap before its start."""
         if self._waiting:
@@ -81,6 +96,11 @@ class Tracker:
         if (key, step) not in self._pictures:
             self.client.log_image(self.run_id, image, key=key, step=step)
             self._pictures.add((key, step))
+
+    def tag(self, tags: dict[str, str]) -> None:
+        """Set tags of the run; MLflow cuts values beyond 5,000 characters here."""
+        for name, value in tags.items():
+            self.client.set_tag(self.run_id, name, value[:5000])
 
     def artifacts(self, folder: Path, path: str | None = None) -> None:
         """Upload the files in a folder, to `path` inside the run's artifacts."""

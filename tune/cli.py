@@ -1,0 +1,32 @@
+"""The console script `stillhouse`: the commands of cluster/cli.py, and those that need sweeps.
+
+stillhouse sweep digits-rates --dry-run
+"""
+
+from typing import Annotated
+
+import typer
+
+from cluster.cli import DryRun, Json, Overrides, Store, app, main
+
+
+@app.command()
+def sweep(
+    what: Annotated[str, typer.Argument(metavar="SWEEP", help="A shipped sweep (`--list`) or a TOML file.")] = "",
+    overrides: Overrides = None,
+    store: Store = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a sweep that was interrupted.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="List the shipped sweeps.")] = False,
+    dry_run: DryRun = False,
+    json: Json = None,
+):
+    """Try one recipe with many settings, publish the best and write a page about all; --resume goes on."""
+    from tune import command
+
+    command.main(what, overrides or [], store, resume, listed, dry_run, json)
+
+
+__all__ = ["app", "main"]
+
+if __name__ == "__main__":
+    main()

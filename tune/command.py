@@ -1,0 +1,101 @@
+"""`stillhouse sweep SWEEP`: checks, trials, report."""
+
+import time
+from pathlib import Path
+
+from rich.table import Table
+
+from cluster.commands import common
+from distill.errors import RecipeError
+from tune import reading
+from tune.reading import Plan
+
+
+def main(
+    source: str, overrides: list[str], store: str | None, resume: bool, listed: bool, dry: bool, json: Path | None
+) -> None:
+    if listed:
+        return _list()
+    if not source:
+        raise RecipeError(f"which sweep? A TOML file, or one of {', '.join(reading.shipped())}")
+    plan = reading.load(source, overrides)
+    plan = Plan(plan.sweep, common.absolute(plan.base))
+    url, tracking, home = common.places(store)
+    common.log_to_console()
+    context = prepared(plan, url)
+    if dry:
+        return _dry_run(plan, context, url, json)
+    started = time.monotonic()
+    figures = _run(plan, context, (url, tracking, home), resume)
+    figures["seconds"] = time.monotonic() - started
+    common.write_json(json, figures)
+
+
+def prepared(plan: Plan, url: str):
+    """The context of the recipe, after every check that needs no worker, with the sets at the corners built once."""
+    from distill import synthetic
+    from distill.context import prepare
+
+    context = common.prepared(plan.base, url)
+    seen = set()
+    for values in plan.corners():
+        recipe = plan.recipe(values)
+        block = recipe.synthetic.model_dump_json()
+        same_data = (recipe.dataset, recipe.seed) == (plan.base.dataset, plan.base.seed)
+        if block not in seen and same_data and recipe.synthetic.labels.mode != "expert":
+            seen.add(block)
+            synthetic.build(prepare(recipe, device=context.device, dataset=context.data))
+    return context
+
+
+def _run(plan: Plan, context, places: tuple[str, str, str], resume: bool) -> dict:
+    from cluster.session import session
+    from tune import report, sweep
+    from tune.live import Screen
+
+    where = sweep.Places(places[0], places[1], Path(places[2]))
+    journal = sweep.open_journal(plan, context, where.store, resume)
+    with session():
+        result = sweep.run(plan, context, journal, where, Screen(common.console))
+    return report.finish(plan, journal, where, result, common.console)
+
+
+def _list() -> None:
+    table = Table("sweep", "recipe", "trials", "about", title="Shipped sweeps", title_justify="left")
+    for name in reading.shipped():
+        sweep = reading.load(name).sweep
+        table.add_row(name, sweep.recipe, str(sweep.trials()), sweep.about)
+    common.console.print(table)
+
+
+def _dry_run(plan: Plan, context, url: str, json: Path | None) -> None:
+    from tune.sweep import expert_recipes, sweep_id
+
+    sweep = plan.sweep
+    table = Table("path", "values", title=f"{sweep.name}: {sweep.about}".rstrip(": "), title_justify="left")
+    for path, d in sweep.search.items():
+        table.add_row(path, said(d))
+    common.console.print(table)
+    name = sweep_id(plan, context.data.fingerprint)
+    combinations, sets = sweep.combinations(), {r.experts_id(context.data.fingerprint) for r in expert_recipes(plan)}
+    common.console.print(
+        f"recipe    {sweep.recipe}, {plan.base.outer.steps} outer steps\n"
+        f"metric    {sweep.metric} ({sweep.mode}), on held-out training images\n"
+        f"trials    {sweep.trials()}" + (f" of {combinations} combinations" if combinations else "") + "\n"
+        f"searcher  {sweep.searcher.kind}, scheduler {sweep.scheduler.kind}\n"
+        f"each      {sweep.resources.cpus:g} CPUs, {sweep.resources.gpus:g} GPUs\n"
+        f"experts   {len(sets)} distinct set{'s' * (len(sets) != 1)} before the trials\n"
+        f"store     {url}/sweeps/{name}",
+        soft_wrap=True,
+    )
+    common.write_json(json, {"sweep": sweep.model_dump(mode="json"), "id": name, "trials": sweep.trials()})
+
+
+def said(distribution) -> str:
+    """A distribution in a few words."""
+    d = distribution
+    if d.kind in ("choice", "grid"):
+        return ", ".join(map(str, d.values))
+    if d.kind == "permutation":
+        return f"any order of {len(d.items)}"
+    return f"{d.low:g} to {d.high:g}" + (", logarithmic" if d.kind == "loguniform" or getattr(d, "log", False) else "")

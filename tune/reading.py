@@ -1,0 +1,192 @@
+"""Reading sweeps: a shipped name or a TOML file, overrides, and every fault of any trial at once, before one starts.
+
+What a trial could draw is checked at its corners: each choice, both ends of each range, and, as far as they are few,
+their combinations; else their pairs.
+"""
+
+import itertools
+import json
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from distill import recipe as recipes
+from distill.errors import RecipeError
+from distill.recipe import Recipe
+from tune.settings import Sweep
+from tune.space import Value, flatten
+
+MOST_COMBINATIONS = 2048
+"""Combinations of corners that are all checked; where there are more, their pairs are."""
+OWN_BLOCKS = ("budget", "scheduler", "searcher", "resources", "concurrency", "metric")
+"""Overrides that begin with these are the sweep's; all others are the recipe's."""
+FAULTS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep and the recipe it varies."""
+
+    sweep: Sweep
+    base: Recipe
+
+    def recipe(self, values: dict[str, Value]) -> Recipe:
+        """The recipe of a trial. Raises RecipeError for values that do not go together."""
+        return with_values(self.base.model_dump(mode="json"), values)
+
+    def corners(self) -> Iterator[dict[str, Value]]:
+        """Values of the trials at the corners of the space."""
+        ends = {path: d.corners() for path, d in self.sweep.search.items()}
+        count = 1
+        for values in ends.values():
+            count *= len(values)
+        if count <= MOST_COMBINATIONS:
+            yield from (dict(zip(ends, values, strict=True)) for values in itertools.product(*ends.values()))
+            return
+        first = {path: values[0] for path, values in ends.items()}
+        for (a, a_values), (b, b_values) in itertools.combinations(ends.items(), 2):
+            yield from ({**first, a: x, b: y} for x, y in itertools.product(a_values, b_values))
+
+
+def shipped() -> list[str]:
+    """Names of the sweeps inside the package, sorted."""
+    found = (entry.name for entry in resources.files("tune.sweeps").iterdir())
+    return sorted(name.removesuffix(".toml") for name in found if name.endswith(".toml"))
+
+
+def load(source: str, overrides: list[str] = ()) -> Plan:
+    """Read a sweep, apply `dotted.path=value` overrides to it and to its recipe, and check every corner.
+
+    Raises RecipeError that lists every fault at once.
+    """
+    table, folder = _read(source)
+    own = [text for text in overrides if text.partition("=")[0].split(".")[0] in OWN_BLOCKS]
+    for text in own:
+        _set(table, text)
+    sweep = _sweep(table, source)
+    base = recipes.load(_recipe_source(sweep.recipe, folder), _assignments(flatten(sweep.overrides)))
+    rest = [text for text in overrides if text not in own]
+    plan = Plan(sweep, recipes.override(base.model_dump(mode="json"), rest, sweep.recipe))
+    check(plan, source)
+    return plan
+
+
+def check(plan: Plan, source: str) -> None:
+    """Raise RecipeError, each fault once, unless every corner of the space is a sound recipe."""
+    faults: dict[str, str] = {}
+    if plan.base.evaluation.selection != "validation":
+        faults["  evaluation.selection: a sweep chooses on held-out training images, never on the test images"] = ""
+    spoilt = _try_corners(plan, faults, leave_out=frozenset())
+    if spoilt:  # such values hide what else is wrong with the combinations
+        _try_corners(plan, faults, leave_out=spoilt)
+    if faults:
+        shown = [line + why for line, why in faults.items()][:FAULTS_SHOWN]
+        more = [f"  ... and {len(faults) - FAULTS_SHOWN} more"] if len(faults) > FAULTS_SHOWN else []
+        raise RecipeError(f"sweep {source}: trials would be refused:\n" + "\n".join(shown + more))
+
+
+def _try_corners(plan: Plan, faults: dict[str, str], leave_out: frozenset[str]) -> frozenset[str]:
+    """Add the faults of all corners; returns the `path = value` that are at fault themselves, to be left out."""
+    spoilt = set()
+    for corner in plan.corners():
+        values = {path: value for path, value in corner.items() if said({path: value}) not in leave_out}
+        try:
+            plan.recipe(values)
+        except RecipeError as error:
+            for line in str(error).splitlines()[1:] or [str(error)]:
+                own = {said({path: value}) for path, value in values.items() if _names(line, path)}
+                spoilt |= own
+                faults.setdefault(line, "" if own else f" (with {said(values)})")
+    return frozenset(spoilt)
+
+
+def said(values: dict[str, Value]) -> str:
+    """Values as one line."""
+    return ", ".join(f"{path} = {json.dumps(value)}" for path, value in values.items())
+
+
+def _names(line: str, path: str) -> bool:
+    place = line.strip().partition(":")[0]
+    paths = [path, *(part.strip() for part in path.split(","))]
+    return any(place == p or place.startswith(f"{p}.") or p.startswith(f"{place}.") for p in paths)
+
+
+def with_values(table: dict, values: dict[str, Value]) -> Recipe:
+    """The recipe of `table` with values at dotted paths."""
+    return recipes.override(table, _assignments(values), "of the sweep")
+
+
+def _assignments(values: dict[str, Value]) -> list[str]:
+    """Overrides of a recipe; `a.b, a.c` with a list of two values sets both. JSON scalars and lists are TOML, too."""
+    assignments = []
+    for key, value in values.items():
+        paths = [path.strip() for path in key.split(",")]
+        each = [value] if len(paths) == 1 else value
+        if not isinstance(each, list) or len(each) != len(paths):
+            raise RecipeError(f"{key}: give one value for each of the {len(paths)} paths (got {json.dumps(value)})")
+        assignments += [f"{path}={json.dumps(one)}" for path, one in zip(paths, each, strict=True)]
+    return assignments
+
+
+def _read(source: str) -> tuple[dict, Path | None]:
+    """The table of a sweep and the folder its own file lies in."""
+    if source in shipped():
+        text, folder = (resources.files("tune.sweeps") / f"{source}.toml").read_text(encoding="utf8"), None
+    elif Path(source).is_file():
+        text, folder = Path(source).read_text(encoding="utf8"), Path(source).parent
+    else:
+        raise RecipeError(f"no sweep {source!r}: neither a file nor one of {', '.join(shipped())}")
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"sweep {source}: not TOML: {error}") from None
+    return {"name": Path(source).stem, **table}, folder
+
+
+def _recipe_source(name: str, folder: Path | None) -> str:
+    beside = folder / name if folder else None
+    return str(beside) if beside and name not in recipes.shipped() and beside.is_file() else name
+
+
+def _set(table: dict, text: str) -> None:
+    path, equals, value = text.partition("=")
+    if not equals:
+        raise RecipeError(f"override {text!r}: write it as dotted.path=value")
+    try:
+        parsed = tomllib.loads(f"v = {value}")["v"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    *blocks, key = path.split(".")
+    for block in blocks:
+        table = table.setdefault(block, {})
+    table[key] = parsed
+
+
+def _sweep(table: dict, source: str) -> Sweep:
+    try:
+        return Sweep.model_validate(table)
+    except ValidationError as error:
+        lines = [f"  {_place(e['loc'])}: {_say(e)}" for e in error.errors()]
+        raise RecipeError(f"sweep {source}:\n" + "\n".join(lines)) from None
+
+
+def _place(location: tuple) -> str:
+    """Dotted path without the tags that discriminated unions add."""
+    blocks = ("scheduler", "searcher")
+    kept = [str(p) for i, p in enumerate(location) if not (i and location[i - 1] in blocks)]
+    if location[:1] == ("search",) and len(location) > 2:
+        kept.pop(2)
+    return ".".join(kept) or "sweep"
+
+
+def _say(error: dict) -> str:
+    if error["type"] == "union_tag_not_found":
+        return 'add its kind, e.g. kind = "choice"'
+    if error["type"] == "extra_forbidden":
+        return "unknown key; remove it or correct its spelling"
+    message = error["msg"].removeprefix("Value error, ")
+    return message if isinstance(error["input"], dict) else f"{message} (got {error['input']!r})"

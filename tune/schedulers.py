@@ -1,0 +1,97 @@
+"""Schedulers: which trials go on. Ray Tune's, told in outer steps instead of seconds."""
+
+from types import SimpleNamespace
+
+from ray import tune
+from ray.tune.schedulers import (
+    AsyncHyperBandScheduler,
+    FIFOScheduler,
+    MedianStoppingRule,
+    PopulationBasedTraining,
+    TrialScheduler,
+)
+
+from tune.journal import Trial
+from tune.reading import Plan
+from tune.settings import Sweep
+from tune.space import Choice, Range, Space
+
+
+def build(plan: Plan) -> TrialScheduler:
+    """The scheduler of a sweep."""
+    sweep, s = plan.sweep, plan.sweep.scheduler
+    judged = {"time_attr": "step", "metric": sweep.metric, "mode": sweep.mode}
+    if s.kind == "asha":
+        longest = _steps(plan)
+        grace = min(s.grace or plan.base.outer.evaluate_every, longest)
+        return AsyncHyperBandScheduler(
+            **judged, max_t=longest, grace_period=grace, reduction_factor=s.reduction, stop_last_trials=False
+        )
+    if s.kind == "median":
+        # Nobody pauses for others: a trial runs until it ends or is stopped.
+        return MedianStoppingRule(
+            **judged,
+            grace_period=s.grace or plan.base.outer.evaluate_every,
+            min_samples_required=s.least,
+            min_time_slice=float("inf"),
+        )
+    return _population(plan, judged) if s.kind == "pbt" else FIFOScheduler()
+
+
+def prime(scheduler: TrialScheduler, sweep: Sweep, trial_id: str, trial: Trial) -> None:
+    """Tell a scheduler what a trial had reported before the sweep was interrupted."""
+    if sweep.scheduler.kind not in ("asha", "median"):
+        return
+    stub = SimpleNamespace(trial_id=trial_id)
+    if sweep.scheduler.kind == "asha":
+        scheduler.on_trial_add(None, stub)
+    for report in trial.reports:
+        value = report.best_accuracy if sweep.metric == "validation_accuracy" else report.loss
+        if value is not None:
+            scheduler.on_trial_result(_Nobody, stub, {"step": report.step, sweep.metric: value})
+
+
+class _Nobody:
+    """Stands in for Ray's controller: no trial waits."""
+
+    @staticmethod
+    def get_live_trials() -> list:
+        return []
+
+
+def _steps(plan: Plan) -> int:
+    """The longest trial, in outer steps."""
+    searched = plan.sweep.search.get("outer.steps")
+    return max(searched.corners()) if searched else plan.base.outer.steps
+
+
+def _population(plan: Plan, judged: dict) -> PopulationBasedTraining:
+    s, space = plan.sweep.scheduler, plan.sweep.search
+    return PopulationBasedTraining(
+        **judged,
+        perturbation_interval=s.every or plan.base.outer.evaluate_every,
+        quantile_fraction=s.quantile,
+        resample_probability=s.resample,
+        hyperparam_mutations={"values": {path: _domain(d) for path, d in space.items()}},
+        custom_explore_fn=lambda config: {**config, "values": _inside(space, config["values"])},
+        log_config=False,
+    )
+
+
+def _domain(distribution):
+    """A distribution as Ray Tune draws from it."""
+    if isinstance(distribution, Choice):
+        return distribution.values
+    if isinstance(distribution, Range):
+        drawn = tune.loguniform if distribution.kind == "loguniform" else tune.uniform
+        return drawn(distribution.low, distribution.high)
+    return tune.randint(distribution.low, distribution.high + 1)
+
+
+def _inside(space: Space, values: dict) -> dict:
+    """Changed values brought back into the ranges that were checked before the sweep began."""
+    kept = {}
+    for path, value in values.items():
+        d = space[path]
+        kept[path] = value if isinstance(d, Choice) else min(max(value, d.low), d.high)
+    return kept

@@ -1,0 +1,250 @@
+"""A sweep from its first trial to its report: experts once, trials under Ray Tune, the winner published.
+
+stillhouse sweep digits-rates
+"""
+
+import itertools
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+import torch
+from ray import tune
+from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Stopper
+
+from cluster import distilling, experts
+from cluster.session import gpus
+from cluster.store import open_store
+from cluster.tracking import Tracker
+from distill.context import Context
+from distill.errors import DeviceError, StoreError, TrajectoryError
+from distill.objectives import needs_experts
+from distill.recipe import Recipe, digest
+from tune import schedulers, searchers
+from tune.journal import FINISHED, Journal, Trial
+from tune.library import Library, key_of, share
+from tune.reading import Plan
+from tune.searchers import Journalled
+from tune.trial import Shared, run_trial
+
+RESTARTS = 3
+"""Times that a trial whose process or node was killed is begun again, from its last checkpoint."""
+MOST_SETS = 64
+"""Sets of experts that are trained before the trials; where there may be more, trials train their own."""
+TUNE_CHECKPOINTS = 3
+"""Checkpoints of a pbt trial that Ray Tune keeps, for others to go on from."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a sweep works."""
+
+    store: str
+    tracking: str
+    home: Path
+
+
+def sweep_id(plan: Plan, fingerprint: str) -> str:
+    """Name of a sweep: its own and a digest of all that decides which trials are drawn.
+
+    Budget, resources and concurrency are not among it: a sweep may go on with more of them.
+    """
+    left_out = {"name", "about", "recipe", "overrides", "budget", "resources", "concurrency"}
+    about = plan.sweep.model_dump(mode="json", exclude=left_out)
+    return f"{plan.sweep.name[:40]}-{digest({'sweep': about, 'recipe': plan.base.run_id(fingerprint)})}"
+
+
+def open_journal(plan: Plan, context: Context, store_url: str, resume: bool) -> Journal:
+    """The journal of a sweep. Raises StoreError when it was begun before and is not to go on, or the reverse."""
+    journal = Journal(open_store(store_url), sweep_id(plan, context.data.fingerprint))
+    where = f"{store_url}/{journal.folder}"
+    if journal.begun() and not resume:
+        raise StoreError(f"this sweep was begun before ({where}): go on with --resume, or give it another name")
+    if resume and not journal.begun():
+        raise StoreError(f"nothing to go on with: no sweep of these settings in {where}; leave --resume out")
+    journal.begin({"sweep": plan.sweep.model_dump(mode="json"), "recipe": plan.base.model_dump(mode="json")})
+    return journal
+
+
+def run(plan: Plan, context: Context, journal: Journal, places: Places, watch: "Watch") -> dict:
+    """Run what is left of a sweep's trials and publish the winner; needs a Ray session. Returns the winner's result.
+
+    The result is empty where no trial finished.
+    """
+    parent = open_parent(plan, journal, places)
+    library = Library.remote()
+    ray.get(library.give.remote(key_of(plan.base), [share(context.data)]))
+    shared = _shared(plan, journal, places, parent, library)
+    past = journal.trials()
+    if any(trial.end is None for trial in past) or len(past) < plan.sweep.trials():
+        train_experts(plan, shared, watch)
+        _run_trials(plan, journal, shared, places, past, watch)
+    winner = best(journal.trials(), plan)
+    return publish(plan, winner, shared, watch) if winner else {}
+
+
+def open_parent(plan: Plan, journal: Journal, places: Places) -> Tracker:
+    """MLflow's run of the whole sweep."""
+    params = {"sweep": plan.sweep.model_dump(mode="json"), "recipe": plan.base.model_dump(mode="json")}
+    name, key = plan.sweep.name, journal.sweep_id
+    return Tracker.open(places.tracking, "sweeps", name, key, params, {"stillhouse.sweep": key})
+
+
+def best(trials: list[Trial], plan: Plan) -> Trial | None:
+    """The trial that ran to its end with the best metric; the earliest of equals."""
+    ended = [t for t in trials if t.status == FINISHED and t.score(plan.sweep.metric) is not None]
+    sign = 1 if plan.sweep.mode == "max" else -1
+    return max(ended, key=lambda t: (sign * t.score(plan.sweep.metric), -t.number), default=None)
+
+
+def publish(plan: Plan, winner: Trial, shared: Shared, watch: "Watch") -> dict:
+    """Judge the winner's set on the test images and put it into the registry."""
+    recipe = plan.recipe(winner.best.values)
+    config = shared.config(winner.number, recipe.model_dump(mode="json")) | {"run_id": winner.best.run_id}
+    return distilling.publish_run(recipe, config, watch.event)
+
+
+def train_experts(plan: Plan, shared: Shared, watch: "Watch") -> None:
+    """Train the experts that trials will read and the store lacks: each distinct set once, before any trial."""
+    wanted: dict[str, Context] = {}
+    for recipe in expert_recipes(plan):
+        config = shared.config(-1, recipe.model_dump(mode="json"))
+        context = distilling.unread(config, torch.device("cpu"))
+        name = experts.set_name(context)
+        if name not in wanted or recipe.experts.count > wanted[name].recipe.experts.count:
+            wanted[name] = context
+    for context in wanted.values():
+        try:
+            experts.open_reader(context, shared.store)
+        except TrajectoryError:
+            if context.recipe.objective.trajectories:
+                raise
+            watch.event({"kind": "stage", "text": "the store does not hold all experts: training them first"})
+            experts.train_experts(context, shared.store, watch.event)
+
+
+def expert_recipes(plan: Plan) -> list[Recipe]:
+    """One recipe for each combination of searched values that experts may depend on; none where they are not finite."""
+    blocks = ("experts", "network", "dataset", "seed")
+    space = {p: d for p, d in plan.sweep.search.items() if p.split(".")[0] in blocks}
+    lists = [d.finite() for d in space.values()]
+    if None in lists:
+        return []
+    combinations = list(itertools.islice(itertools.product(*lists), MOST_SETS + 1))
+    if len(combinations) > MOST_SETS:
+        return []
+    rest = next(plan.corners())
+    found = [plan.recipe({**rest, **dict(zip(space, values, strict=True))}) for values in combinations]
+    return [recipe for recipe in found if needs_experts(recipe.objective.kind)]
+
+
+class Watch(tune.Callback):
+    """Hears of everything that happens; the terminal shows it (tune/live.py)."""
+
+    def event(self, event: dict) -> None:
+        """Something a worker posted while experts were trained or the winner was published."""
+
+    def __getstate__(self) -> dict:
+        return {}  # Ray Tune pickles its callbacks; a terminal cannot be
+
+
+class Limits(Stopper):
+    """Ends a sweep when its hours or its outer steps are used up."""
+
+    def __init__(self, plan: Plan, past: list[Trial], used_up: Callable[[], None]):
+        b = plan.sweep.budget
+        self.deadline = time.monotonic() + 3600 * b.hours if b.hours else None
+        self.most = b.steps
+        self.steps = {t.number: t.best.step for t in past if t.best}
+        self.used_up = used_up
+
+    def __call__(self, trial_id: str, result: dict) -> bool:
+        self.steps[result["number"]] = result["step"]
+        return False
+
+    def stop_all(self) -> bool:
+        late = self.deadline is not None and time.monotonic() > self.deadline
+        spent = bool(self.most) and sum(self.steps.values()) >= self.most
+        if late or spent:
+            self.used_up()
+        return late or spent
+
+    def __getstate__(self) -> dict:
+        return {}
+
+
+def _run_trials(plan: Plan, journal: Journal, shared: Shared, places: Places, past: list[Trial], watch: Watch) -> None:
+    scheduler = schedulers.build(plan)
+    searcher = Journalled(plan, journal, searchers.build(plan, past), scheduler, past)
+    _quiet()
+    folder, scratch = _scratch(journal, places)
+    s = plan.sweep
+    tuner = tune.Tuner(
+        tune.with_resources(
+            tune.with_parameters(run_trial, shared=shared), {"CPU": s.resources.cpus, "GPU": s.resources.gpus}
+        ),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=scheduler,
+            num_samples=-1,
+            max_concurrent_trials=s.concurrency or None,
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: f"trial-{trial.config['number']:05d}-{trial.trial_id}",
+        ),
+        run_config=RunConfig(
+            name=f"{journal.sweep_id}-{int(time.time())}",
+            storage_path=folder,
+            failure_config=FailureConfig(max_failures=RESTARTS),
+            checkpoint_config=CheckpointConfig(num_to_keep=TUNE_CHECKPOINTS),
+            stop=Limits(plan, past, searcher.end_budget),
+            callbacks=[watch],
+            verbose=0,
+        ),
+    )
+    watch.begin(plan, searcher)
+    try:
+        tuner.fit()
+    finally:
+        watch.close()
+        if scratch:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _shared(plan: Plan, journal: Journal, places: Places, parent: Tracker, library) -> Shared:
+    r, device = plan.sweep.resources, plan.base.device
+    if device.startswith("cuda") and not r.gpus:
+        raise DeviceError(f"device = {device!r}, but resources.gpus = 0: give each trial (a part of) a GPU")
+    if r.gpus > gpus():
+        raise DeviceError(f"resources.gpus = {r.gpus}: the cluster has {gpus()} GPUs; lower it, or set it to 0")
+    return Shared(
+        sweep_id=journal.sweep_id,
+        name=plan.sweep.name,
+        base=plan.base.model_dump(mode="json"),
+        store=places.store,
+        tracking=places.tracking,
+        parent=parent.run_id,
+        metric=plan.sweep.metric,
+        cuda=r.gpus > 0,
+        cpus=r.cpus,
+        population=plan.sweep.scheduler.kind == "pbt",
+        library=library,
+    )
+
+
+def _scratch(journal: Journal, places: Places) -> tuple[str, Path | None]:
+    """Where Ray Tune keeps its own files, on a place all nodes reach, and the local folder to remove afterwards."""
+    if not places.store.startswith("file:"):
+        return f"{places.store.partition('?')[0].rstrip('/')}/ray", None
+    folder = Path(places.store.removeprefix("file:")) / "ray" / journal.sweep_id
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(folder), folder
+
+
+def _quiet() -> None:
+    """Ray Tune's own notes: the table on the terminal says what matters."""
+    for name in ("ray.tune", "ray.train", "ray.air"):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,0 +1,232 @@
+"""One trial: the loop of a recipe in the trial's own process, from where an earlier attempt stopped.
+
+It reports each judgement to the journal, to MLflow and to Ray Tune, and never raises: what went wrong is how it ended,
+since Ray would try again what would fail again. Only a process that was killed is started again by Ray.
+"""
+
+import io
+import logging
+import tempfile
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import ray
+import torch
+from ray import tune
+
+from cluster import distilling, experts
+from cluster.distilling import Reporter
+from cluster.runs import Run
+from cluster.store import open_store
+from cluster.tracking import Tracker
+from distill import memory, synthetic
+from distill.checkpoint import Checkpoint
+from distill.context import Context
+from distill.errors import DivergedError, StillhouseError, TrajectoryError
+from distill.estimate import explain_out_of_memory, is_out_of_memory, size
+from distill.evaluate import Score
+from distill.loop import Loop
+from tune.journal import DIVERGED, FAILED, FINISHED, MEMORY, End, Journal, Report
+from tune.reading import with_values
+
+CHECKPOINT = "checkpoint.safetensors"
+log = logging.getLogger("stillhouse")
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What every trial of a sweep is told."""
+
+    sweep_id: str
+    name: str
+    base: dict
+    """The recipe as JSON values, before a trial's own."""
+    store: str
+    tracking: str
+    parent: str
+    """MLflow's id of the sweep's run."""
+    metric: str
+    cuda: bool
+    cpus: float
+    population: bool
+    """Trials take over each other's checkpoints (pbt), so each has a run of its own in the store."""
+    library: "ray.actor.ActorHandle"
+
+    def tracked(self, number: int) -> dict:
+        """Where MLflow keeps a trial (cluster.distilling.open_tracker)."""
+        tags = {"stillhouse.sweep": self.sweep_id, "stillhouse.trial": number}
+        place = {"experiment": "sweeps", "run_name": f"{self.name} {number}", "key": f"{self.sweep_id} {number}"}
+        return {**place, "parent": self.parent, "tags": tags}
+
+    def config(self, number: int, recipe: dict) -> dict:
+        """What cluster.distilling takes to prepare and to publish a trial."""
+        (dataset,) = ray.get(self.library.dataset.remote(recipe))
+        places = {"store": self.store, "tracking": self.tracking, "tracked": self.tracked(number)}
+        return {"recipe": recipe, "dataset": dataset, **places}
+
+
+def run_trial(config: dict, shared: Shared) -> None:
+    """The function trainable: `config` has the trial's `number` and `values`."""
+    attempt = Attempt(config["number"], config["values"], shared)
+    try:
+        end = attempt.run()
+    except Exception as error:  # whatever it is, it would come again: record it, and let the others go on
+        end = attempt.failed(error)
+    attempt.journal.end(attempt.number, end)
+    last = {"number": attempt.number, "status": end.status, "step": end.step, "seconds": end.seconds}
+    tune.report({**attempt.told, **last, "message": end.message})
+
+
+class Attempt:
+    """One attempt at a trial."""
+
+    def __init__(self, number: int, values: dict, shared: Shared):
+        self.number, self.values, self.shared = number, values, shared
+        self.journal = Journal(open_store(shared.store), shared.sweep_id)
+        self.started = time.monotonic()
+        self.told: dict = {}
+        self.context: Context | None = None
+        self.loop: Loop | None = None
+        self.tracker: Tracker | None = None
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def run(self) -> End:
+        recipe = with_values(self.shared.base, self.values)
+        torch.set_num_threads(recipe.threads or max(1, int(self.shared.cpus)))
+        device = torch.device("cuda" if self.shared.cuda and recipe.device != "cpu" else "cpu")
+        config = self.shared.config(self.number, recipe.model_dump(mode="json"))
+        self.context = prepare(config, device)
+        self.tracker = distilling.open_tracker(self.context, config)
+        if refusal := self._too_large():
+            return self._ended(MEMORY, refusal)
+        run_id = f"{self.shared.sweep_id}-{self.number:05d}" if self.shared.population else self.context.run_id
+        run = Run(open_store(self.shared.store), run_id)
+        witness = Witness(run, self)
+        self.loop = witness.loop = Loop(self.context, witness)
+        take_up(self.loop, run, witness)
+        self.loop.run()
+        if self.told.get("step") != self.loop.done:
+            witness.report(self.loop.done, self.loop.best.score)
+        return self._ended(FINISHED)
+
+    def failed(self, error: Exception) -> End:
+        """How a trial ended that raised."""
+        step = self.loop.done + 1 if self.loop else 0
+        if self.context and is_out_of_memory(error):
+            needed = memory.memory_bytes(self.context)
+            ray.get(self.shared.library.ran_out.remote(self.number, needed))
+            return self._ended(MEMORY, str(explain_out_of_memory(self.context, error)), step, needed)
+        if not isinstance(error, StillhouseError):
+            log.exception("trial %d", self.number)
+        known = isinstance(error, StillhouseError)
+        message = str(error) if known else f"{type(error).__name__}: {error}"
+        return self._ended(DIVERGED if isinstance(error, DivergedError) else FAILED, message, step)
+
+    def tell(self, report: Report) -> None:
+        """Pass a judgement to Ray Tune, which may end the trial here, and hear which trials ran out of memory."""
+        self.told = {**asdict(report), "validation_accuracy": report.best_accuracy, "number": self.number}
+        self._hear()
+        last = report.step == self.context.recipe.outer.steps  # told by run_trial, once its checkpoint is kept
+        if last or (report.loss is None and self.shared.metric == "loss"):
+            return
+        if not self.shared.population:
+            tune.report({**self.told, "status": "running"})
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / CHECKPOINT).write_bytes(self.loop.checkpoint().encode())
+            tune.report({**self.told, "status": "running"}, checkpoint=tune.Checkpoint.from_directory(folder))
+
+    def _ended(self, status: str, message: str = "", step: int | None = None, memory_bytes: int = 0) -> End:
+        if self.tracker:
+            self.tracker.tag({"stillhouse.end": status, "stillhouse.message": message})
+            self.tracker.finish("FINISHED" if status == FINISHED else "FAILED")
+        step = self.told.get("step", 0) if step is None else step
+        return End(status, step, message, self.seconds, memory_bytes)
+
+    def _too_large(self) -> str:
+        """Why not to begin: a trial with no greater an estimate ran out of memory. Empty where none did."""
+        notes = ray.get(self.shared.library.memory_notes.remote())
+        if not notes:
+            return ""
+        own, (number, least) = memory.memory_bytes(self.context), min(notes.items(), key=lambda item: item[1])
+        if own < least:
+            return ""
+        return f"not begun: its estimate is {size(own)}, and trial {number} with {size(least)} ran out of memory"
+
+    def _hear(self) -> None:
+        notes = ray.get(self.shared.library.memory_notes.remote())
+        if notes and self.tracker:
+            said = ", ".join(f"trial {number} (estimate {size(needed)})" for number, needed in sorted(notes.items()))
+            self.tracker.tag({"stillhouse.memory": f"ran out of memory meanwhile: {said}"})
+
+
+class Witness(Reporter):
+    """Reports what the loop of a trial does to MLflow, the store, the journal and Ray Tune."""
+
+    loop: Loop
+
+    def __init__(self, run: Run, attempt: Attempt):
+        super().__init__(run, attempt.tracker, post=lambda kind, **what: None, classes=attempt.context.data.classes)
+        self.attempt = attempt
+        self.loss: float | None = None
+        self.shown = ""
+
+    def step(self, step: int, metrics: dict[str, float]) -> None:
+        super().step(step, metrics)
+        self.loss = metrics["loss"]
+
+    def judged(self, step: int, score: Score, best: bool) -> None:
+        super().judged(step, score, best)
+        self.report(step, score.mean)
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        super().save(replace(checkpoint, run_id=self.run.run_id))
+
+    def report(self, step: int, accuracy: float) -> None:
+        """Record and tell a judgement."""
+        best, attempt = self.loop.best, self.attempt
+        floats, run_id = self.loop.synthetic.budget_floats(), self.run.run_id
+        figures = (step, accuracy, best.step, best.score, self.loss, floats, attempt.seconds, run_id, attempt.values)
+        report = Report(*figures)
+        self.tracker.log(step, {"best_accuracy": best.score})
+        attempt.journal.report(attempt.number, report, self._picture(report))
+        attempt.tell(report)
+
+    def _picture(self, report: Report) -> bytes | None:
+        """PNG of the best set, unless it was recorded."""
+        if self.shown == report.picture:
+            return None
+        self.shown, context = report.picture, self.loop.context
+        best = synthetic.build(context)
+        best.load_state_dict(self.loop.best.state)
+        buffer = io.BytesIO()
+        best.pictures(context.data.to_pixels, context.data.classes)["synthetic"].save(buffer, "PNG")
+        return buffer.getvalue()
+
+
+def prepare(config: dict, device: torch.device) -> Context:
+    """A trial's context; experts that nobody could foresee, as where a range of experts.* is searched, are trained."""
+    try:
+        return distilling.prepare(config, device)
+    except TrajectoryError:
+        if config["recipe"]["objective"]["trajectories"]:
+            raise
+    experts.train_here(distilling.unread(config, device), config["store"])
+    return distilling.prepare(config, device)
+
+
+def take_up(loop: Loop, run: Run, witness: Witness) -> None:
+    """Go on from a checkpoint that Ray Tune hands over (pbt: maybe of another trial), else from the run's own."""
+    handed = tune.get_checkpoint()
+    if handed is None:
+        distilling.resume(loop, run, witness)
+        return
+    with handed.as_directory() as folder:
+        checkpoint = Checkpoint.decode((Path(folder) / CHECKPOINT).read_bytes(), str(folder))
+    loop.resume(checkpoint)
+    run.store.delete(f"{run.folder}/checkpoints", dry_run=False)  # what it did before is not its past any more
+    witness.save(checkpoint)
