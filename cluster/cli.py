@@ -85,6 +85,42 @@ def demo(overrides: Overrides = None, store: Store = None, json: Json = None):
 
 
 @app.command()
+def order(
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="cifar10, cifar100, tiny-imagenet; or a recipe, for its dataset.")
+    ],
+    overrides: Overrides = None,
+    layout: Annotated[
+        str | None, typer.Option(help="greedy (PoCO), optimal, random or given (by --order) [default: greedy]")
+    ] = None,
+    embedding: Annotated[
+        str,
+        typer.Option(
+            help="clip-table, file:PATH, clip:NAME, open-clip:MODEL@FILE, mean-colour, mean-image or expert; "
+            "auto: clip-table where one knows every class, else mean-image."
+        ),
+    ] = "auto",
+    distance: Annotated[
+        str | None, typer.Option(help="cosine or euclidean [default: euclidean for mean-colour and mean-image]")
+    ] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="Of the class grid [default: near a square]")] = None,
+    columns: Annotated[int | None, typer.Option(min=1, help="Of the class grid.")] = None,
+    given: Annotated[
+        str | None, typer.Option("--order", help="Classes row by row: a list, or the JSON file of an earlier order.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of random and optimal.")] = 0,
+    store: Store = None,
+    out: Annotated[Path | None, typer.Option(metavar="PNG", help="Also draw the grid into this file.")] = None,
+    json: Json = None,
+):
+    """Order the classes of a poster by how alike they are (PoCO), and show the grid with its score."""
+    from cluster.commands import order as command
+
+    asked = command.Asked(dataset, overrides or [], layout, embedding, distance, rows, columns, given, seed, store)
+    command.main(asked, out, json)
+
+
+@app.command()
 def recipes(
     fields: Annotated[bool, typer.Option(help="List every dotted path a recipe may set, with its default.")] = False,
 ):

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from support.cli import TINY, stillhouse
 
-COMMANDS = ("", "experts", "distill", "evaluate", "demo", "recipes", "ui")
+COMMANDS = ("", "experts", "distill", "evaluate", "demo", "recipes", "order", "ui")
 
 
 @pytest.fixture
