@@ -2,30 +2,34 @@
 
     synthetic.safetensors   everything, exact; what read() reads
     synthetic.parquet       one row per image in the Hugging Face image layout, with soft labels and exact pixels
-    images.png              a picture of it
+    images.png              a picture of it; more of them where it has more to show
     recipe.json             the resolved recipe
 
-The images of a JPEG or PNG have 256 levels; the exact values that were distilled are in the two other files.
+The images of a JPEG or PNG have 256 levels; the exact values that were distilled are in the two other files. Images
+that are cut out of larger ones (distill/crops.py) are stored as those and where they are cut, format version 2.
 """
 
 import io
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import safetensors.torch
+from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from distill.crops import Crops
 from distill.errors import DataError
-from distill.picture import grid, to_images
+from distill.picture import sheet, to_images
 
 FORMAT = "stillhouse synthetic set"
-VERSION = 1
+VERSIONS = (1, 2)
+"""2: the images are crops of larger ones, which are stored in their place."""
 FILE = "synthetic.safetensors"
 FILES = ("recipe.json", "images.png", "synthetic.parquet", FILE)
 
@@ -49,10 +53,14 @@ class Published:
     """The outer step it was taken at."""
     state: dict[str, Tensor]
     """state_dict of the Synthetic it was taken from, which rebuilds it."""
+    crops: Crops | None = None
+    """The larger images that x and pixels are cut out of, if they are."""
+    pictures: dict[str, Image.Image] = field(default_factory=dict)
+    """What Synthetic.pictures() gave; a set that was read has none."""
 
 
 def write(published: Published, folder: Path) -> list[Path]:
-    """Write the four files into `folder`, made if need be, and return their paths.
+    """Write the four files, and a PNG for each further picture, into `folder`, made if need be; return their paths.
 
     Each file appears whole or not at all, the one that read() needs last. The same set gives the same bytes.
     """
@@ -61,7 +69,9 @@ def write(published: Published, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     recipe = (json.dumps(published.recipe, indent=2, sort_keys=True) + "\n").encode()
     contents = (recipe, _png(picture(published)), _parquet(published), _safetensors(published))
-    return [_replace(folder / name, content) for name, content in zip(FILES, contents, strict=True)]
+    more = {f"{name}.png": _png(image) for name, image in published.pictures.items() if name != "synthetic"}
+    named = more | dict(zip(FILES, contents, strict=True))
+    return [_replace(folder / name, content) for name, content in named.items()]
 
 
 def read(path: Path) -> Published:
@@ -83,22 +93,24 @@ def read(path: Path) -> Published:
 
 
 def picture(published: Published):
-    """The grid of its images, each with the name of its most probable class; one row per class where rows allow it."""
-    labels = published.y.argmax(1)
-    count, per_class = len(labels), len(labels) // len(published.classes)
-    in_order = labels.tolist() == [i // per_class for i in range(count)] if per_class else False
-    columns = per_class if in_order and 4 <= per_class <= 20 else None
-    return grid(published.pixels, columns=columns, labels=[published.classes[k] for k in labels])
+    """The picture that shows it best; of a set that was read, its images with their classes."""
+    made = published.pictures.get("synthetic")
+    return made or sheet(published.pixels, published.y, published.classes)
 
 
 # ---------------------------------------------------------------- safetensors
 
 
 def _safetensors(published: Published) -> bytes:
-    tensors = {"x": published.x, "y": published.y, "pixels": published.pixels}
-    tensors |= {f"state.{name}": tensor for name, tensor in published.state.items()}
-    about = {"format": FORMAT, "version": VERSION, "recipe": published.recipe, "classes": published.classes}
+    crops = published.crops
+    if crops:
+        tensors = {"crops.x": crops.x, "crops.pixels": crops.pixels, "crops.corners": crops.corners}
+    else:
+        tensors = {"x": published.x, "pixels": published.pixels}
+    tensors |= {"y": published.y} | {f"state.{name}": tensor for name, tensor in published.state.items()}
+    about = {"format": FORMAT, "version": 2 if crops else 1, "recipe": published.recipe, "classes": published.classes}
     about |= {"student_lr": published.student_lr, "step": published.step}
+    about |= {"crop": list(crops.size)} if crops else {}
     copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     # One metadata key only: safetensors writes several in an order that changes from process to process.
     return safetensors.torch.save(copies, {"stillhouse": json.dumps(about, sort_keys=True)})
@@ -111,9 +123,11 @@ def _about(metadata: dict[str, str] | None, file: Path) -> dict:
         about = {}
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise DataError(f"{file}: a safetensors file, but not a distilled set; `stillhouse distill` writes {FILE}")
-    if about.get("version") != VERSION:
+    if about.get("version") not in VERSIONS:
+        read_here = " and ".join(map(str, VERSIONS))
         raise DataError(
-            f"{file}: format version {about.get('version')}, this Stillhouse reads {VERSION}: use the one that wrote it"
+            f"{file}: format version {about.get('version')}, this Stillhouse reads {read_here}: "
+            "use the one that wrote it"
         )
     return about
 
@@ -121,20 +135,33 @@ def _about(metadata: dict[str, str] | None, file: Path) -> dict:
 def _assemble(tensors: dict[str, Tensor], about: dict, file: Path) -> Published:
     state = {name.removeprefix("state."): tensors[name] for name in tensors if name.startswith("state.")}
     try:
+        crops = _crops(tensors, about, file) if about["version"] == 2 else None
+        y = tensors["y"]
+        x, pixels = crops.windows() if crops else (tensors["x"], tensors["pixels"])
         published = Published(
-            x=tensors["x"],
-            y=tensors["y"],
-            pixels=tensors["pixels"],
+            x=x,
+            y=y,
+            pixels=pixels,
             classes=tuple(about["classes"]),
             student_lr=about["student_lr"],
             recipe=about["recipe"],
             step=about["step"],
             state=state,
+            crops=crops,
         )
     except KeyError as error:
         raise DataError(f"{file}: {error} is missing from it: fetch or publish it again") from None
     _check(published, str(file))
     return published
+
+
+def _crops(tensors: dict[str, Tensor], about: dict, file: Path) -> Crops:
+    crops = Crops(tensors["crops.x"], tensors["crops.pixels"], tensors["crops.corners"], tuple(about["crop"]))
+    m, _, height, width = crops.x.shape if crops.x.ndim == 4 else (0, 0, 0, 0)
+    inside = (crops.corners >= 0) & (crops.corners < crops.corners.new_tensor([m, height, width]))
+    if crops.x.shape != crops.pixels.shape or not inside.all():
+        raise DataError(f"{file}: windows lie outside of the images that they are cut out of: publish it again")
+    return crops
 
 
 def _check(published: Published, where: str) -> None:
@@ -158,9 +185,12 @@ def _parquet(published: Published) -> bytes:
         "image": pa.array(images, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
         "label": pa.array(labels.cpu().numpy(), pa.int64()),
         "soft_label": pa.array(list(_floats(published.y)), pa.list_(pa.float32())),
-        "pixels": _fixed(published.pixels),
-        "x": _fixed(published.x),
     }
+    if published.crops:
+        places = zip(("source", "top", "left"), published.crops.corners.T, strict=True)
+        columns |= {name: pa.array(place.numpy(), pa.int64()) for name, place in places}
+    else:
+        columns |= {"pixels": _fixed(published.pixels), "x": _fixed(published.x)}
     metadata = {"huggingface": json.dumps({"info": {"features": _features(published)}})}
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns).replace_schema_metadata(metadata), buffer, compression="zstd")
@@ -171,12 +201,13 @@ def _features(published: Published) -> dict:
     """Column types as the `datasets` library writes them into a Parquet schema."""
     floats = {"dtype": "float32", "_type": "Value"}
     image = {"feature": floats, "length": published.x[0].numel(), "_type": "Sequence"}
+    place = {"dtype": "int64", "_type": "Value"}
+    exact = dict.fromkeys(("source", "top", "left"), place) if published.crops else {"pixels": image, "x": image}
     return {
         "image": {"_type": "Image"},
         "label": {"names": list(published.classes), "_type": "ClassLabel"},
         "soft_label": {"feature": floats, "_type": "Sequence"},
-        "pixels": image,
-        "x": image,
+        **exact,
     }
 
 

@@ -43,6 +43,18 @@ def grid(
     return sheet
 
 
+def sheet(x: Tensor, y: Tensor, classes: tuple[str, ...]) -> Image.Image:
+    """Images x as grid() shows them, each with the name of its most probable class by y (n, classes).
+
+    Images that are ordered by class have one row for each class where rows allow it.
+    """
+    labels = y.argmax(1)
+    count, per_class = len(labels), len(labels) // len(classes)
+    in_order = labels.tolist() == [i // per_class for i in range(count)] if per_class else False
+    columns = per_class if in_order and 4 <= per_class <= 20 else None
+    return grid(x, columns=columns, labels=[classes[k] for k in labels])
+
+
 def tidy_columns(n: int) -> int:
     """Columns that make n images a full rectangle, at least as wide as high; or nearly a square where none is near."""
     root = math.ceil(math.sqrt(n))

@@ -14,7 +14,7 @@ from distill.recipe.objective import Distribution, Engine, ObjectiveSettings, Tr
 from distill.recipe.outer import Evaluation, Outer
 from distill.recipe.reading import load, override, parse, shipped
 from distill.recipe.settings import Name, Settings, members
-from distill.recipe.synthetic import Labels, Pixels, SyntheticSettings
+from distill.recipe.synthetic import Labels, PatchAugment, Pixels, Poster, PosterLabels, SyntheticSettings
 from distill.recipe.whole import Recipe, digest
 
 __all__ = [
@@ -34,7 +34,10 @@ __all__ = [
     "ObjectiveSettings",
     "Outer",
     "Parquet",
+    "PatchAugment",
     "Pixels",
+    "Poster",
+    "PosterLabels",
     "Recipe",
     "Settings",
     "SyntheticSettings",

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from distill.recipe.settings import Count, Settings
+from distill.recipe.settings import Count, Positive, Settings
 
 
 class Labels(Settings):
@@ -26,4 +26,92 @@ class Pixels(Settings):
     labels: Labels = Labels()
 
 
-SyntheticSettings = Pixels  # a second one makes this Annotated[Pixels | ..., Field(discriminator="kind")]
+class PosterLabels(Settings):
+    """Labels of a poster's patches (PoDDL, section 4.3)."""
+
+    mode: Literal["fixed", "learned"] = "fixed"
+    """fixed: by the classes inside the patch's window; learned: a grid of label vectors, averaged over the window."""
+    rule: Literal["majority", "softmax", "share"] = "majority"
+    """Fixed labels: the class with most of the window, ties shared; softmax of the pixel counts; their shares."""
+    ipc: Annotated[float, Field(ge=0)] = 0.0
+    """The learned grid has at most this many cells per class (0: 1, or synthetic.ipc where that is more)."""
+    rows: Annotated[int, Field(ge=0)] = 0
+    """Cells of the learned grid from top to bottom (0: the class grid, grown by the root of the cells per class)."""
+    columns: Annotated[int, Field(ge=0)] = 0
+    """Cells of the learned grid from left to right."""
+    lr: Annotated[float, Field(ge=0)] = 1e-3
+    """Step size of the learned grid."""
+
+    @model_validator(mode="after")
+    def _fits(self):
+        if bool(self.rows) != bool(self.columns):
+            raise ValueError("give rows and columns, or neither")
+        if self.mode == "fixed" and (self.rows or self.ipc):
+            raise ValueError('rows, columns and ipc are of the learned grid: set mode = "learned"')
+        return self
+
+
+class PatchAugment(Settings):
+    """Patches cut out of the poster turned and scaled, so that what lies round them comes in (PoDD, section 6)."""
+
+    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
+    """Largest angle either way, in degrees."""
+    scale: Annotated[float, Field(ge=1)] = 1.0
+    """Largest factor either way, for height and width independently."""
+
+
+class Poster(Settings):
+    """One image for all classes, less than one image per class; overlapping patches train (PoDD, Shul et al. 2024)."""
+
+    kind: Literal["poster"] = "poster"
+    ipc: Positive = 1.0
+    """Budget in images per class: height * width of all posters is at most ipc * classes * that of an image."""
+    height: Annotated[int, Field(ge=0)] = 0
+    """Pixels (0: height and width follow from the budget, at the class grid's aspect)."""
+    width: Annotated[int, Field(ge=0)] = 0
+    posters: Literal["one", "per-class"] = "one"
+    """One poster for all classes, or one for each, for budgets above one image per class."""
+    columns: Annotated[int, Field(ge=0)] = 0
+    """Classes from left to right (0: the grid nearest to a square, 5x2 for 10 classes, 10x10 for 100)."""
+    rows: Annotated[int, Field(ge=0)] = 0
+    """Classes from top to bottom."""
+    patches_x: Annotated[int, Field(ge=0)] = 0
+    """Patches from left to right, evenly spaced (0: two for each class; of one class's poster, overlapping by half)."""
+    patches_y: Annotated[int, Field(ge=0)] = 0
+    """Patches from top to bottom."""
+    cyclic: bool = False
+    """Patches wrap round the edges."""
+    init: Literal["noise", "blend"] = "noise"
+    """Standard Gaussian noise, or a real image of each class on its place, blended into its neighbours."""
+    order: (
+        Literal["given", "greedy", "optimal", "random"] | tuple[str | int, ...] | tuple[tuple[str | int, ...], ...]
+    ) = "given"
+    """Which class lies where: in the dataset's order, row by row; by likeness (PoCO, or an optimal assignment); at
+    random; or a list of class names or indices, flat or one list for each row."""
+    embedding: str = "auto"
+    """What likeness is, for greedy and optimal: see `stillhouse order --help`."""
+    labels: PosterLabels = PosterLabels()
+    augment: PatchAugment = PatchAugment()
+
+    @model_validator(mode="after")
+    def _fits(self):
+        for one, other in (("height", "width"), ("columns", "rows")):
+            if bool(getattr(self, one)) != bool(getattr(self, other)):
+                raise ValueError(f"give {one} and {other}, or neither")
+        if self.posters == "per-class" and self.ipc < 1:
+            raise ValueError(
+                f'ipc = {self.ipc}: a poster for each class needs one image per class; set posters = "one"'
+            )
+        if self.posters == "per-class" and (self.columns or self.order != "given"):
+            raise ValueError('columns, rows and order are of posters = "one"')
+        return self
+
+    @property
+    def order_list(self) -> tuple[str | int, ...]:
+        """An order that was given as a list, row by row; empty where it was not."""
+        if isinstance(self.order, str):
+            return ()
+        return tuple(c for entry in self.order for c in (entry if isinstance(entry, tuple) else (entry,)))
+
+
+SyntheticSettings = Annotated[Pixels | Poster, Field(discriminator="kind")]

@@ -1,9 +1,17 @@
 """What is learned. A Synthetic yields training batches that are differentiable down to its parameters."""
 
+from collections.abc import Callable
+
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
+from distill.crops import Crops
+from distill.picture import sheet
 from distill.recipe import Outer
+
+ToPixels = Callable[[Tensor], Tensor]
+"""Images (n, c, h, w) as networks see them to [0, 1]."""
 
 
 class Synthetic(nn.Module):
@@ -40,3 +48,12 @@ class Synthetic(nn.Module):
         """One pass as fixed tensors: images (n, c, h, w) and label probabilities (n, classes)."""
         with torch.no_grad():
             return self.batch(torch.arange(len(self)), torch.Generator().manual_seed(0))
+
+    def crops(self, to_pixels: ToPixels) -> Crops | None:
+        """The larger images that the training set is cut out of, if it is: they are stored in its place."""
+        return None
+
+    def pictures(self, to_pixels: ToPixels, classes: tuple[str, ...]) -> dict[str, Image.Image]:
+        """Pictures of the set by name, `synthetic` the one that shows it best."""
+        x, y = self.training_set()
+        return {"synthetic": sheet(to_pixels(x), y, classes)}

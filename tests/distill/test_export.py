@@ -135,7 +135,7 @@ def tensors(**changes):
         (tensors(), {"stillhouse": "{"}, "not a distilled set"),
         (tensors(), {"stillhouse": "[1]"}, "not a distilled set"),
         (tensors(), metadata(format="something else"), "not a distilled set"),
-        (tensors(), metadata(version=2), "format version 2"),
+        (tensors(), metadata(version=3), "format version 3"),
         ({"x": torch.zeros(2, 1, 3, 3)}, metadata(), "'y' is missing"),
         (tensors(y=torch.zeros(2, 4)), metadata(), "do not fit together"),
         (tensors(y=torch.zeros(3, 3)), metadata(), "do not fit together"),

@@ -1,0 +1,96 @@
+"""Images that are windows of larger ones: cutting them out, turned and scaled as well, and putting them together again.
+
+    x = cut(poster, corners, (32, 32))       # (n, c, 32, 32), differentiable; overlapping windows add their gradients
+    again = join(x, corners, poster.shape)   # the mean of all windows over a pixel
+
+`corners` (n, 3) holds for each window the large image it is of, its top and its left. Windows that reach beyond an edge
+go on at the opposite one.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Crops:
+    """A training set as the larger images it is cut out of, which is how it is stored."""
+
+    x: Tensor
+    """The larger images as networks see them, float32 (m, c, H, W)."""
+    pixels: Tensor
+    """The same in [0, 1], preprocessing undone, float32 (m, c, H, W)."""
+    corners: Tensor
+    """Image, top and left of each window, int64 (n, 3)."""
+    size: tuple[int, int]
+    """(h, w) of a window."""
+
+    def cpu(self) -> "Crops":
+        """The same on the CPU."""
+        return Crops(self.x.cpu(), self.pixels.cpu(), self.corners.cpu(), self.size)
+
+    def windows(self) -> tuple[Tensor, Tensor]:
+        """The windows (n, c, h, w) as networks see them, and in [0, 1]."""
+        return cut(self.x, self.corners, self.size), cut(self.pixels, self.corners, self.size)
+
+
+def cut(sources: Tensor, corners: Tensor, size: tuple[int, int]) -> Tensor:
+    """Windows (n, c, h, w) of sources (m, c, H, W) at corners (n, 3)."""
+    return _look_up(sources, _flat(corners, size, sources.shape[2:]))
+
+
+def join(windows: Tensor, corners: Tensor, shape: tuple[int, ...], weight: Tensor | None = None, empty: float = 0.0):
+    """Sources of `shape` (m, c, H, W): each pixel is the mean of the windows (n, c, h, w) that cover it.
+
+    `weight` (h, w) weighs the pixels of a window; a pixel that no window covers is `empty`.
+    """
+    m, c, height, width = shape
+    n, _, h, w = windows.shape
+    weight = windows.new_ones(h, w) if weight is None else weight
+    flat = _flat(corners, (h, w), (height, width)).flatten()
+    total = windows.new_zeros(m * height * width, c)
+    total.index_add_(0, flat, (windows * weight).permute(0, 2, 3, 1).reshape(-1, c))
+    cover = windows.new_zeros(m * height * width).index_add_(0, flat, weight.expand(n, h, w).flatten())[:, None]
+    mean = torch.where(cover > 0, total / cover.clamp(min=torch.finfo(cover.dtype).tiny), empty)
+    return mean.view(m, height, width, c).permute(0, 3, 1, 2).contiguous()
+
+
+def warp(sources: Tensor, corners: Tensor, size: tuple[int, int], matrix: Tensor, cyclic: bool = False) -> Tensor:
+    """Windows (n, c, h, w) sampled bilinearly at the positions of cut() turned and scaled about each window's centre.
+
+    `matrix` (n, 2, 2) maps offsets (row, column) from the centre. What lies round a window comes in; beyond the edges
+    of the source the nearest pixel does, or, where it is cyclic, what lies at the opposite edge.
+    """
+    (h, w), (height, width) = size, sources.shape[2:]
+    rows, columns = (torch.arange(k, device=sources.device, dtype=sources.dtype) - (k - 1) / 2 for k in (h, w))
+    offset = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1)  # (h, w, 2)
+    centre = corners[:, 1:].to(sources.dtype) + offset.new_tensor([(h - 1) / 2, (w - 1) / 2])  # (n, 2)
+    where = torch.einsum("nij,hwj->nhwi", matrix.to(sources.dtype), offset) + centre[:, None, None]  # (n, h, w, 2)
+    low = where.floor()
+    part = where - low
+    image, out = corners[:, 0, None, None], 0.0
+    for down in (0, 1):
+        for right in (0, 1):
+            row, column = low[..., 0].long() + down, low[..., 1].long() + right
+            row, column = (
+                (row % height, column % width) if cyclic else (row.clamp(0, height - 1), column.clamp(0, width - 1))
+            )
+            share = (part[..., 0] if down else 1 - part[..., 0]) * (part[..., 1] if right else 1 - part[..., 1])
+            out = out + share[:, None] * _look_up(sources, (image * height + row) * width + column)
+    return out
+
+
+def _flat(corners: Tensor, size: tuple[int, int], large: tuple[int, int]) -> Tensor:
+    """(n, h, w): where the pixels of each window lie among the pixels of all sources."""
+    (h, w), (height, width) = size, large
+    rows = (corners[:, 1, None] + torch.arange(h, device=corners.device)) % height  # (n, h)
+    columns = (corners[:, 2, None] + torch.arange(w, device=corners.device)) % width  # (n, w)
+    return (corners[:, 0, None, None] * height + rows[:, :, None]) * width + columns[:, None, :]
+
+
+def _look_up(sources: Tensor, flat: Tensor) -> Tensor:
+    """Pixels (n, c, h, w) of sources at flat (n, h, w). gather: its gradient is the same sum each time on the CPU."""
+    c = sources.shape[1]
+    pixels = sources.transpose(0, 1).reshape(c, -1)  # (c, m * H * W)
+    return pixels.gather(1, flat.reshape(1, -1).expand(c, -1)).view(c, *flat.shape).transpose(0, 1)

@@ -1,0 +1,202 @@
+"""One image for all classes: overlapping patches of a poster train, each with a soft label (PoDD, Shul et al. 2024).
+
+Less than one image per class is possible, because patches of different classes share pixels. Algorithm 1 of the paper;
+the labels (PoDDL) are in distill/synthetic/label_grid.py, the order of classes (PoCO) in distill/order/.
+"""
+
+import math
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from distill import order as ordering
+from distill import recipe, rng
+from distill.context import Context
+from distill.crops import Crops, cut, join, warp
+from distill.errors import RecipeError
+from distill.recipe import Outer
+from distill.synthetic import label_grid, patches, poster_view
+from distill.synthetic.base import Synthetic, ToPixels
+from distill.synthetic.patches import Size
+from distill.synthetic.pixels import real_images
+
+
+class Poster(Synthetic):
+    """Posters x (m, c, H, W), m = 1 or one per class; its items are the patches, poster by poster, row by row.
+
+    `order` (m, rows, columns) is the class grid, `y` (m, cells, classes) the learned label grid, if labels are learned.
+    """
+
+    def __init__(self, settings: recipe.Poster, x: Tensor, order: Tensor, image: Size, cells: Size, classes: int):
+        super().__init__()
+        self.settings, self.image, self.classes = settings, image, classes
+        self.size = tuple(x.shape[2:])
+        self.counts = patches.counts(settings, self.size, image, order.shape[1:])
+        lie = [
+            patches.starts(length, window, count, settings.cyclic)
+            for length, window, count in zip(self.size, image, self.counts, strict=True)
+        ]
+        corners = patches.corners(len(x), *lie)
+        learned = settings.labels.mode == "learned"
+        self.cells = cells if learned else tuple(order.shape[1:])
+        self.x = nn.Parameter(x)
+        self.y = nn.Parameter(label_grid.one_hot_blocks(order, cells, classes).to(x)) if learned else None
+        self.register_buffer("order", order)
+        self.register_buffer("corners", corners, persistent=False)
+        inside = label_grid.cell_counts(corners, image, self.size, self.cells)
+        self.register_buffer("inside", inside, persistent=False)
+
+    def __len__(self) -> int:
+        return len(self.corners)
+
+    def batch(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        index = index.to(self.x.device)
+        return self._images(self.corners[index], generator), self.labels(index)
+
+    def labels(self, index: Tensor) -> Tensor:
+        """Label probabilities (b, classes) of the patches `index` (b,)."""
+        inside, poster = self.inside[index], self.corners[index, 0]
+        if self.y is not None:
+            return label_grid.average(inside, self.y, poster)
+        rule = self.settings.labels.rule
+        return label_grid.fixed(inside, self.order.flatten(1)[poster], rule, self.classes).to(self.x)
+
+    def project(self) -> None:
+        if self.y is not None:
+            with torch.no_grad():
+                self.y.clamp_(min=0)
+
+    def parameter_groups(self, outer: Outer) -> list[dict]:
+        groups = [{"params": [self.x], "lr": outer.lr_img}]
+        return groups if self.y is None else [*groups, {"params": [self.y], "lr": self.settings.labels.lr}]
+
+    def budget_floats(self) -> int:
+        """Fixed labels follow from the order of classes, which is no float."""
+        return self.x.numel() + (0 if self.y is None else self.y.numel())
+
+    def training_set(self) -> tuple[Tensor, Tensor]:
+        """All patches as they lie on the poster, neither turned nor scaled."""
+        with torch.no_grad():
+            index = torch.arange(len(self), device=self.x.device)
+            return cut(self.x, self.corners, self.image), self.labels(index)
+
+    def crops(self, to_pixels: ToPixels) -> Crops:
+        """Un-whitened, a poster is the mean of its un-whitened patches; grey where no patch lies."""
+        with torch.no_grad():
+            shown = to_pixels(cut(self.x, self.corners, self.image))
+            pixels = join(shown, self.corners, self.x.shape, empty=0.5)
+        return Crops(self.x.detach(), pixels, self.corners, self.image)
+
+    def pictures(self, to_pixels: ToPixels, classes: tuple[str, ...]) -> dict[str, Image.Image]:
+        """The poster as it looks and as it is stored, its class regions and patch grid, its patches."""
+        _, y = self.training_set()
+        return poster_view.pictures(self.crops(to_pixels), y, self.order, self.counts, classes)
+
+    def _images(self, corners: Tensor, generator: torch.Generator) -> Tensor:
+        augment = self.settings.augment
+        if augment == recipe.PatchAugment():
+            return cut(self.x, corners, self.image)
+        matrix = _turn_and_scale(augment, len(corners), generator).to(self.x)
+        return warp(self.x, corners, self.image, matrix, self.settings.cyclic)
+
+
+def build(settings: recipe.Poster, context: Context) -> Poster:
+    """A poster of noise or of blended real images. Raises RecipeError for one that cannot be as the recipe says it."""
+    image, classes = context.data.shape[1:], context.classes
+    order = class_grid(settings, context)
+    one = settings.posters == "one"
+    size = poster_size(settings, image, classes, order.shape[1:])
+    cells = label_grid.learned_shape(settings.labels, settings.ipc, classes, order.shape[1:], len(order))
+    patches.counts(settings, size, image, order.shape[1:])
+    g = rng.generator(context.seed, "synthetic init")
+    x = torch.randn(1 if one else classes, context.data.shape[0], *size, generator=g)
+    if settings.init == "blend":
+        x = blended(context, order if one else _repeated(order, settings.ipc), size, g)
+    made = Poster(settings, x.to(context.data.train.x), order, image, cells, classes)
+    _check_every_class_has_a_patch(made, context)
+    return made
+
+
+def poster_size(settings: recipe.Poster, image: Size, classes: int, grid: Size) -> Size:
+    """(height, width) of each poster of a recipe. Raises RecipeError for one larger than the budget."""
+    area = patches.budget_pixels(settings.ipc, classes if settings.posters == "one" else 1, image)
+    if not settings.height:
+        return patches.poster_size(area, image, grid)
+    if settings.height * settings.width > area:
+        raise RecipeError(
+            f"synthetic.width: a poster of {settings.width}x{settings.height} has more than the {area} pixels of "
+            f"synthetic.ipc = {settings.ipc}: make it smaller or raise synthetic.ipc"
+        )
+    return settings.height, settings.width
+
+
+def class_grid(settings: recipe.Poster, context: Context) -> Tensor:
+    """Which class lies where on each poster, (1, rows, columns), or (classes, 1, 1) for one poster per class."""
+    classes = context.classes
+    if settings.posters == "per-class":
+        return torch.arange(classes).view(-1, 1, 1)
+    rows, columns = (settings.rows, settings.columns) if settings.rows else ordering.shape_of(classes)
+    if rows * columns != classes:
+        raise RecipeError(
+            f"synthetic.columns: a grid of {columns}x{rows} does not hold the {classes} classes, each once: columns "
+            f"times rows must be {classes}"
+        )
+    if settings.order in ("greedy", "optimal"):
+        apart = ordering.distances(context.data.classes, settings.embedding, context=context)
+        grid = ordering.layout(apart, rows, columns, settings.order, context.seed)
+    elif settings.order == "random":
+        grid = ordering.layout(np.zeros((classes, classes)), rows, columns, "random", context.seed)
+    else:
+        grid = ordering.given(settings.order_list or range(classes), context.data.classes, rows, columns)
+    return torch.tensor(grid)[None]
+
+
+def blended(context: Context, order: Tensor, size: Size, g: torch.Generator) -> Tensor:
+    """Posters (m, c, H, W) with a random real image of its class on each cell of `order` (m, rows, columns).
+
+    Each image fades into its neighbours; where a cell is larger than an image, the image is enlarged.
+    """
+    m, *grid = order.shape
+    images = _image_of_each_cell(context, order.flatten(), g)
+    tile = tuple(max(k, math.ceil(n / cells)) for k, n, cells in zip(images.shape[2:], size, grid, strict=True))
+    images = nn.functional.interpolate(images, tile, mode="bilinear", align_corners=False)
+    lie = [patches.starts(length, side, n) for length, side, n in zip(size, tile, grid, strict=True)]
+    corners = patches.corners(m, *lie).to(images.device)
+    down, across = (1 - (2 * (torch.arange(side) + 0.5) / side - 1).abs() for side in tile)
+    return join(images, corners, (m, images.shape[1], *size), (down[:, None] * across).to(images))
+
+
+def _image_of_each_cell(context: Context, order: Tensor, g: torch.Generator) -> Tensor:
+    """(cells, c, h, w): random real images of the classes `order` (cells,), no image twice."""
+    each = int(torch.bincount(order).max())
+    drawn = real_images(context.data.train, context.classes, each, g)  # ordered by class
+    nth = torch.stack([(order[:i] == order[i]).sum() for i in range(len(order))])
+    return drawn[(order * each + nth).to(drawn.device)]
+
+
+def _repeated(order: Tensor, ipc: float) -> Tensor:
+    """The class grid of one poster per class (m, 1, 1) as the grid of images that its budget would hold."""
+    side = math.isqrt(math.floor(ipc))
+    return order.expand(-1, side, side)
+
+
+def _turn_and_scale(settings: recipe.PatchAugment, n: int, g: torch.Generator) -> Tensor:
+    """Matrices (n, 2, 2) on offsets (row, column): a turn within +-rotate after factors between 1/scale and scale."""
+    u = torch.rand(n, 3, generator=g)
+    angle = (2 * u[:, 0] - 1) * math.radians(settings.rotate)
+    factors = settings.scale ** (2 * u[:, 1:] - 1)  # (n, 2)
+    cos, sin = angle.cos(), angle.sin()
+    turn = torch.stack((cos, -sin, sin, cos), 1).view(n, 2, 2)
+    return turn @ torch.diag_embed(factors)
+
+
+def _check_every_class_has_a_patch(made: Poster, context: Context) -> None:
+    _, y = made.training_set()
+    missing = [context.data.classes[k] for k in (y.amax(0) == 0).nonzero().flatten().tolist()]
+    if missing:
+        raise RecipeError(
+            f"synthetic: no patch has a label of {', '.join(missing)}: raise synthetic.patches_x and patches_y, or set "
+            f'synthetic.labels.mode = "learned"'
+        )

@@ -1,0 +1,87 @@
+"""What a poster looks like: as a picture, as stored, with its class regions and patch grid, and its patches."""
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from distill.crops import Crops
+from distill.picture import grid, shorten, tidy_columns
+
+LONGEST = 960  # pixels that a poster is enlarged to, by a whole factor
+SPREAD = 2.5  # deviations of stored values between grey and black or white
+COLOURS = [(214, 69, 65), (52, 120, 199), (60, 145, 75), (204, 132, 28), (128, 80, 165), (20, 140, 150)]
+
+
+def pictures(
+    crops: Crops, y: Tensor, order: Tensor, counts: tuple[int, int], classes: tuple[str, ...]
+) -> dict[str, Image.Image]:
+    """Pictures by name, the poster itself first; y (n, classes) are the patches' labels, `counts` how many lie
+    below and beside each other, `order` (m, rows, columns) the class grid."""
+    names = list(classes) if len(crops.x) > 1 else None
+    _, windows = crops.windows()
+    stored = 0.5 + (crops.x - crops.x.mean()) / (2 * SPREAD * crops.x.std())
+    return {
+        "synthetic": sources(crops.pixels, names),
+        "as-stored": sources(stored, names),
+        "regions": regions(crops, order, classes),
+        "patches": grid(windows, columns=counts[1], labels=[classes[k] for k in y.argmax(1)]),
+    }
+
+
+def sources(pixels: Tensor, labels: list[str] | None = None) -> Image.Image:
+    """Posters (m, c, H, W) in [0, 1], side by side where there are several."""
+    columns = tidy_columns(len(pixels))
+    return grid(pixels, columns=columns, scale=_scale(pixels, columns), labels=labels)
+
+
+def regions(crops: Crops, order: Tensor, classes: tuple[str, ...]) -> Image.Image:
+    """Posters side by side, each with the regions of its classes, their names, and a cross at each patch's centre."""
+    m, _, height, width = crops.pixels.shape
+    columns = tidy_columns(m)
+    scale = max(_scale(crops.pixels, columns), 2)
+    plain = grid(crops.pixels, columns=columns, scale=scale)
+    gap = (plain.width - columns * width * scale) // (columns + 1)
+    draw = ImageDraw.Draw(plain)
+    for i in range(m):
+        left, top = gap + i % columns * (width * scale + gap), gap + i // columns * (height * scale + gap)
+        _draw_patches(draw, crops, i, (left, top), scale)
+        _draw_classes(draw, order[i], (left, top), (height * scale, width * scale), classes)
+    return plain
+
+
+def _draw_patches(draw: ImageDraw.ImageDraw, crops: Crops, poster: int, at: tuple[int, int], scale: int) -> None:
+    """A small cross at the centre of each patch, and the outline of the first one."""
+    (h, w), (height, width) = crops.size, crops.pixels.shape[2:]
+    arm = max(2, scale // 2)
+    mine = crops.corners[crops.corners[:, 0] == poster, 1:].tolist()
+    for top, left in mine:
+        x = at[0] + (left + w / 2) % width * scale
+        y = at[1] + (top + h / 2) % height * scale
+        for colour, thick in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+            draw.line((x - arm, y, x + arm, y), colour, thick)
+            draw.line((x, y - arm, x, y + arm), colour, thick)
+    top, left = mine[0]
+    corner = (at[0] + left * scale, at[1] + top * scale)
+    draw.rectangle((*corner, corner[0] + w * scale - 1, corner[1] + h * scale - 1), outline=(255, 255, 255), width=2)
+
+
+def _draw_classes(
+    draw: ImageDraw.ImageDraw, order: Tensor, at: tuple[int, int], size, classes: tuple[str, ...]
+) -> None:
+    """A frame and the name of the class in each cell."""
+    rows, columns = order.shape
+    font = ImageFont.load_default(13)
+    for row in range(rows):
+        for column in range(columns):
+            left, right = (at[0] + round(k * size[1] / columns) for k in (column, column + 1))
+            top, bottom = (at[1] + round(k * size[0] / rows) for k in (row, row + 1))
+            colour = COLOURS[(row * 2 + column) % len(COLOURS)]
+            draw.rectangle((left, top, right - 1, bottom - 1), outline=colour, width=2)
+            name = shorten(classes[int(order[row, column])], right - left - 8, font)
+            box = draw.textbbox((left + 4, top + 3), name, font)
+            draw.rectangle((box[0] - 2, box[1] - 2, box[2] + 2, box[3] + 2), fill=colour)
+            draw.text((left + 4, top + 3), name, (255, 255, 255), font)
+
+
+def _scale(pixels: Tensor, columns: int) -> int:
+    return max(1, LONGEST // (columns * int(torch.tensor(pixels.shape[2:]).max())))
