@@ -2,9 +2,10 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 
@@ -51,6 +52,11 @@ class Dataset:
     """SHA-256 of the raw data, the preprocessing and the split."""
     to_pixels: Callable[[Tensor], Tensor]
     """Preprocessed images (n, c, h, w) back to [0, 1], clamped, for pictures."""
+
+    def to(self, device: torch.device) -> "Dataset":
+        """The same on a device; tensors that are there already are shared, not copied."""
+        splits = {name: getattr(self, name) for name in ("train", "validation", "test")}
+        return replace(self, **{name: Split(s.x.to(device), s.y.to(device)) for name, s in splits.items()})
 
     @property
     def shape(self) -> tuple[int, int, int]:
