@@ -1,15 +1,22 @@
 """Networks as pure functions of one flat parameter vector, which is what trajectories store and students train.
 
+    network(theta, x)                              # while training: batch norms take each batch as the population
+    network(theta, x, network.statistics(theta, batches))     # when judging: they take what they saw on `batches`
+
 `Layout` is the order, names and shapes of the parameters inside the vector; two networks can exchange vectors exactly
 when their layouts are equal.
 """
 
+import copy
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+
+from distill.nets.norm import Norm, moments
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,9 @@ class Network:
         self.module = module
         self.layout = Layout.of(module)
         self.bf16 = bf16
+        norms = {name: m for name, m in module.named_modules() if isinstance(m, Norm) and m.kind == "batch"}
+        self._batch_norms = {name: norm.channels for name, norm in norms.items()}
+        self._judged = copy.deepcopy(module).to("meta").eval() if self._batch_norms else module
 
     def init(self, generator: torch.Generator) -> Tensor:
         """Fresh parameters (p,), float32 on the CPU: PyTorch's default distributions, drawn from the generator."""
@@ -58,18 +68,62 @@ class Network:
             drawn |= {f"{prefix}.{name}".lstrip("."): values[name] for name in own}
         return self.layout.flatten(drawn)
 
-    def __call__(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Logits (n, classes) of images x (n, c, h, w)."""
-        return self._run(theta, x, features=False)
+    def __call__(self, theta: Tensor, x: Tensor, statistics: Tensor | None = None) -> Tensor:
+        """Logits (n, classes) of images x (n, c, h, w); batch norms use `statistics`, or without them those of x."""
+        return self._run(theta, x, statistics, features=False)
 
-    def features(self, theta: Tensor, x: Tensor) -> Tensor:
+    def features(self, theta: Tensor, x: Tensor, statistics: Tensor | None = None) -> Tensor:
         """Embeddings (n, d): what the last linear layer sees."""
-        return self._run(theta, x, features=True)
+        return self._run(theta, x, statistics, features=True)
 
-    def _run(self, theta: Tensor, x: Tensor, features: bool) -> Tensor:
+    def statistics(self, theta: Tensor, batches: Iterable[Tensor]) -> Tensor | None:
+        """Means and variances (2, s) over `batches` of what each batch norm sees; None for networks without any.
+
+        Every batch (n, c, h, w) passes as in training, and what its norms see is averaged: precise BatchNorm (Wu &
+        Johnson 2021, section 3). The variance is that of all images: within batches, and between their means. One pass
+        without a graph; nothing of `batches` is asked for when there is no batch norm.
+        """
+        if not self._batch_norms:
+            return None
+        with torch.no_grad():
+            seen = [(len(x), self.moments(theta, x)) for x in batches]
+        share = torch.tensor([float(n) for n, _ in seen]).to(theta)[:, None]
+        share = share / share.sum()  # (batches, 1)
+        means, variances = torch.stack([both for _, both in seen], 1)  # each (batches, s)
+        mean = (share * means).sum(0)
+        return torch.stack([mean, (share * (variances + (means - mean).square())).sum(0)])
+
+    def moments(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Mean and variance (2, s) of what each batch norm sees of one batch, all channels of all norms in a row."""
+        seen: dict[str, tuple[Tensor, Tensor]] = {}
+
+        def look(name: str):
+            return lambda module, inputs: seen.__setitem__(name, moments(inputs[0]))
+
+        hooks = [self.module.get_submodule(name).register_forward_pre_hook(look(name)) for name in self._batch_norms]
+        try:
+            self(theta, x)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        rows = zip(*(seen[name] for name in self._batch_norms), strict=True)
+        return torch.stack([torch.cat(row) for row in rows]).to(theta.dtype)
+
+    def _run(self, theta: Tensor, x: Tensor, statistics: Tensor | None, features: bool) -> Tensor:
+        module, values = self.module, self.layout.unflatten(theta)
+        if statistics is not None:
+            module, values = self._judged, values | self._buffers(statistics)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
-            out = functional_call(self.module, self.layout.unflatten(theta), (x,), {"features": features})
+            out = functional_call(module, values, (x,), {"features": features})
         return out.to(theta.dtype)
+
+    def _buffers(self, statistics: Tensor) -> dict[str, Tensor]:
+        """Views of statistics (2, s) by the names of the batch norms' buffers."""
+        named = {}
+        for buffer, row in zip(("mean", "var"), statistics, strict=True):
+            parts = row.split(list(self._batch_norms.values()))
+            named |= {f"{name}.{buffer}": part for name, part in zip(self._batch_norms, parts, strict=True)}
+        return named
 
 
 def _default_draw(module: nn.Module, own: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:

@@ -12,8 +12,9 @@ KINDS = ("instance", "batch", "group", "layer", "none")
 class Norm(nn.Module):
     """Affine normalisation of (n, c, h, w).
 
-    instance: per image and channel; group: 4 groups of channels per image; layer: whole image; batch: per channel over
-    the batch, with no running statistics (the batch it is given is the population); none: identity.
+    instance: per image and channel; group: 4 groups of channels per image; layer: whole image; none: identity; batch:
+    per channel over the batch it is given. After eval() batch norm uses its buffers `mean` and `var` (c,) instead,
+    which nothing here ever writes: `Network` puts a network's statistics in their place.
     """
 
     def __init__(self, kind: str, channels: int, eps: float = 1e-5):
@@ -22,14 +23,19 @@ class Norm(nn.Module):
         if kind != "none":
             self.weight = nn.Parameter(torch.ones(channels))
             self.bias = nn.Parameter(torch.zeros(channels))
+        if kind == "batch":
+            self.register_buffer("mean", torch.zeros(channels), persistent=False)
+            self.register_buffer("var", torch.ones(channels), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.kind == "none":
             return x
-        scale, shift = self.weight.view(1, -1, 1, 1), self.bias.view(1, -1, 1, 1)
+        scale, shift = _per_channel(self.weight), _per_channel(self.bias)
         return self._standardize(x.float() if x.dtype == torch.bfloat16 else x) * scale + shift
 
     def _standardize(self, x: Tensor) -> Tensor:
+        if self.kind == "batch" and not self.training:
+            return (x - _per_channel(self.mean)) * torch.rsqrt(_per_channel(self.var) + self.eps)
         if self.kind == "group":
             n, c, h, w = x.shape
             grouped = x.reshape(n, _groups(c), -1)
@@ -38,9 +44,31 @@ class Norm(nn.Module):
         return _whiten(x, dims, self.eps)
 
 
+class TokenNorm(nn.Module):
+    """Layer normalisation of tokens (..., d), affine, as transformers use it."""
+
+    def __init__(self, dim: int, eps: float = 1e-5):
+        super().__init__()
+        self.eps = eps
+        self.weight, self.bias = nn.Parameter(torch.ones(dim)), nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _whiten(x.float() if x.dtype == torch.bfloat16 else x, (-1,), self.eps) * self.weight + self.bias
+
+
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance (c,) of a batch (n, c, h, w), as batch norm takes them."""
+    x = x.float() if x.dtype == torch.bfloat16 else x
+    return x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
+
+
 def _whiten(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
     centred = x - x.mean(dims, keepdim=True)
     return centred * torch.rsqrt((centred * centred).mean(dims, keepdim=True) + eps)
+
+
+def _per_channel(values: Tensor) -> Tensor:
+    return values.view(1, -1, 1, 1)
 
 
 def _groups(channels: int) -> int:

@@ -9,7 +9,7 @@ registries: `kind = "pixels"` means the module `distill/synthetic/pixels.py`.
 
 from distill.recipe.dataset import Dataset, DatasetSettings, Digits, Parquet
 from distill.recipe.experts import DSA, Augment, Experts
-from distill.recipe.network import ConvNet, Network
+from distill.recipe.network import VGG, AlexNet, CarRacing, ConvNet, Network, ResNet, ViT
 from distill.recipe.objective import Distribution, Engine, ObjectiveSettings, Trajectory, Unrolled
 from distill.recipe.outer import Evaluation, Outer
 from distill.recipe.reading import load, override, parse, shipped
@@ -19,7 +19,10 @@ from distill.recipe.whole import Recipe, digest
 
 __all__ = [
     "DSA",
+    "VGG",
+    "AlexNet",
     "Augment",
+    "CarRacing",
     "ConvNet",
     "Dataset",
     "DatasetSettings",
@@ -39,10 +42,12 @@ __all__ = [
     "Poster",
     "PosterLabels",
     "Recipe",
+    "ResNet",
     "Settings",
     "SyntheticSettings",
     "Trajectory",
     "Unrolled",
+    "ViT",
     "digest",
     "load",
     "members",

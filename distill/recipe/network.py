@@ -1,10 +1,12 @@
 """Settings of the networks: one class for each module in distill/nets/."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from distill.recipe.settings import Count, Settings
+
+Norms = Literal["instance", "batch", "group", "layer", "none"]
 
 
 class ConvNet(Settings):
@@ -13,7 +15,7 @@ class ConvNet(Settings):
     kind: Literal["convnet"] = "convnet"
     depth: Annotated[int, Field(ge=1, le=8)] = 3
     width: Count = 128
-    norm: Literal["instance", "batch", "group", "layer", "none"] = "instance"
+    norm: Norms = "instance"
 
     @property
     def label(self) -> str:
@@ -21,4 +23,91 @@ class ConvNet(Settings):
         return f"convnet-d{self.depth}-w{self.width}-{self.norm}"
 
 
-Network = ConvNet  # a second network makes this Annotated[ConvNet | ..., Field(discriminator="kind")]
+class ResNet(Settings):
+    """ResNet-18 (He et al. 2016) with a 3x3 stem for small images; shortcut = "avgpool" is this field's ResNet18AP."""
+
+    kind: Literal["resnet"] = "resnet"
+    width: Count = 64
+    """Channels of the first stage; the other three have 2, 4 and 8 times as many."""
+    shortcut: Literal["conv", "avgpool"] = "conv"
+    """conv: strides, then a mean over the map; avgpool: 2x2 average pools in place of strides, the map flattened."""
+    norm: Norms = "instance"
+
+    @property
+    def label(self) -> str:
+        """The network in a few words, as tables show it."""
+        return f"resnet18{'ap' * (self.shortcut == 'avgpool')}-w{self.width}-{self.norm}"
+
+
+class VGG(Settings):
+    """VGG-11 (Simonyan & Zisserman 2015) with one linear layer, as this field uses it. Images of 28 px or more."""
+
+    kind: Literal["vgg"] = "vgg"
+    width: Count = 64
+    """Channels of the first convolution; later ones have up to 8 times as many."""
+    norm: Norms = "instance"
+
+    @property
+    def label(self) -> str:
+        """The network in a few words, as tables show it."""
+        return f"vgg11-w{self.width}-{self.norm}"
+
+
+class AlexNet(Settings):
+    """AlexNet (Krizhevsky et al. 2012) in this field's small form: five convolutions, three max pools, linear."""
+
+    kind: Literal["alexnet"] = "alexnet"
+    width: Count = 64
+    """The convolutions have 2, 3, 4, 3 and 3 times so many channels."""
+    norm: Norms = "instance"
+    """MTT's and DC's code has none in this network."""
+
+    @property
+    def label(self) -> str:
+        """The network in a few words, as tables show it."""
+        return f"alexnet-w{self.width}-{self.norm}"
+
+
+class ViT(Settings):
+    """Vision transformer (Dosovitskiy et al. 2021), pre-norm, mean over tokens before the linear layer."""
+
+    kind: Literal["vit"] = "vit"
+    patch: Annotated[int, Field(ge=0)] = 0
+    """Side of a patch in pixels, which must divide the image's; 0: 4 at 28 and 32 px, 8 at 64 px, 16 at 128 px."""
+    dim: Count = 192
+    """Width of a token; a multiple of `heads`."""
+    depth: Count = 6
+    """Blocks of attention and of a hidden layer four times as wide."""
+    heads: Count = 3
+
+    @property
+    def label(self) -> str:
+        """The network in a few words, as tables show it."""
+        return f"vit-p{self.patch or 'auto'}-d{self.dim}-l{self.depth}-h{self.heads}"
+
+
+class CarRacing(Settings):
+    """Three [conv, ReLU] blocks and three linear layers: the driver of the generative thesis, section 4.2."""
+
+    kind: Literal["carracing"] = "carracing"
+    width: Count = 32
+    """Channels of the first block, half of those of the next two; the thesis gives no widths."""
+    hidden: Count = 128
+    """Width of the first two linear layers."""
+
+    @property
+    def label(self) -> str:
+        """The network in a few words, as tables show it."""
+        return f"carracing-w{self.width}-h{self.hidden}"
+
+
+def _convnet_by_default(value: Any) -> Any:
+    """A table that names no kind means the ConvNet."""
+    return {"kind": "convnet", **value} if isinstance(value, dict) else value
+
+
+Network = Annotated[
+    ConvNet | ResNet | VGG | AlexNet | ViT | CarRacing,
+    Field(discriminator="kind"),
+    BeforeValidator(_convnet_by_default),
+]

@@ -1,0 +1,46 @@
+"""VGG-11 (Simonyan & Zisserman 2015), eight 3x3 convolutions and five max pools, with one linear layer as DC and MTT.
+
+At 32 px the last map has one pixel; of larger images the classifier sees the mean over the map.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distill import recipe
+from distill.nets.parts import NormedConv, margin, refuse_below
+
+STAGES = ((1,), (2,), (4, 4), (8, 8), (8, 8))
+"""Channels of the convolutions between two pools, in multiples of the width."""
+SMALLEST = 28
+
+
+class VGG(nn.Module):
+    """9,231,114 parameters for 10 classes of RGB images at width 64, whatever the image side."""
+
+    def __init__(self, settings: recipe.VGG, shape: tuple[int, int, int], classes: int):
+        super().__init__()
+        refuse_below(SMALLEST, shape, settings.kind)
+        inputs, padding = shape[0], 1 + margin(shape)
+        self.stages = nn.ModuleList()
+        for stage in STAGES:
+            convs = []
+            for multiple in stage:
+                outputs = multiple * settings.width
+                convs.append(NormedConv(settings.norm, inputs, outputs, 3, True, padding=padding))
+                inputs, padding = outputs, 1
+            self.stages.append(nn.ModuleList(convs))
+        self.classifier = nn.Linear(inputs, classes)
+
+    def forward(self, x: Tensor, features: bool = False) -> Tensor:
+        """Logits (n, classes), or with features=True what the classifier sees (n, d)."""
+        for convs in self.stages:
+            for conv in convs:
+                x = F.relu(conv(x))
+            x = F.max_pool2d(x, 2)
+        x = x.mean((2, 3))
+        return x if features else self.classifier(x)
+
+
+def build(settings: recipe.VGG, shape: tuple[int, int, int], classes: int) -> VGG:
+    """The module; its parameters only give shapes. Raises RecipeError for images that are too small."""
+    return VGG(settings, shape, classes)
