@@ -11,6 +11,7 @@ from distill.errors import RecipeError
 from distill.recipe.dataset import Dataset
 from distill.recipe.network import Network
 from distill.recipe.objective import ObjectiveSettings
+from distill.recipe.outer import REPLACED
 from distill.recipe.settings import members
 from distill.recipe.synthetic import SyntheticSettings
 from distill.recipe.whole import Recipe
@@ -43,7 +44,7 @@ def parse(table: dict, source: str) -> Recipe:
 def override(table: dict, overrides: list[str], source: str) -> Recipe:
     """A recipe from the resolved values that were stored with a result, with overrides."""
     table = json.loads(json.dumps(table))
-    for text in overrides:
+    for text in sorted(overrides, key=lambda text: not text.startswith("evaluation.protocol=")):
         _override(table, text)
     return parse(table, source)
 
@@ -74,6 +75,8 @@ def _override(table: dict, assignment: str) -> None:
         table = table.setdefault(block, {})
         if not isinstance(table, dict):
             raise RecipeError(f"override {assignment!r}: {block} is a value, not a table")
+    for replaced in REPLACED.get(key, ()) if blocks == ["evaluation"] else ():
+        table.pop(replaced, None)
     table[key] = value
 
 

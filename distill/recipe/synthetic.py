@@ -7,6 +7,10 @@ from pydantic import Field, model_validator
 from distill.recipe.settings import Count, Positive, Settings
 
 
+Selector = Literal["herding", "kmeans-nearest", "kmeans-farthest", "forgetting", "entropy-high", "entropy-low"]
+"""Ways to choose real images: distill/selectors/."""
+
+
 class Labels(Settings):
     """Labels of the synthetic images."""
 
@@ -22,7 +26,9 @@ class Pixels(Settings):
     kind: Literal["pixels"] = "pixels"
     ipc: Count = 1
     """Images per class."""
-    init: Literal["real", "noise"] = "real"
+    init: Literal["real", "noise"] | Selector = "real"
+    """Random real images; noise of the data's mean and deviation; or real images chosen by a selector, which looks at
+    them through the experts, or, where the objective needs none, through a network that is trained briefly."""
     labels: Labels = Labels()
 
 

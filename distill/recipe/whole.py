@@ -16,6 +16,8 @@ from distill.recipe.synthetic import Pixels, SyntheticSettings
 
 EXPERTS_RUN_BY = ("workers", "gpus_per_worker", "state_every")
 """Settings of the experts that decide how they are trained and not what comes out."""
+EVALUATION_ASIDES = ("networks", "workers", "baselines")
+"""Settings of the evaluation that a run does not depend on."""
 
 
 class Recipe(Settings):
@@ -84,12 +86,13 @@ class Recipe(Settings):
     def run_id(self, dataset: str) -> str:
         """Name of the run: the recipe's name and a digest of all that its result depends on.
 
-        `dataset` is the fingerprint of the data, which stands for where the data lie. Workers, device and the number of
-        judging networks do not make another run.
+        `dataset` is the fingerprint of the data, which stands for where the data lie. Workers, device, the number of
+        judging networks and the baselines do not make another run.
         """
         left_out = {"name", "paper", "expected", "device", "dataset"}
         blocks = self.model_dump(mode="json", exclude=left_out)
-        for block, key in (("outer", "workers"), ("evaluation", "networks"), *(("experts", k) for k in EXPERTS_RUN_BY)):
+        asides = (("outer", ("workers",)), ("evaluation", EVALUATION_ASIDES), ("experts", EXPERTS_RUN_BY))
+        for block, key in ((block, key) for block, keys in asides for key in keys):
             del blocks[block][key]
         return f"{self.name[:46]}-{digest({**blocks, 'data': dataset})}"
 
