@@ -1,5 +1,7 @@
 """The accuracy of trained networks on images."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -7,14 +9,30 @@ from distill.data.base import Split
 from distill.inner import InnerStep
 
 
-def accuracy(step: InnerStep, theta: Tensor, split: Split, batch: int = 1000) -> float:
-    """Fraction of a split that theta (p,) classifies correctly."""
-    hits = 0
+def accuracy(
+    step: InnerStep, theta: Tensor, split: Split, batch: int = 1000, seen: Iterable[Tensor] | None = None
+) -> float:
+    """Fraction of a split that theta (p,) classifies correctly.
+
+    `seen` are batches of training images (n, c, h, w), from which batch norms take the statistics that they judge
+    with; without them they take those of the batches that are judged. No other network asks for them.
+    """
+    return hits(step, theta, split, batch, statistics(step, theta, seen)) / len(split)
+
+
+def statistics(step: InnerStep, theta: Tensor, seen: Iterable[Tensor] | None) -> Tensor | None:
+    """What batch norms judge with after training on images like `seen`; None for networks without any."""
+    return None if seen is None else step.network.statistics(theta, seen)
+
+
+def hits(step: InnerStep, theta: Tensor, split: Split, batch: int = 1000, statistics: Tensor | None = None) -> int:
+    """How many images of a split theta (p,) classifies correctly."""
+    right = 0
     with torch.no_grad():
         for x, y in zip(split.x.split(batch), split.y.split(batch), strict=True):
             x = x.contiguous(memory_format=torch.channels_last)
-            hits += int((step.logits(theta, x).argmax(1) == y).sum())
-    return hits / len(split)
+            right += int((step.logits(theta, x, statistics).argmax(1) == y).sum())
+    return right
 
 
 def probe(split: Split, most: int = 5000) -> Split:
