@@ -21,6 +21,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+trajectories = typer.Typer(help="The sets of experts in a store.", no_args_is_help=True)
+app.add_typer(trajectories, name="trajectories")
+
 RecipeName = Annotated[
     str, typer.Argument(metavar="RECIPE", help="A shipped recipe (`stillhouse recipes`) or a TOML file.")
 ]
@@ -56,6 +59,51 @@ def distill(
     from cluster.commands import distill as command
 
     command.main(recipe, overrides or [], store, dry_run, json)
+
+
+SetName = Annotated[str, typer.Argument(metavar="NAME", help="A set, as `stillhouse trajectories list` names it.")]
+
+
+@trajectories.command(name="list")
+def trajectories_list(store: Store = None, json: Json = None):
+    """List the sets of experts: of which data and network, how many experts and epochs, size, test accuracy."""
+    from cluster.commands import trajectories as command
+
+    command.list_sets(store, json)
+
+
+@trajectories.command(name="show")
+def trajectories_show(
+    name: SetName,
+    store: Store = None,
+    plot: Annotated[Path | None, typer.Option(metavar="PNG", help="Also draw accuracy per epoch.")] = None,
+    json: Json = None,
+):
+    """Show a set: data, network, sizes, and accuracy per epoch on training and test images."""
+    from cluster.commands import trajectories as command
+
+    command.show(name, store, plot, json)
+
+
+@trajectories.command(name="verify")
+def trajectories_verify(name: SetName, store: Store = None, json: Json = None):
+    """Read every expert of a set and compare it with its SHA-256; exit code 2 and its name when one is damaged."""
+    from cluster.commands import trajectories as command
+
+    command.verify(name, store, json)
+
+
+@trajectories.command(name="delete")
+def trajectories_delete(
+    name: SetName,
+    store: Store = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be deleted.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+):
+    """Delete a set of experts, after asking."""
+    from cluster.commands import trajectories as command
+
+    command.delete(name, store, dry_run, yes)
 
 
 @app.command()
@@ -128,6 +176,24 @@ def recipes(
     from cluster.commands import recipes as command
 
     command.main(fields)
+
+
+@app.command(name="range")
+def range_(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Runs, exported folders, or models such as digits@best.")
+    ],
+    store: Store = None,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of each student on the distilled set.")] = 1000,
+    start: Annotated[int, typer.Option(min=0, help="Expert epoch the students start from.")] = 0,
+    experts: Annotated[int, typer.Option(min=1, help="Experts the distances are averaged over.")] = 3,
+    plot: Annotated[Path, typer.Option(metavar="PNG", help="Where the plot goes.")] = Path("range.png"),
+    json: Json = None,
+):
+    """Show how close training on distilled sets comes to experts at growing distance (MTT, figure 5, right)."""
+    from cluster.commands import range as command
+
+    command.main(runs, store, steps, start, experts, plot, json)
 
 
 @app.command()

@@ -65,6 +65,15 @@ def write_json(path: Path | None, figures: dict | list) -> None:
         path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf8")
 
 
+def size(n: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n < 1000:
+            return f"{n:.3g} {unit}"
+        n /= 1000
+    return f"{n:.3g} TB"
+
+
 def percent(score: dict) -> str:
     """A score as the tables show it."""
     return f"{100 * score['mean']:.1f} ± {100 * score['std']:.1f}"

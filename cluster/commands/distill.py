@@ -53,43 +53,35 @@ def _distill(context, url: str, tracking: str) -> dict:
 
 
 def _experts_missing(context, url: str) -> bool:
-    """Whether experts must be trained first. Raises TrajectoryError when those that the recipe names do not fit."""
+    """Whether experts must be trained first; those that may come from another process meanwhile are waited for.
+
+    Raises TrajectoryError when those that the recipe names are not there or do not fit.
+    """
     from cluster import experts
     from distill.errors import TrajectoryError
     from distill.objectives import needs_experts
 
-    if not needs_experts(context.recipe.objective.kind):
+    o = context.recipe.objective
+    if not needs_experts(o.kind):
         return False
     try:
+        if getattr(o, "first_experts", 0):
+            experts.wait_for_first(context, url)
         experts.open_reader(context, url)
     except TrajectoryError:
-        if context.recipe.objective.trajectories and not context.recipe.objective.first_experts:
+        if o.trajectories:
             raise
         return True
     return False
 
 
 def _train_first(context, url: str, tracking: str) -> None:
-    """Have the experts that the recipe begins with: those that another process trains now, else train them here."""
-    from cluster import experts
-    from cluster.store import open_store
-    from cluster.trajectories import TrajectorySet
-    from cluster.trajectories.waiting import wait_for
-    from distill.errors import ExpertsMissing
+    """Train the experts that the recipe begins with."""
+    from cluster.experts import experts_to_begin
 
-    recipe = context.recipe
-    first = experts.experts_to_begin(recipe)
-    if getattr(recipe.objective, "first_experts", 0):
-        try:
-            wait_for(TrajectorySet(open_store(url), experts.matched_set(context)), first)
-            experts.open_reader(context, url).close()
-            return
-        except ExpertsMissing:
-            if recipe.objective.trajectories:
-                raise
     common.console.print("the store does not hold this recipe's experts: training them first")
-    fewer = recipe.model_copy(update={"experts": recipe.experts.model_copy(update={"count": first})})
-    _train(replace(context, recipe=fewer), url, tracking)
+    settings = context.recipe.experts.model_copy(update={"count": experts_to_begin(context.recipe)})
+    _train(replace(context, recipe=context.recipe.model_copy(update={"experts": settings})), url, tracking)
 
 
 def _train(context, url: str, tracking: str) -> None:

@@ -12,28 +12,20 @@ def show(recipe: Recipe, url: str, json: Path | None) -> None:
     from distill.estimate import estimate
 
     context = common.prepared(recipe, url)
-    e = estimate(context)
+    e, size = estimate(context), common.size
     common.print_recipe(recipe)
     common.console.print(
         f"\nstore     {url}\n"
         f"run       runs/{context.run_id}\n"
         f"experts   experts/{set_name(context)}\n"
-        f"storage   {_bytes(e.storage_bytes)}\n"
-        f"memory    {_bytes(e.memory_bytes)} per worker while distilling, {_bytes(e.available_bytes)} free here\n"
+        f"storage   {size(e.storage_bytes)}\n"
+        f"memory    {size(e.memory_bytes)} per worker while distilling, {size(e.available_bytes)} free here\n"
         f"time      {_time(e.experts_seconds)} for the experts, {_time(e.distill_seconds)} to distill, on this machine",
         soft_wrap=True,
     )
     for line in e.advice:
         common.console.print(f"[yellow]{line}[/]", soft_wrap=True)
     common.write_json(json, {"recipe": recipe.model_dump(mode="json"), "store": url, **asdict(e)})
-
-
-def _bytes(n: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if n < 1000:
-            return f"{n:.3g} {unit}"
-        n /= 1000
-    return f"{n:.3g} TB"
 
 
 def _time(seconds: float) -> str:

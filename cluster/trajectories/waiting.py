@@ -62,14 +62,15 @@ def wait_for(experts: "TrajectorySet", count: int, pause: Callable[[float], None
     quiet, said = 0.0, -1
     while True:
         keys = {entry.key for entry in experts.entries()}
-        if max(_numbers(m.manifest_count, keys), default=0) >= count:
+        sealed = max(_numbers(m.manifest_count, keys), default=0)
+        if sealed >= count:
             return
         there = len(_numbers(m.expert_number, keys))
         quiet = 0.0 if keys != seen else quiet + POLL_SECONDS
         if quiet >= PATIENCE_SECONDS or not any(m.is_beat(key) for key in keys):
-            raise _missing(experts, there, count)
+            raise _missing(experts, there, sealed, count)
         if there != said:
-            _log.info("waiting for experts: %d of %d are there, another process is training them", there, count)
+            _log.info("waiting for experts: %d of %d are trained, another process is training them", there, count)
         seen, said = keys, there
         pause(POLL_SECONDS)
 
@@ -78,10 +79,10 @@ def _numbers(number: Callable[[str], int | None], keys: set[str]) -> list[int]:
     return [n for n in map(number, keys) if n is not None]
 
 
-def _missing(experts: "TrajectorySet", there: int, count: int) -> ExpertsMissing:
+def _missing(experts: "TrajectorySet", there: int, sealed: int, count: int) -> ExpertsMissing:
     recipe = experts.about().get("recipe", "RECIPE")
     return ExpertsMissing(
-        f"{experts.where}: {count} experts are needed, {there} are there and no process is training more; run "
-        f"`stillhouse experts {recipe} experts.count={count}`, then this command again: it goes on from its last "
-        "checkpoint"
+        f"{experts.where}: {count} experts are needed, {there} are trained, {sealed} of them sealed, and no process "
+        f"goes on with them; run `stillhouse experts {recipe} experts.count={count}`, then this command again: it "
+        "goes on from its last checkpoint"
     )
