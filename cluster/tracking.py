@@ -106,6 +106,14 @@ class Tracker:
         """Upload the files in a folder, to `path` inside the run's artifacts."""
         self.client.log_artifacts(self.run_id, str(folder), path)
 
+    def end_children(self, tag: str, ended: dict[str, str]) -> None:
+        """Mark runs below this one as KILLED that were ended from outside: `ended` says by their `tag` why."""
+        query = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.run_id}' and attributes.status = 'RUNNING'"
+        for run in self.client.search_runs([self.client.get_run(self.run_id).info.experiment_id], query):
+            if why := ended.get(run.data.tags.get(tag)):
+                self.client.set_tag(run.info.run_id, "stillhouse.end", why)
+                self.client.set_terminated(run.info.run_id, "KILLED")
+
     def finish(self, status: str = "FINISHED") -> None:
         """Send what is left and mark the run FINISHED, FAILED or KILLED."""
         self.flush()

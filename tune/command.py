@@ -9,6 +9,7 @@ from cluster.commands import common
 from distill.errors import RecipeError
 from tune import reading
 from tune.reading import Plan
+from tune.space import described
 
 
 def main(
@@ -74,7 +75,7 @@ def _dry_run(plan: Plan, context, url: str, json: Path | None) -> None:
     sweep = plan.sweep
     table = Table("path", "values", title=f"{sweep.name}: {sweep.about}".rstrip(": "), title_justify="left")
     for path, d in sweep.search.items():
-        table.add_row(path, said(d))
+        table.add_row(path, described(d))
     common.console.print(table)
     name = sweep_id(plan, context.data.fingerprint)
     combinations, sets = sweep.combinations(), {r.experts_id(context.data.fingerprint) for r in expert_recipes(plan)}
@@ -89,13 +90,3 @@ def _dry_run(plan: Plan, context, url: str, json: Path | None) -> None:
         soft_wrap=True,
     )
     common.write_json(json, {"sweep": sweep.model_dump(mode="json"), "id": name, "trials": sweep.trials()})
-
-
-def said(distribution) -> str:
-    """A distribution in a few words."""
-    d = distribution
-    if d.kind in ("choice", "grid"):
-        return ", ".join(map(str, d.values))
-    if d.kind == "permutation":
-        return f"any order of {len(d.items)}"
-    return f"{d.low:g} to {d.high:g}" + (", logarithmic" if d.kind == "loguniform" or getattr(d, "log", False) else "")

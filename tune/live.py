@@ -70,12 +70,18 @@ class Screen(Watch):
 
     def table(self) -> Table:
         """The trials that run and the best of the others."""
-        paths = list(self.plan.sweep.search)
-        short = [path.split(".")[-1] for path in paths]
-        heads = short if len(set(short)) == len(short) else paths
         done = sum(trial.end is not None for trial in self.searcher.trials.values())
         title = f"{self.plan.sweep.name}: {done} of {self.plan.sweep.trials()} trials, {self._clock()}"
-        table = Table("trial", *heads, "step", "accuracy, %", "best, %", "status", title=title, title_justify="left")
+        table = Table(
+            "trial",
+            *heads(list(self.plan.sweep.search)),
+            "step",
+            "accuracy, %",
+            "best, %",
+            "status",
+            title=title,
+            title_justify="left",
+        )
         for trial in self._ranked()[:ROWS]:
             table.add_row(*self._row(trial))
         return table
@@ -91,7 +97,8 @@ class Screen(Watch):
 
     def _row(self, trial: Trial) -> list[str]:
         result = self.results.get(trial.number) or (vars(trial.best) if trial.best else {})
-        values = [brief(value) for value in (result.get("values") or trial.values).values()]
+        drawn = result.get("values") or trial.values
+        values = [brief(drawn[path]) for path in self.plan.sweep.search]
         figures = [f"{100 * result[k]:.1f}" if k in result else "" for k in ("accuracy", "best_accuracy")]
         style = {"running": "cyan", "finished": "green", "stopped": "dim"}.get(trial.status, "red")
         return [str(trial.number), *values, str(result.get("step", 0)), *figures, f"[{style}]{trial.status}[/]"]
@@ -107,6 +114,12 @@ def brief(value) -> str:
     if isinstance(value, list):
         return " ".join(map(brief, value)) if len(value) <= 4 else f"{brief(value[0])} {brief(value[1])} ..."
     return str(value)
+
+
+def heads(paths: list[str]) -> list[str]:
+    """Column heads of paths: their last names, where these differ."""
+    short = [", ".join(part.split(".")[-1] for part in path.split(",")) for path in paths]
+    return short if len(set(short)) == len(short) else paths
 
 
 def _percent(result: dict) -> str:

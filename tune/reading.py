@@ -68,9 +68,8 @@ def load(source: str, overrides: list[str] = ()) -> Plan:
     for text in own:
         _set(table, text)
     sweep = _sweep(table, source)
-    base = recipes.load(_recipe_source(sweep.recipe, folder), _assignments(flatten(sweep.overrides)))
     rest = [text for text in overrides if text not in own]
-    plan = Plan(sweep, recipes.override(base.model_dump(mode="json"), rest, sweep.recipe))
+    plan = Plan(sweep, _base(sweep, folder, rest))
     check(plan, source)
     return plan
 
@@ -145,6 +144,15 @@ def _read(source: str) -> tuple[dict, Path | None]:
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"sweep {source}: not TOML: {error}") from None
     return {"name": Path(source).stem, **table}, folder
+
+
+def _base(sweep: Sweep, folder: Path | None, overrides: list[str]) -> Recipe:
+    """The recipe with what all trials share; a table with a `kind` replaces a whole block."""
+    table = recipes.load(_recipe_source(sweep.recipe, folder)).model_dump(mode="json")
+    shared = flatten(sweep.overrides)
+    table |= {block: value for block, value in shared.items() if isinstance(value, dict)}
+    values = {path: value for path, value in shared.items() if not isinstance(value, dict)}
+    return recipes.override(table, _assignments(values) + overrides, sweep.recipe)
 
 
 def _recipe_source(name: str, folder: Path | None) -> str:

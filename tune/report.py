@@ -1,3 +1,192 @@
-def finish(plan, journal, where, result, console):
-    console.print(result)
-    return {"result": result, "trials": [t.status for t in journal.trials()]}
+"""The report of a sweep: one static page, the winner's recipe, figures; on disk and in MLflow.
+
+Nothing of it is fetched from a network: styles, plots and pictures are inside the page.
+"""
+
+import base64
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import tomlkit
+from markupsafe import Markup
+from rich.console import Console
+from rich.table import Table
+
+from cluster.commands import common
+from cluster.tracking import Tracker
+from distill.recipe import Recipe
+from tune import plots
+from tune.journal import BUDGET, FINISHED, STOPPED, Journal, Trial
+from tune.live import brief, heads
+from tune.reading import Plan, said
+from tune.space import described
+from tune.sweep import Places, best, open_parent
+
+PAGE, WINNER = "report.html", "winner.toml"
+SHOWN_ON_TERMINAL = 12
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a page is made of."""
+
+    plan: Plan
+    sweep_id: str
+    trials: list[Trial]
+    winner: Trial | None
+    published: dict
+    """What publication measured on the test images; empty where nothing was published."""
+
+    @property
+    def ranked(self) -> list[Trial]:
+        """Trials whose metric counts, the best first, then the others."""
+        sign = -1 if self.plan.sweep.mode == "max" else 1
+
+        def rank(trial: Trial) -> tuple:
+            score = trial.score(self.plan.sweep.metric)
+            return score is None, sign * (score or 0.0), trial.number
+
+        return sorted(self.trials, key=rank)
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """The winner's recipe."""
+        return self.plan.recipe(self.winner.best.values) if self.winner else None
+
+
+def finish(plan: Plan, journal: Journal, places: Places, published: dict, console: Console) -> dict:
+    """Write the page and the winner's recipe, put them into MLflow, say where they are; returns the figures."""
+    trials = journal.trials()
+    results = Results(plan, journal.sweep_id, trials, best(trials, plan), published)
+    folder = places.home / "sweeps" / journal.sweep_id
+    write(results, journal, folder)
+    parent = open_parent(plan, journal, places)
+    parent.artifacts(folder)
+    _close(parent, results)
+    console.print(_table(results))
+    _say(results, folder, places, console)
+    return figures(results, folder)
+
+
+def write(results: Results, journal: Journal, folder: Path) -> None:
+    """The files of a report."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if results.winner:
+        (folder / WINNER).write_text(winner_toml(results), encoding="utf8")
+    (folder / PAGE).write_text(page(results, journal), encoding="utf8")
+
+
+def page(results: Results, journal: Journal) -> str:
+    """The page as HTML."""
+    loader = jinja2.PackageLoader("tune", "templates")
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters |= {"brief": brief, "described": described}
+    return environment.get_template("report.html.j2").render(
+        results=results,
+        sweep=results.plan.sweep,
+        counts=Counter(trial.status for trial in results.trials),
+        seconds=sum(seconds_of(trial) for trial in results.trials),
+        toml=winner_toml(results) if results.winner else "",
+        plots={name: Markup(svg) for name, svg in plots.all_of(results.plan, results.trials, results.winner).items()},
+        pictures=[(title, trial, _data_uri(journal, trial)) for title, trial in _extremes(results)],
+    )
+
+
+def winner_toml(results: Results) -> str:
+    """The winner's whole recipe, for `stillhouse distill`."""
+    recipe, trial = results.recipe, results.winner
+    document = tomlkit.document()
+    for line in (
+        f"Trial {trial.number} of sweep {results.sweep_id}: {said(trial.best.values)}",
+        f"validation accuracy {100 * trial.best.best_accuracy:.2f} % at step {trial.best.best_step}",
+    ):
+        document.add(tomlkit.comment(line))
+    if results.plan.sweep.scheduler.kind == "pbt":
+        document.add(tomlkit.comment("pbt changed these values while it ran: from the start, they give another set"))
+    for key, value in recipe.model_dump(mode="json", exclude_none=True).items():
+        document.add(key, value)
+    return tomlkit.dumps(document)
+
+
+def figures(results: Results, folder: Path) -> dict:
+    """What --json writes."""
+    trials = [
+        {
+            "number": trial.number,
+            "values": trial.best.values if trial.best else trial.values,
+            "status": trial.status,
+            "step": trial.best.step if trial.best else 0,
+            "validation_accuracy": trial.best.best_accuracy if trial.best else None,
+            "budget_floats": trial.best.budget_floats if trial.best else None,
+            "seconds": seconds_of(trial),
+            "message": trial.end.message if trial.end else "",
+        }
+        for trial in results.trials
+    ]
+    winner = results.winner.number if results.winner else None
+    return {"sweep": results.sweep_id, "winner": winner, "result": results.published, "trials": trials,
+            "report": str(folder / PAGE)}  # fmt: skip
+
+
+def seconds_of(trial: Trial) -> float:
+    """A trial's own time."""
+    return trial.end.seconds if trial.end else (trial.best.seconds if trial.best else 0.0)
+
+
+def _extremes(results: Results) -> list[tuple[str, Trial]]:
+    """The best and the worst of the trials that have a picture."""
+    shown = [trial for trial in results.ranked if trial.score(results.plan.sweep.metric) is not None]
+    if not shown:
+        return []
+    first = results.winner or shown[0]
+    return [("Best", first)] + ([("Worst", shown[-1])] if shown[-1] is not first else [])
+
+
+def _data_uri(journal: Journal, trial: Trial) -> str:
+    return "data:image/png;base64," + base64.b64encode(journal.picture(trial)).decode()
+
+
+def _close(parent: Tracker, results: Results) -> None:
+    """Finish MLflow's runs: of the sweep, and of trials that were ended from outside."""
+    counts = Counter(trial.status for trial in results.trials)
+    parent.log(0, {f"trials_{status}": count for status, count in counts.items()})
+    if results.winner:
+        parent.tag({"stillhouse.winner": str(results.winner.number)})
+        parent.log(0, {"best_accuracy": results.winner.best.best_accuracy})
+        parent.log(0, {"test_accuracy": results.published["test_mean"]})
+    ended = {str(trial.number): trial.status for trial in results.trials if trial.status in (STOPPED, BUDGET)}
+    parent.end_children("stillhouse.trial", ended)
+    parent.finish()
+
+
+def _table(results: Results) -> Table:
+    sweep = results.plan.sweep
+    table = Table("trial", *heads(list(sweep.search)), "steps", "acc., %", "floats", "status", title_justify="left")
+    table.title = f"{sweep.name}: the best of {len(results.trials)} trials, on held-out training images"
+    for trial in results.ranked[:SHOWN_ON_TERMINAL]:
+        b, values = trial.best, (trial.best.values if trial.best else trial.values)
+        figures = [str(b.step), f"{100 * b.best_accuracy:.1f}", f"{b.budget_floats:,}"] if b else ["0", "", ""]
+        style = "bold green" if trial is results.winner else None
+        cells = [brief(values[path]) for path in sweep.search]
+        table.add_row(str(trial.number), *cells, *figures, trial.status, style=style)
+    return table
+
+
+def _say(results: Results, folder: Path, places: Places, console: Console) -> None:
+    for trial in results.trials:
+        if trial.end and trial.end.message:
+            console.print(f"trial {trial.number} {trial.status}: {trial.end.message}", soft_wrap=True)
+    if results.winner:
+        r = results.published
+        score = common.percent({"mean": r["test_mean"], "std": r["test_std"]})
+        console.print(
+            f"[bold]trial {results.winner.number}[/]: {score} % on the test images (n={r['test_n']}), looked at once\n"
+            f"model     models:/{r['model']}/{r['version']} in {places.tracking}\n"
+            f"again     stillhouse distill {folder / WINNER}",
+            soft_wrap=True,
+        )
+    elif not any(trial.status == FINISHED for trial in results.trials):
+        console.print("[yellow]no trial ran to its end: nothing is published[/]")
+    console.print(f"report    {folder / PAGE}", soft_wrap=True)

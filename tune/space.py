@@ -147,3 +147,13 @@ def values_of(space: Space, point: dict) -> dict[str, Value]:
         else:
             values[path] = point[path]
     return values
+
+
+def described(distribution: Choice | Range | Whole | Permutation) -> str:
+    """A distribution in a few words."""
+    d = distribution
+    if isinstance(d, Choice):
+        return ", ".join(map(str, d.values))
+    if isinstance(d, Permutation):
+        return f"any order of {len(d.items)}"
+    return f"{d.low:g} to {d.high:g}" + (", logarithmic" if d.kind == "loguniform" or getattr(d, "log", False) else "")
