@@ -1,6 +1,10 @@
 """Datasets: `load(settings, seed, device)` reads one, splits it, preprocesses it and puts it on a device.
 
-Each kind of the recipe has a reader of its name here: `distill/data/<kind>.py` with `read(settings) -> Raw`.
+Each kind of the recipe has a reader of its name here: `distill/data/<kind>.py` with
+
+    read(settings, notice) -> Raw            the whole dataset, or a DataError that lists every fault
+    sources(settings) -> list[Path]          the files it depends on; none for a dataset that comes with a library
+    rows(settings, notice) -> Rows           where images are encoded: every image with its fault
 """
 
 import hashlib
@@ -9,8 +13,11 @@ from importlib import import_module
 
 import torch
 
+from distill.data import cache
 from distill.data.base import Dataset, Raw, Split
 from distill.data.preprocess import fit, transform
+from distill.data.rows import Notice, silent
+from distill.data.size import sized
 from distill.data.split import limited, stratified
 from distill.recipe import DatasetSettings
 from distill.rng import generator
@@ -18,18 +25,27 @@ from distill.rng import generator
 __all__ = ["Dataset", "Raw", "Split", "load", "read"]
 
 
-def read(settings: DatasetSettings) -> Raw:
-    """The dataset as its files hold it. DataError if it is missing or damaged."""
-    return import_module(f"distill.data.{settings.kind}").read(settings)
+def read(settings: DatasetSettings, notice: Notice = silent) -> Raw:
+    """The dataset as its files hold it, at the size asked for; kept decoded on the local disk (distill/data/cache.py).
+
+    `notice` is told how far reading is. DataError if the dataset is missing or damaged.
+    """
+    reader = import_module(f"distill.data.{settings.kind}")
+
+    def make() -> Raw:
+        return sized(reader.read(settings, notice), settings)
+
+    sources = reader.sources(settings)
+    return cache.cached(settings, sources, make) if sources else make()
 
 
-def load(settings: DatasetSettings, seed: int, device: torch.device) -> Dataset:
+def load(settings: DatasetSettings, seed: int, device: torch.device, notice: Notice = silent) -> Dataset:
     """Read, limit, hold out a stratified validation part, preprocess: three float32 splits on `device`.
 
     The split depends on `seed` alone; the preprocessing is fitted on what remains of the training part.
     DataError if files are missing or damaged, or a class has too few images.
     """
-    raw = limited(read(settings), settings.limit, settings.limit_test)
+    raw = limited(read(settings, notice), settings.limit, settings.limit_test)
     train, held = stratified(
         raw.train_y,
         settings.validation,

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from distill.data.size import bring
 from distill.errors import DataError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
@@ -22,23 +23,28 @@ DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
-def decode(data: bytes) -> np.ndarray:
-    """One encoded image to uint8 (h, w), grey, or (h, w, 3), RGB. DataError says why an image is refused."""
+def decode(data: bytes, size: int = 0, resize: str = "shorter") -> np.ndarray:
+    """One encoded image to uint8 (h, w), grey, or (h, w, 3), RGB; h = w = `size` unless that is 0.
+
+    DataError says why an image is refused.
+    """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check(image)
+            if size and resize != "none":
+                image.draft(None, (2 * size, 2 * size))  # a JPEG is decoded at no more than it takes
             mode = "L" if image.mode in GREY else "RGB"
-            image = image if image.mode == mode else image.convert(mode)
+            image = bring(image if image.mode == mode else image.convert(mode), size, resize)
             shape = (image.height, image.width, 3)[: 2 if mode == "L" else 3]
             return np.frombuffer(image.tobytes(), np.uint8).reshape(shape)
     except DataError:
         raise
     except Image.UnidentifiedImageError:
-        raise DataError(f"not a {', '.join(FORMATS)} image: encode it again, or remove the row") from None
+        raise DataError(f"not a {', '.join(FORMATS)} image: encode it again, or remove it") from None
     except BOMB:
         raise DataError(f"more than {MAX_SIDE} pixels a side: make it smaller") from None
     except DAMAGED as error:
-        raise DataError(f"damaged image ({error}): encode it again, or remove the row") from None
+        raise DataError(f"damaged image ({error}): encode it again, or remove it") from None
 
 
 def _check(image: Image.Image) -> None:

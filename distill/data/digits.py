@@ -1,16 +1,19 @@
 """scikit-learn's handwritten digits: 1,797 grey 8x8 images that come with the package, so nothing is downloaded."""
 
+from pathlib import Path
+
 import torch
 from sklearn.datasets import load_digits
 
 from distill.data.base import Raw
+from distill.data.rows import Notice, silent
 from distill.recipe import Digits
 from distill.rng import generator
 
 TEST_PER_CLASS = 36
 
 
-def read(settings: Digits) -> Raw:
+def read(settings: Digits, notice: Notice = silent) -> Raw:
     """1,437 training and 360 test images (n, 1, 8, 8), uint8. The test part is 36 of each class, the same always."""
     bunch = load_digits()
     x = torch.from_numpy(bunch.images * (255 / 16)).round().to(torch.uint8)[:, None]
@@ -21,3 +24,8 @@ def read(settings: Digits) -> Raw:
         members = (y == label).nonzero().flatten()
         test[members[torch.randperm(len(members), generator=g)[:TEST_PER_CLASS]]] = True
     return Raw(x[~test], y[~test], x[test], y[test], tuple(str(label) for label in range(10)))
+
+
+def sources(settings: Digits) -> list[Path]:
+    """None: the images come with the package."""
+    return []

@@ -1,15 +1,26 @@
-"""How a dataset is refused: every fault found is counted, the first ten are shown."""
+"""How a dataset is refused: every fault found is counted and kept, the first ten are shown."""
 
 from distill.errors import DataError
 
 SHOWN = 10
 
 
+class Refused(DataError):
+    """A dataset with faults: `where` it lies and the list of all of them."""
+
+    def __init__(self, where: str, faults: list[str]):
+        lines = [f"  {fault}" for fault in faults[:SHOWN]]
+        if len(faults) > SHOWN:
+            lines.append(f"  and {len(faults) - SHOWN} more; `stillhouse data check` lists them all")
+        count = f"{len(faults)} fault{'s' * (len(faults) > 1)}"
+        super().__init__(f"dataset {where}: {count}:\n" + "\n".join(lines))
+        self.where, self.faults = where, faults
+
+    def __reduce__(self):
+        return Refused, (self.where, self.faults)
+
+
 def refuse(where: str, faults: list[str]) -> None:
     """Raise one DataError that lists the faults of `where`; return if there are none."""
-    if not faults:
-        return
-    lines = [f"  {fault}" for fault in faults[:SHOWN]]
-    if len(faults) > SHOWN:
-        lines.append(f"  and {len(faults) - SHOWN} more")
-    raise DataError(f"dataset {where}: {len(faults)} fault{'s' * (len(faults) > 1)}:\n" + "\n".join(lines))
+    if faults:
+        raise Refused(where, faults)

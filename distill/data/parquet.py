@@ -1,14 +1,11 @@
-"""Hugging Face image Parquet: a folder of `train*.parquet` and `test*.parquet`, as `datasets` writes them.
+"""Hugging Face image Parquet: a folder of `train*.parquet` and `test*.parquet`, as `datasets` writes them, or one file.
 
 The image column is a struct with `bytes`, or plain binary; class names come from a ClassLabel in the schema metadata,
-key `huggingface`, else they are the numbers. `validation*.parquet` is the test part of a folder without `test*`.
-A relative path is looked up in $STILLHOUSE_DATA if that is set, else in the working directory.
+key `huggingface`, else they are the numbers. `validation*.parquet` is the test part of a folder without `test*`. Of one
+file a part of each class tests, always the same rows.
 """
 
 import json
-import os
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,15 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import torch
 
 from distill.data.base import Raw
-from distill.data.decode import decode, stack
 from distill.data.faults import refuse
+from distill.data.places import locate
+from distill.data.rows import Notice, Room, Row, Rows, assemble, decoded, in_parallel, silent
+from distill.data.split import test_part
 from distill.errors import DataError
 from distill.recipe import Parquet
-
-THREADS = min(8, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -38,50 +34,52 @@ class Group:
     rows: int
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row as read: where it stands, its image (None: refused), its label (None: missing) and its fault."""
-
-    place: str
-    image: np.ndarray | None
-    label: int | None
-    fault: str = ""
+def read(settings: Parquet, notice: Notice = silent) -> Raw:
+    """The images at one size, RGB if any is. DataError lists every file, column and row at fault."""
+    return assemble(rows(settings, notice))
 
 
-def read(settings: Parquet) -> Raw:
-    """The folder's images at one size, RGB if any is. DataError lists every file, column and row at fault."""
-    folder = locate(settings.path)
-    train_files, test_files = find_parts(folder)
+def rows(settings: Parquet, notice: Notice = silent) -> Rows:
+    """Every row of both parts. DataError lists every file and column at fault."""
+    place = locate(settings.path)
+    train_files, test_files = find_parts(place) if place.is_dir() else ([place], [])
     names = _schema_names([*train_files, *test_files], settings)
-    train = _read_part(train_files, settings, settings.limit)
-    test = _read_part(test_files, settings, settings.limit_test)
-    classes = names or _numbers(train, test)
-    refuse(str(folder), _row_faults(train, test, len(classes)))
-    rgb = any(row.image.ndim == 3 for row in train + test)
-
-    def tensors(rows: list[Row]) -> tuple[torch.Tensor, torch.Tensor]:
-        return stack([row.image for row in rows], rgb), torch.tensor([row.label for row in rows])
-
-    return Raw(*tensors(train), *tensors(test), classes)
+    if place.is_dir():
+        train = _read_part(train_files, settings, settings.limit, notice)
+        test = _read_part(test_files, settings, settings.limit_test, notice)
+    else:
+        train, test = _divide(_read_part(train_files, settings, 0, notice), settings)
+    return Rows(str(place), train, test, names or _numbers(train, test))
 
 
-def locate(path: str) -> Path:
-    """The folder a recipe's path means. DataError if it is not there."""
-    folder = Path(os.environ.get("STILLHOUSE_DATA") or ".").absolute() / path
-    if not folder.is_dir():
-        raise DataError(f"no folder {folder}: correct dataset.path, or set STILLHOUSE_DATA to the folder that holds it")
-    return folder
+def sources(settings: Parquet) -> list[Path]:
+    """The files that decide what read() returns."""
+    place = locate(settings.path)
+    return [file for part in find_parts(place) for file in part] if place.is_dir() else [place]
 
 
 def find_parts(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The training files and the test files of a folder, sorted by name. DataError if either is missing."""
-    train = sorted(folder.glob("train*.parquet"))
-    test = sorted(folder.glob("test*.parquet")) or sorted(folder.glob("validation*.parquet"))
+    """The training and the test files of a folder or its folder `data`, by name. DataError if either is missing."""
+    found = [_parts(place) for place in (folder, folder / "data")]
+    train, test = next((parts for parts in found if all(parts)), found[0])
     faults = [] if train else ["no train*.parquet: put the training part there under that name"]
     if not test:
         faults.append("no test*.parquet or validation*.parquet: put the test part there under that name")
     refuse(str(folder), faults)
     return train, test
+
+
+def _parts(folder: Path) -> tuple[list[Path], list[Path]]:
+    train, test, validation = (sorted(folder.glob(f"{part}*.parquet")) for part in ("train", "test", "validation"))
+    return train, test or validation
+
+
+def _divide(rows: list[Row], settings: Parquet) -> tuple[list[Row], list[Row]]:
+    """The rows of one file that train, and those that test."""
+    labels = np.array([-1 if row.label is None else row.label for row in rows])
+    tests = test_part([str(i) for i in range(len(rows))], labels, settings.test_part)
+    train, test = ([row for row, t in zip(rows, tests, strict=True) if t == wanted] for wanted in (False, True))
+    return train[: settings.limit or None], test[: settings.limit_test or None]
 
 
 # ---------------------------------------------------------------- columns and class names
@@ -148,11 +146,10 @@ def _class_names(schema: pa.Schema, label: str) -> tuple[str, ...]:
 # ---------------------------------------------------------------- rows
 
 
-def _read_part(files: list[Path], settings: Parquet, limit: int) -> list[Row]:
+def _read_part(files: list[Path], settings: Parquet, limit: int, notice: Notice) -> list[Row]:
     """The first `limit` rows (0: all) of a part, decoded by threads, one row group each."""
     groups = _plan(files, limit)
-    with ThreadPoolExecutor(THREADS) as pool:
-        return [row for rows in pool.map(partial(_read_group, settings), groups) for row in rows]
+    return in_parallel(groups, partial(_read_group, settings, Room()), notice, sum(group.rows for group in groups))
 
 
 def _plan(files: list[Path], limit: int) -> list[Group]:
@@ -171,7 +168,7 @@ def _plan(files: list[Path], limit: int) -> list[Group]:
     return groups
 
 
-def _read_group(settings: Parquet, group: Group) -> list[Row]:
+def _read_group(settings: Parquet, room: Room, group: Group) -> list[Row]:
     try:
         with pq.ParquetFile(group.file) as file:
             table = file.read_row_group(group.number, [settings.image, settings.label], use_threads=False)
@@ -184,42 +181,12 @@ def _read_group(settings: Parquet, group: Group) -> list[Row]:
         image = pc.struct_field(image, "bytes")
     labels = table[settings.label].to_pylist()
     return [
-        _row(f"{group.file.name} row {group.start + i}", data, label)
-        for i, (data, label) in enumerate(zip(image.to_pylist(), labels, strict=True))
+        decoded(f"{group.file.name} row {group.start + i}", value.as_py, label, settings, room)
+        for i, (value, label) in enumerate(zip(image, labels, strict=True))
     ]
-
-
-def _row(place: str, data: bytes | None, label: int | None) -> Row:
-    if data is None:
-        return Row(place, None, label, "no image bytes (a path alone is not enough): embed the image")
-    try:
-        return Row(place, decode(data), label)
-    except DataError as error:
-        return Row(place, None, label, str(error))
 
 
 def _numbers(train: list[Row], test: list[Row]) -> tuple[str, ...]:
     """Class names where files give none: the numbers up to the largest label, at most one per training image."""
     largest = max((row.label for row in train + test if row.label is not None), default=-1)
     return tuple(str(label) for label in range(min(largest + 1, len(train))))
-
-
-def _row_faults(train: list[Row], test: list[Row], classes: int) -> list[str]:
-    """Every row that cannot be used, and parts that are empty or smaller than the number of classes."""
-    parts = (("train", train), ("test", test))
-    faults = [f"the {part} part has no rows: add images" for part, rows in parts if not rows]
-    if 0 < len(train) < classes:
-        faults.append(f"{len(train)} training images for {classes} classes: add images or raise dataset.limit")
-    sizes = Counter(row.image.shape[:2] for row in train + test if row.image is not None)
-    common = sizes.most_common(1)[0][0] if sizes else None
-    for row in train + test:
-        if row.fault:
-            faults.append(f"{row.place}: {row.fault}")
-        elif row.image.shape[:2] != common:
-            (h, w), (common_h, common_w) = row.image.shape[:2], common
-            faults.append(f"{row.place}: {w}x{h} pixels, most are {common_w}x{common_h}: resize or remove it")
-        if row.label is None and row.image is not None:
-            faults.append(f"{row.place}: no label: add it or remove the row")
-        elif row.label is not None and not 0 <= row.label < classes:
-            faults.append(f"{row.place}: label {row.label} is not one of the classes 0..{classes - 1}: correct it")
-    return faults

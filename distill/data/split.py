@@ -1,7 +1,9 @@
-"""Which images are used, and which of them are held out for validation."""
+"""Which images are used, which of them test where nobody said so, and which are held out for validation."""
 
+import hashlib
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +20,20 @@ def limited(raw: Raw, limit: int, limit_test: int) -> Raw:
         test_x=raw.test_x[: limit_test or None],
         test_y=raw.test_y[: limit_test or None],
     )
+
+
+def test_part(names: list[str], y: np.ndarray, fraction: float) -> np.ndarray:
+    """Which of n images test, (n,) bool, where a dataset has one part only: round(fraction * size) of each class.
+
+    Of a class of two or more at least one tests and one trains. Images are ranked by the SHA-256 of their names, so
+    the choice depends on nothing else, and images that come later hardly change it. `y` are labels, (n,).
+    """
+    rank = [hashlib.sha256(name.encode("utf8", "surrogateescape")).digest() for name in names]
+    tests = np.zeros(len(names), bool)
+    for label in np.unique(y):
+        members = sorted(np.flatnonzero(y == label), key=rank.__getitem__)
+        tests[members[: min(max(1, round(fraction * len(members))), len(members) - 1)]] = True
+    return tests
 
 
 def stratified(

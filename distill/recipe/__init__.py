@@ -7,23 +7,39 @@ The unions that end the modules of this folder (`Dataset`, `Network`, `Synthetic
 registries: `kind = "pixels"` means the module `distill/synthetic/pixels.py`.
 """
 
-from distill.recipe.dataset import Dataset, DatasetSettings, Digits, Parquet
+from distill.recipe.dataset import (
+    Cifar,
+    Cub,
+    Dataset,
+    DatasetSettings,
+    Digits,
+    Files,
+    Folder,
+    Idx,
+    Npz,
+    Parquet,
+    TinyImagenet,
+)
 from distill.recipe.experts import DSA, Augment, Experts
 from distill.recipe.network import VGG, AlexNet, CarRacing, ConvNet, Network, ResNet, ViT
 from distill.recipe.objective import Distribution, Engine, ObjectiveSettings, Trajectory, Unrolled
-from distill.recipe.outer import Evaluation, Outer
+from distill.recipe.outer import PROTOCOLS, Baseline, Evaluation, Outer
 from distill.recipe.reading import load, override, parse, shipped
 from distill.recipe.settings import Name, Settings, members
-from distill.recipe.synthetic import Labels, PatchAugment, Pixels, Poster, PosterLabels, SyntheticSettings
+from distill.recipe.synthetic import Labels, PatchAugment, Pixels, Poster, PosterLabels, Selector, SyntheticSettings
 from distill.recipe.whole import Recipe, digest
 
 __all__ = [
     "DSA",
+    "PROTOCOLS",
     "VGG",
     "AlexNet",
     "Augment",
+    "Baseline",
     "CarRacing",
+    "Cifar",
     "ConvNet",
+    "Cub",
     "Dataset",
     "DatasetSettings",
     "Digits",
@@ -31,9 +47,13 @@ __all__ = [
     "Engine",
     "Evaluation",
     "Experts",
+    "Files",
+    "Folder",
+    "Idx",
     "Labels",
     "Name",
     "Network",
+    "Npz",
     "ObjectiveSettings",
     "Outer",
     "Parquet",
@@ -43,8 +63,10 @@ __all__ = [
     "PosterLabels",
     "Recipe",
     "ResNet",
+    "Selector",
     "Settings",
     "SyntheticSettings",
+    "TinyImagenet",
     "Trajectory",
     "Unrolled",
     "ViT",

@@ -27,7 +27,7 @@ def raw(monkeypatch) -> Raw:
 
 @pytest.fixture
 def set_raw(monkeypatch):
-    return lambda changed: monkeypatch.setattr(data, "read", lambda settings: changed)
+    return lambda changed: monkeypatch.setattr(data, "read", lambda settings, notice: changed)
 
 
 # ---------------------------------------------------------------- the validation part

@@ -139,7 +139,7 @@ def test_row_groups_behind_the_limit_are_not_read(tmp_path):
 
 
 def test_missing_folder(tmp_path):
-    fails(tmp_path / "gone", "no folder", "gone", "dataset.path", "STILLHOUSE_DATA")
+    fails(tmp_path / "gone", "no file or folder", "gone", "dataset.path", "STILLHOUSE_DATA")
 
 
 def test_missing_parts_are_both_named(tmp_path):
@@ -185,7 +185,7 @@ def test_rows_are_counted_over_the_row_groups_of_a_file(folder):
 
 def test_images_of_other_sizes_name_row_size_and_the_common_size(folder):
     write(folder / "test.parquet", [png(), png(h=8, w=6), png(h=3)], [0, 1, 0])
-    text = fails(folder, "2 faults", "test.parquet row 1: 6x8 pixels, most are 4x4: resize")
+    text = fails(folder, "2 faults", "test.parquet row 1: 6x8 pixels, most are 4x4: set dataset.size")
     assert "test.parquet row 2: 4x3 pixels" in text
 
 

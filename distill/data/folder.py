@@ -1,0 +1,115 @@
+"""Folders of images, one folder for each class: a user's own, or ImageNet's, or one of its named subsets.
+
+    train/<class>/*.jpg   with test/<class>/*.jpg or val/<class>/*.jpg beside it
+    <class>/*.jpg         alone: a part of each class tests, chosen by the files' names
+
+Classes are in the order of their folders' names, or in the published order of a subset. Images go around the classes
+(the first of each, then the second of each, ...), so that `limit` takes of all alike.
+"""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from distill.data import places
+from distill.data.base import Raw
+from distill.data.faults import refuse
+from distill.data.imagenet import SUBSETS, readable
+from distill.data.rows import Item, Notice, Rows, assemble, gather, silent
+from distill.data.split import test_part
+from distill.recipe import Folder
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+TRAIN = ("train", "training")
+TEST = ("test", "val", "validation", "valid")
+
+
+def read(settings: Folder, notice: Notice = silent) -> Raw:
+    """The images at one size, RGB if any is. DataError lists every file and folder at fault."""
+    return assemble(rows(settings, notice))
+
+
+def rows(settings: Folder, notice: Notice = silent) -> Rows:
+    """Every image of both parts. DataError if the folders are not those of a dataset."""
+    train, test, classes, notes = _items(settings)
+    where = str(places.folder(settings.path))
+    return Rows(where, gather(train, settings, notice), gather(test, settings, notice), classes, notes)
+
+
+def sources(settings: Folder) -> list[Path]:
+    """The files that decide what read() returns."""
+    train, test, _, _ = _items(settings)
+    return [item.root / item.name for item in train + test]
+
+
+def around(items: list[Item]) -> list[Item]:
+    """The items, each class in the order given, the first of every class before the second of any."""
+    seen: Counter[int] = Counter()
+    turns = []
+    for item in items:
+        turns.append((seen[item.label], item.label))
+        seen[item.label] += 1
+    return [items[i] for i in sorted(range(len(items)), key=turns.__getitem__)]
+
+
+def part_folders(root: Path) -> tuple[Path, Path | None]:
+    """The folder of the training part, and that of the test part if the dataset has one."""
+    train = next((root / name for name in TRAIN if (root / name).is_dir()), None)
+    if train is None:
+        return root, None
+    return train, next((root / name for name in TEST if (root / name).is_dir()), None)
+
+
+def class_folders(part: Path) -> list[str]:
+    """Names of the folders of a part, hidden ones left out, sorted."""
+    return sorted(entry.name for entry in part.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _items(settings: Folder) -> tuple[list[Item], list[Item], tuple[str, ...], list[str]]:
+    """Training and test images within their limits, class names, notes on files that were passed over."""
+    root = places.folder(settings.path)
+    train_folder, test_folder = part_folders(root)
+    chosen = list(SUBSETS[settings.subset]) if settings.subset else class_folders(train_folder)
+    refuse(str(root), _layout_faults(train_folder, test_folder, chosen))
+    passed: list[str] = []
+    train = _part(root, train_folder, chosen, passed)
+    if test_folder:
+        test = _part(root, test_folder, chosen, passed)
+    else:
+        labels = np.array([item.label for item in train])
+        tests = test_part([item.name for item in train], labels, settings.test_part)
+        train, test = ([item for item, t in zip(train, tests, strict=True) if t == part] for part in (False, True))
+    notes = [f"{len(passed)} files are no images by their names: {', '.join(passed[:5])}"] if passed else []
+    names = tuple(SUBSETS[settings.subset].values()) if settings.subset else readable(root, chosen)
+    return around(train)[: settings.limit or None], around(test)[: settings.limit_test or None], names, notes
+
+
+def _layout_faults(train: Path, test: Path | None, chosen: list[str]) -> list[str]:
+    """Class folders that are missing in either part, or that only the test part has."""
+    have = class_folders(train)
+    missing = [name for name in chosen if name not in have]
+    faults = [f"no folder {train.name}/{name}: add the images of that class" for name in missing]
+    if not chosen:
+        faults.append(f"no folders of classes in {train}: put the images of each class into a folder with its name")
+    if test is None:
+        return faults
+    tested = class_folders(test)
+    faults += [f"no folder {test.name}/{name}: add test images of that class" for name in chosen if name not in tested]
+    if set(chosen) == set(have):
+        extra = sorted(set(tested) - set(chosen))
+        faults += [f"{test.name}/{name} is a class that {train.name} does not have: remove it" for name in extra]
+    return faults
+
+
+def _part(root: Path, part: Path, chosen: list[str], passed: list[str]) -> list[Item]:
+    """The images of a part, by class and then by name; names of other files are added to `passed`."""
+    items = []
+    for label, name in enumerate(chosen):
+        for file in sorted(file for file in (part / name).rglob("*") if file.is_file()):
+            relative = str(file.relative_to(root))
+            if file.suffix.lower() in SUFFIXES and not file.name.startswith("."):
+                items.append(Item(root, relative, label))
+            else:
+                passed.append(relative)
+    return items

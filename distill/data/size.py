@@ -1,0 +1,57 @@
+"""Images brought to the side a recipe asks for: `bring` for one, `sized` for a dataset that was read as arrays."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from distill.data.base import Raw
+from distill.errors import DataError
+from distill.recipe import DatasetSettings
+
+LONGEST = 16  # times the shorter side
+
+
+def bring(image: Image.Image, size: int, resize: str) -> Image.Image:
+    """An 8-bit grey or RGB image to `size` x `size` pixels (0: as it is), with Pillow's antialiased bilinear filter.
+
+    `resize` is "shorter" (the shorter side becomes `size`, the centre is cut out), "stretch" (both sides become it) or
+    "none" (the centre is cut out). DataError if there is too little to cut from, or if one side is beyond 16 times the
+    other, which would make a huge image on the way.
+    """
+    w, h = image.size
+    if not size or (w, h) == (size, size):
+        return image
+    if max(w, h) > LONGEST * min(w, h):
+        raise DataError(f"{w}x{h} image, one side is more than {LONGEST} times the other: cut or remove it")
+    if resize == "stretch":
+        return image.resize((size, size), Image.Resampling.BILINEAR)
+    if resize == "shorter":
+        w, h = (round(side * size / min(image.size)) for side in image.size)
+        image = image.resize((w, h), Image.Resampling.BILINEAR)
+    if min(w, h) < size:
+        raise DataError(
+            f'{w}x{h} image is smaller than dataset.size = {size}: lower it or set dataset.resize="shorter"'
+        )
+    left, top = (w - size) // 2, (h - size) // 2
+    return image.crop((left, top, left + size, top + size))
+
+
+def sized(raw: Raw, settings: DatasetSettings) -> Raw:
+    """The dataset with its images at `settings.size`; the same if they are already."""
+    if not settings.size or tuple(raw.train_x.shape[2:]) == (settings.size, settings.size):
+        return raw
+    train, test = (_brought(x, settings.size, settings.resize) for x in (raw.train_x, raw.test_x))
+    return replace(raw, train_x=train, test_x=test)
+
+
+def _brought(x: Tensor, size: int, resize: str) -> Tensor:
+    """uint8 images (n, 1 or 3, h, w) to (n, 1 or 3, size, size)."""
+    out = torch.empty((*x.shape[:2], size, size), dtype=torch.uint8)
+    for row, image in zip(out, x, strict=True):
+        array = image[0] if len(image) == 1 else image.permute(1, 2, 0)
+        small = np.array(bring(Image.fromarray(array.contiguous().numpy()), size, resize))
+        row.copy_(torch.from_numpy(small if small.ndim == 2 else small.transpose(2, 0, 1)))
+    return out
