@@ -20,6 +20,7 @@ from distill import order
 from distill.context import Context
 from distill.errors import RecipeError, StoreError
 from distill.order.embeddings import FROM_IMAGES, clip_table, default_kind, resolve
+from distill.recipe import Recipe
 
 RANDOM_GRIDS = 100  # whose mean score the others are held against
 NAME_WIDTH, NAME_LINES = 14, 2
@@ -45,7 +46,7 @@ def main(asked: Asked, out: Path | None, json_file: Path | None) -> None:
     if out and not (out.suffix == ".png" and out.absolute().parent.is_dir()):
         raise StoreError(f"--out {out}: name a .png in a folder that exists")
     asked = replace(asked, layout=_layout(asked))
-    classes, source, context = _subject(asked)
+    asked, classes, source, context = _subject(asked)
     distances = order.distances(classes, source, asked.distance, context)
     rows, columns = _shape(len(classes), asked.rows, asked.columns)
     grid = _grid(asked, classes, distances, rows, columns)
@@ -61,25 +62,34 @@ def main(asked: Asked, out: Path | None, json_file: Path | None) -> None:
 # ---------------------------------------------------------------- what is ordered
 
 
-def _subject(asked: Asked) -> tuple[tuple[str, ...], str, Context | None]:
-    """Class names, the embedding, and a context where the embedding looks at images."""
+def _subject(asked: Asked) -> tuple[Asked, tuple[str, ...], str, Context | None]:
+    """What is asked for with the recipe's grid, class names, embedding, and a context if it looks at images."""
     if asked.dataset in clip_table.tables():
         if asked.overrides:
             raise RecipeError(f"{asked.dataset} is a shipped table, which has no settings: name a recipe to override")
         classes, _ = clip_table.table(asked.dataset)
-        return classes, resolve(asked.embedding, classes), None
+        return asked, classes, resolve(asked.embedding, classes), None
     from distill import context as contexts
     from distill import data
 
     recipe = common.read(asked.dataset, asked.overrides)
+    asked = _with_grid(asked, recipe)
     if asked.embedding in FROM_IMAGES:
         context = contexts.prepare(recipe)
         if asked.embedding == "expert":
             context = _with_experts(context, asked.store)
-        return context.data.classes, asked.embedding, context
+        return asked, context.data.classes, asked.embedding, context
     classes = data.read(recipe.dataset).classes
     source = resolve(asked.embedding, classes)
-    return classes, source, contexts.prepare(recipe) if source in FROM_IMAGES else None
+    return asked, classes, source, contexts.prepare(recipe) if source in FROM_IMAGES else None
+
+
+def _with_grid(asked: Asked, recipe: Recipe) -> Asked:
+    """The rows and columns of a poster's recipe where the command line gives none."""
+    poster = recipe.synthetic
+    if poster.kind != "poster" or not poster.rows or asked.rows or asked.columns:
+        return asked
+    return replace(asked, rows=poster.rows, columns=poster.columns)
 
 
 def _with_experts(context: Context, store: str | None) -> Context:
@@ -190,6 +200,8 @@ def _print(figures: dict, classes: tuple[str, ...], distances: np.ndarray) -> No
     common.console.print(_title(figures), soft_wrap=True, markup=False)
     common.console.print(table)
     listed = json.dumps(figures["order"], ensure_ascii=False)
+    if (figures["rows"], columns) != order.shape_of(len(classes)):
+        common.console.print(f"\nsynthetic.rows = {figures['rows']}\nsynthetic.columns = {columns}", end="")
     common.console.print(f"\nsynthetic.order = {listed}", soft_wrap=True, markup=False)
 
 

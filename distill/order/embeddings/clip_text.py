@@ -31,8 +31,9 @@ def transformers_clip(model: str, classes: Sequence[str]) -> np.ndarray:
         encoder = transformers.CLIPTextModel.from_pretrained(model, local_files_only=True, use_safetensors=True)
     except OSError as error:
         raise RecipeError(
-            f"clip:{model}: no such folder, nor safetensors weights of that name on this machine "
-            f"({str(error).partition(chr(10))[0]}): fetch them with `hf download {model}`, or give their folder"
+            f"clip:{model}: no model.safetensors of that name or folder on this machine "
+            f"({str(error).partition(chr(10))[0]}): fetch it with `hf download {model}`, or give the folder that holds "
+            "it; where only a .bin is published, convert it, for nothing is unpickled"
         ) from None
     tokens = tokenizer(prompts(classes), padding="max_length", max_length=77, truncation=True, return_tensors="pt")
     with torch.no_grad():
@@ -54,8 +55,10 @@ def open_clip(model: str, classes: Sequence[str]) -> np.ndarray:
     package = _package("open_clip", f"open-clip:{model}", "open_clip_torch")
     try:
         encoder = package.create_model(name, pretrained=str(file))
-    except RuntimeError as error:
-        raise RecipeError(f"open-clip:{model}: {error}: name a model of open_clip, and its own weights") from None
+    except (RuntimeError, AssertionError) as error:  # how open_clip says: unknown model, weights of another model
+        raise RecipeError(
+            f"open-clip:{model}: name a model of open_clip and the file of its own weights ({str(error)[:300]})"
+        ) from None
     with torch.no_grad():
         return encoder.eval().encode_text(package.get_tokenizer(name)(prompts(classes))).double().numpy()
 

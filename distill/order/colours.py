@@ -1,0 +1,46 @@
+"""A colour for each class, so that classes which are alike have like colours: the distances in three dimensions."""
+
+import kornia
+import numpy as np
+import torch
+
+REACH = 55.0  # of a* and b*, which most screens can show at these lightnesses
+DARKEST, LIGHTEST = 52.0, 84.0  # L*
+
+
+def colours(distances: np.ndarray) -> np.ndarray:
+    """RGB colours (c, 3) uint8 of classes at these distances (c, c).
+
+    The first two axes of their classical scaling become a* and b*, the third the lightness of CIELAB, in which
+    distances are about as large as they look.
+    """
+    x = _spread(scaled(distances, 3))
+    lightness = DARKEST + (LIGHTEST - DARKEST) * (x[:, 2] + 1) / 2
+    lab = np.stack([lightness, REACH * x[:, 0], REACH * x[:, 1]], 1)
+    rgb = kornia.color.lab_to_rgb(torch.from_numpy(lab)[:, :, None, None])[:, :, 0, 0]
+    return (rgb.numpy() * 255).round().astype(np.uint8)
+
+
+def scaled(distances: np.ndarray, dimensions: int) -> np.ndarray:
+    """Points (c, dimensions) whose distances are near `distances` (c, c): classical scaling (Torgerson 1952)."""
+    squares = distances**2
+    centred = squares - squares.mean(0) - squares.mean(1)[:, None] + squares.mean()
+    values, vectors = np.linalg.eigh(-centred / 2)
+    values, vectors = values[::-1][:dimensions].clip(min=0), vectors[:, ::-1][:, :dimensions]
+    points = vectors * np.sqrt(values)
+    return np.pad(points, ((0, 0), (0, dimensions - points.shape[1])))
+
+
+def ink(colour: np.ndarray) -> tuple[int, int, int]:
+    """Black or white, whichever can be read better on an RGB colour (WCAG 2 relative luminance)."""
+    share = np.asarray(colour) / 255
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ (0.2126, 0.7152, 0.0722)
+    return (0, 0, 0) if (luminance + 0.05) ** 2 > 1.05 * 0.05 else (255, 255, 255)
+
+
+def _spread(points: np.ndarray) -> np.ndarray:
+    """Each axis within -1 .. 1: ranks and values in equal parts, so that one odd class does not grey the rest."""
+    ranks = points.argsort(0).argsort(0) / max(1, len(points) - 1) * 2 - 1
+    widest = np.abs(points).max(0)
+    return (ranks + points / np.where(widest > 0, widest, 1)) / 2
