@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from distill import recipe, rng
 from distill.context import Context
 from distill.data.base import Split
-from distill.errors import DataError, RecipeError
+from distill.errors import RecipeError
 from distill.recipe import Outer
+from distill.selectors import Evidence, members_of, select
 from distill.synthetic.base import Synthetic
 
 
@@ -43,29 +44,41 @@ class Pixels(Synthetic):
 
 
 def build(settings: recipe.Pixels, context: Context) -> Pixels:
-    """Real images drawn per class, or noise with the data's mean and deviation."""
-    data, g = context.data, rng.generator(context.seed, "synthetic init")
-    y = torch.arange(context.classes).repeat_interleave(settings.ipc)
+    """Real images, random or chosen by a selector, or noise with the data's mean and deviation."""
+    if settings.init == "noise":
+        return blank(settings, context)
     if settings.init == "real":
-        x = real_images(data.train, context.classes, settings.ipc, g)
+        x = real_images(context.data.train, context.classes, settings.ipc, _chance(context))
     else:
-        x = torch.randn(len(y), *data.shape, generator=g)
-        x = (x * data.train.x.std().cpu() + data.train.x.mean().cpu()).to(data.train.x.device)
+        counts = [settings.ipc] * context.classes
+        rows = select(settings.init, Evidence(context), counts, _chance(context))
+        x = context.data.train.x[rows.to(context.data.train.x.device)].clone()
+    y = _classes(settings, context)
+    return Pixels(x, _labels(settings, context, x, y), settings.labels)
+
+
+def blank(settings: recipe.Pixels, context: Context) -> Pixels:
+    """The set as noise, which takes neither experts nor time unless its labels do."""
+    data, y = context.data, _classes(settings, context)
+    x = torch.randn(len(y), *data.shape, generator=_chance(context))
+    x = (x * data.train.x.std().cpu() + data.train.x.mean().cpu()).to(data.train.x.device)
     return Pixels(x, _labels(settings, context, x, y), settings.labels)
 
 
 def real_images(split: Split, classes: int, per_class: int, g: torch.Generator) -> Tensor:
     """Random images (classes * per_class, c, h, w), ordered by class. Raises DataError when a class has too few."""
-    labels, picks = split.y.cpu(), []
-    for c in range(classes):
-        rows = (labels == c).nonzero().flatten()
-        if len(rows) < per_class:
-            raise DataError(
-                f"synthetic.ipc = {per_class}: class {c} has only {len(rows)} training images to start from; "
-                'lower synthetic.ipc or set synthetic.init = "noise"'
-            )
-        picks.append(rows[torch.randperm(len(rows), generator=g)[:per_class]])
-    return split.x[torch.cat(picks).to(split.x.device)].clone()
+    members = [members_of(split, c, per_class) for c in range(classes)]
+    rows = torch.cat([rows[torch.randperm(len(rows), generator=g)[:per_class]] for rows in members])
+    return split.x[rows.to(split.x.device)].clone()
+
+
+def _chance(context: Context) -> torch.Generator:
+    return rng.generator(context.seed, "synthetic init")
+
+
+def _classes(settings: recipe.Pixels, context: Context) -> Tensor:
+    """The class (n,) of each image, in order."""
+    return torch.arange(context.classes).repeat_interleave(settings.ipc)
 
 
 def _labels(settings: recipe.Pixels, context: Context, x: Tensor, y: Tensor) -> Tensor:

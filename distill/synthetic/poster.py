@@ -111,9 +111,10 @@ def build(settings: recipe.Poster, context: Context) -> Poster:
     cells = label_grid.learned_shape(settings.labels, settings.ipc, classes, order.shape[1:], len(order))
     patches.counts(settings, size, image, order.shape[1:])
     g = rng.generator(context.seed, "synthetic init")
-    x = torch.randn(1 if one else classes, context.data.shape[0], *size, generator=g)
     if settings.init == "blend":
         x = blended(context, order if one else _repeated(order, settings.ipc), size, g)
+    else:
+        x = torch.randn(len(order), context.data.shape[0], *size, generator=g)
     made = Poster(settings, x.to(context.data.train.x), order, image, cells, classes)
     _check_every_class_has_a_patch(made, context)
     return made

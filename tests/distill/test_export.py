@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from distill import export
+from distill.crops import Crops
 from distill.errors import DataError
 from distill.export import FILE, FILES, Published, read, write
 from distill.picture import grid
@@ -35,7 +36,10 @@ def same(a: Published, b: Published):
         if field.name == "state":
             assert one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
             assert all(one[k].dtype == two[k].dtype for k in one)
-        else:
+        elif field.name == "crops" and one:
+            assert all(torch.equal(getattr(one, k), getattr(two, k)) for k in ("x", "pixels", "corners"))
+            assert one.size == two.size
+        elif field.name != "pictures":
             assert torch.equal(one, two) if isinstance(one, torch.Tensor) else one == two, field.name
 
 
@@ -116,6 +120,55 @@ def test_the_file_that_is_read_is_written_last(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", lambda a, b: (order.append(b.name), replace(a, b)))
     write(published(), tmp_path)
     assert len(order) == 4 and order[-1] == FILE
+
+
+def cropped(n=60):
+    """A set of windows of one image, as a poster is."""
+    large = torch.rand(1, 3, 20, 40, generator=torch.Generator().manual_seed(0))
+    corners = torch.stack([torch.zeros(n), torch.arange(n) % 16, torch.arange(n) % 35], 1).long()
+    crops = Crops((large - 0.5) / 0.3, large, corners, (5, 6))
+    x, pixels = crops.windows()
+    y = torch.eye(3)[torch.arange(n) % 3]
+    pictures = {"synthetic": grid(large), "regions": grid(large, scale=2)}
+    return Published(x, y, pixels, ("ant", "bee", "cow"), None, {}, 7, {"x": crops.x}, crops, pictures)
+
+
+def test_windows_of_a_larger_image_are_stored_as_it(tmp_path):
+    original = cropped(n=600)
+    paths = write(original, tmp_path)
+    same(read(tmp_path), original)
+    assert paths[-1].stat().st_size < original.x.nbytes
+    assert paths[-1].name == FILE and (tmp_path / "regions.png") in paths
+    assert np.array_equal(np.array(Image.open(tmp_path / "images.png")), np.array(original.pictures["synthetic"]))
+    assert np.array_equal(np.array(Image.open(tmp_path / "regions.png")), np.array(original.pictures["regions"]))
+
+
+def test_the_table_of_windows_says_where_they_are_cut(tmp_path):
+    original = cropped()
+    write(original, tmp_path)
+    table = pq.read_table(tmp_path / "synthetic.parquet")
+    features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
+    assert table.column_names == list(features) == ["image", "label", "soft_label", "source", "top", "left"]
+    places = np.stack([table[name].to_numpy() for name in ("source", "top", "left")], 1)
+    assert np.array_equal(places, original.crops.corners.numpy())
+    last = np.array(Image.open(io.BytesIO(table["image"][-1].as_py()["bytes"])))
+    assert np.abs(last / 255 - original.pixels[-1].permute(1, 2, 0).numpy()).max() <= 0.5 / 255 + 1e-6
+
+
+def test_a_reader_without_this_project_cuts_the_same_windows():
+    from cluster.registered_model import cut
+
+    crops = Crops(*(t.repeat(2, 1, 1, 1) for t in (cropped().crops.x,) * 2), torch.tensor([[1, 18, 39]]), (5, 6))
+    assert np.array_equal(cut(crops.pixels.numpy(), crops.corners.numpy(), 5, 6), crops.windows()[1].numpy())
+
+
+def test_windows_outside_of_their_image_are_refused(tmp_path):
+    original = cropped()
+    for corner in ([0, 20, 0], [1, 0, 0], [0, 0, -1]):
+        corners = torch.cat([original.crops.corners[:-1], torch.tensor([corner])])
+        write(dataclasses.replace(original, crops=dataclasses.replace(original.crops, corners=corners)), tmp_path)
+        with pytest.raises(DataError, match="windows lie outside of the images"):
+            read(tmp_path)
 
 
 def metadata(**changes):

@@ -1,0 +1,250 @@
+"""Posters: what their items are, what is learned and counted, where classes lie, and what is refused."""
+
+import numpy as np
+import pytest
+import torch
+from support import small
+
+from distill import recipe, rng, synthetic
+from distill.batches import Batches
+from distill.errors import RecipeError
+from distill.recipe import Augment, Outer
+
+G = rng.generator(0, "unused")
+# Three classes of 8x8 images: by default a poster of 24x8 with 6 patches.
+POSTER = ("synthetic={}", "synthetic.kind=poster")
+
+
+def build(*overrides, objective="unrolled", **more):
+    overrides = [f"synthetic.{o}" if not o.startswith("seed") else o for o in overrides]
+    return synthetic.build(small.context(objective, *POSTER, *overrides, **more))
+
+
+def test_items_are_the_patches_from_left_to_right_and_down():
+    made = build("ipc=3", "columns=3", "rows=1", "patches_x=4", "patches_y=2", "height=13", "width=41")
+    assert len(made) == 8 and made.size == (13, 41)
+    x, y = made.batch(torch.tensor([5, 0]), G)
+    lefts, tops = np.linspace(0, 33, 4).round().astype(int), (0, 5)
+    for patch, item in zip(x, (5, 0), strict=True):
+        top, left = tops[item // 4], lefts[item % 4]
+        assert torch.equal(patch, made.x[0, :, top : top + 8, left : left + 8])
+    assert y.tolist() == [[0, 1, 0], [1, 0, 0]]
+
+
+def test_all_patches_or_mini_batches_of_them_by_the_loops_own_means():
+    made = build("patches_x=9")
+    whole = Batches(made, 0, Augment(), 0, ("x",))(0)[0]
+    assert torch.equal(whole, made.training_set()[0])
+    three = Batches(made, 4, Augment(), 0, ("x",))
+    seen = torch.cat([three(i)[0] for i in range(3)])
+    assert three.per_pass == 3 and sorted(map(sum_of, seen)) == sorted(map(sum_of, whole))
+
+
+def sum_of(image):
+    return round(image.sum().item(), 4)
+
+
+def test_gradients_of_overlapping_patches_are_summed():
+    made = build("patches_x=9")
+    x, _ = made.batch(torch.arange(9), G)
+    x.sum().backward()
+    covered = torch.zeros(24)
+    for left in np.linspace(0, 16, 9).round().astype(int):
+        covered[left : left + 8] += 1
+    assert torch.equal(made.x.grad[0, 0], covered.expand(8, 24))
+
+
+def test_noise_is_standard_gaussian_and_depends_on_the_seed_alone():
+    made = build("ipc=300")
+    assert abs(made.x.mean()) < 0.01 and abs(made.x.std() - 1) < 0.01
+    assert torch.equal(build("seed=1").x, build("seed=1").x) and not torch.equal(build("seed=1").x, build("seed=2").x)
+
+
+def test_the_budget_counts_the_poster_and_what_is_learned_of_the_labels():
+    assert build().budget_floats() == 3 * 8 * 24
+    assert build("labels.mode=learned").budget_floats() == 3 * 8 * 24 + 3 * 3
+
+
+def test_learned_labels_have_their_own_rate_and_stay_positive():
+    made = build("labels.mode=learned", "labels.lr=0.3")
+    groups = made.parameter_groups(Outer(lr_img=7.0))
+    assert [(g["params"][0] is p, g["lr"]) for g, p in zip(groups, (made.x, made.y), strict=True)] == [
+        (True, 7.0), (True, 0.3),
+    ]  # fmt: skip
+    with torch.no_grad():
+        made.y.sub_(0.5)
+    made.project()
+    assert made.y.min() == 0 and made.y.max() == 0.5
+
+
+def test_fixed_labels_are_not_parameters_and_need_no_gradient():
+    made = build()
+    assert [name for name, _ in made.named_parameters()] == ["x"] and len(made.parameter_groups(Outer())) == 1
+    assert not made.batch(torch.arange(3), G)[1].requires_grad
+
+
+def test_a_set_is_rebuilt_from_its_state():
+    first = build("order=random", "labels.mode=learned", "seed=5")
+    again = build("order=given", "labels.mode=learned")
+    again.load_state_dict(first.state_dict())
+    for a, b in zip(first.training_set(), again.training_set(), strict=True):
+        assert torch.equal(a, b)
+    assert set(first.state_dict()) == {"x", "y", "order"}
+
+
+def test_labels_follow_the_order_that_is_in_the_state():
+    first, again = build('order=["class 2", "class 0", "class 1"]'), build()
+    again.load_state_dict(first.state_dict())
+    assert again.training_set()[1].argmax(1).tolist() == [2, 2, 0, 0, 1, 1]
+
+
+# ---------------------------------------------------------------- the class grid
+
+
+@pytest.mark.parametrize(
+    "order, expected",
+    [
+        ("given", [0, 1, 2]),
+        ("[2, 0, 1]", [2, 0, 1]),
+        ('["class 1", 2, "class 0"]', [1, 2, 0]),
+        ("[[2, 0, 1]]", [2, 0, 1]),
+    ],
+)
+def test_classes_lie_in_the_order_that_is_given(order, expected):
+    assert build(f"order={order}").order.flatten().tolist() == expected
+
+
+def test_likeness_orders_classes_by_the_means_of_their_images():
+    """Of three in a row, the two that are least alike must be the ends."""
+    context = small.context("unrolled", *POSTER, "synthetic.order=optimal", "synthetic.embedding=mean-image")
+    x, y = context.data.to_pixels(context.data.train.x), context.data.train.y
+    mean = torch.stack([x[y == k].mean(0).flatten() for k in range(3)])
+    apart = torch.cdist(mean, mean)
+    ends = divmod(int(apart.argmax()), 3)
+    order = synthetic.build(context).order.flatten().tolist()
+    assert {order[0], order[2]} == set(ends)
+
+
+def test_a_random_order_is_of_the_seed():
+    orders = {tuple(build("order=random", f"seed={seed}").order.flatten().tolist()) for seed in range(8)}
+    assert len(orders) > 2 and all(sorted(order) == [0, 1, 2] for order in orders)
+
+
+def test_a_poster_for_each_class_holds_only_that_class():
+    made = build("posters=per-class", "ipc=4")
+    assert made.x.shape == (3, 3, 16, 16) and len(made) == 3 * 4 * 4
+    y = made.training_set()[1]
+    assert torch.equal(y, torch.eye(3).repeat_interleave(16, 0))
+    learned = build("posters=per-class", "ipc=4", "labels.mode=learned")
+    assert learned.y.shape == (3, 2 * 2, 3) and torch.equal(learned.training_set()[1], y)
+
+
+def test_patches_of_a_cyclic_poster_wrap():
+    made = build("cyclic=true", "patches_x=6")
+    x, y = made.training_set()
+    assert torch.equal(x[5], torch.cat([made.x[0, :, :, 20:], made.x[0, :, :, :4]], 2))
+    assert y[5].tolist() == [0.5, 0, 0.5]
+
+
+# ---------------------------------------------------------------- options
+
+
+def test_a_blended_start_is_a_real_image_of_its_class_on_each_place():
+    context = small.context("unrolled", *POSTER, "synthetic.init=blend", "synthetic.order=[1, 2, 0]")
+    made, train = synthetic.build(context), context.data.train
+    for place, k in enumerate((1, 2, 0)):
+        x = made.x[0, :, :, 8 * place : 8 * place + 8]
+        assert any(torch.allclose(x, real, atol=1e-5) for real in train.x[train.y == k])
+
+
+def test_blended_images_fade_into_each_other_where_they_overlap():
+    """Two pixels wide overlaps of images 8 wide: their weights there are 3 to 1 and 1 to 3."""
+    whole = build("init=blend", "seed=4").x[0]
+    images = whole.split(8, 2)
+    made = build("init=blend", "seed=4", "height=8", "width=20", "labels.mode=learned").x[0]
+    for left, right, at in ((images[0], images[1], 6), (images[1], images[2], 12)):
+        assert torch.allclose(made[:, :, at], (3 * left[:, :, 6] + right[:, :, 0]) / 4, atol=1e-5)
+        assert torch.allclose(made[:, :, at + 1], (left[:, :, 7] + 3 * right[:, :, 1]) / 4, atol=1e-5)
+    assert torch.allclose(made[:, :, :6], images[0][:, :, :6], atol=1e-5)
+
+
+def test_a_blended_poster_for_each_class_holds_several_of_its_images():
+    context = small.context(
+        "unrolled", *POSTER, "synthetic.posters=per-class", "synthetic.ipc=4", "synthetic.init=blend"
+    )
+    made, train = synthetic.build(context), context.data.train
+    found = set()
+    for top in (0, 8):
+        for left in (0, 8):
+            x = made.x[1, :, top : top + 8, left : left + 8]
+            found |= {
+                i for i in (train.y == 1).nonzero().flatten().tolist() if torch.allclose(train.x[i], x, atol=1e-5)
+            }
+    assert len(found) == 4
+
+
+def test_augmented_patches_depend_on_their_generator_and_pictures_show_the_plain_ones():
+    made, plain = build("augment={rotate=20, scale=1.2}"), build()
+    draws = [made.batch(torch.arange(6), rng.generator(seed, "a"))[0] for seed in (1, 1, 2)]
+    assert torch.equal(draws[0], draws[1]) and not torch.allclose(draws[0], draws[2])
+    assert torch.equal(made.training_set()[0], plain.training_set()[0])
+    assert not torch.allclose(draws[0], plain.training_set()[0])
+
+
+def test_turned_patches_stay_within_their_bounds():
+    from distill.synthetic.poster import _turn_and_scale
+
+    matrix = _turn_and_scale(recipe.PatchAugment(rotate=30, scale=1.5), 500, rng.generator(0, "m"))
+    lengths = matrix.norm(dim=1)  # of the columns: the factors
+    assert 1 / 1.5 <= lengths.min() < 0.7 and 1.45 < lengths.max() <= 1.5
+    angle = torch.atan2(matrix[:, 1, 0], matrix[:, 0, 0]).rad2deg()
+    assert -30 <= angle.min() < -28 and 28 < angle.max() <= 30
+
+
+def test_un_whitened_a_poster_is_what_its_patches_look_like():
+    context = small.context("unrolled", *POSTER)
+    made = synthetic.build(context)
+    crops = made.crops(context.data.to_pixels)
+    assert torch.allclose(crops.pixels, context.data.to_pixels(made.x.detach()), atol=1e-6)
+    assert torch.equal(crops.windows()[0], made.training_set()[0])
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    "overrides, says",
+    [
+        (["columns=2", "rows=2"], r"synthetic\.columns: a grid of 2x2 does not hold the 3 classes"),
+        (["ipc=0.3"], r"synthetic\.ipc: a budget of 57 pixels is too small for one patch"),
+        (["height=7", "width=20"], r"synthetic\.height: a poster of 20x7 is smaller than one patch"),
+        (["height=9", "width=24"], r"has more than the 192 pixels of synthetic\.ipc = 1\.0"),
+        (["patches_x=18"], r"only 17 positions"),
+        (["labels={mode='learned', rows=2, columns=3}"], r"larger than its budget of 3 cells"),
+        (["order=[0, 1, 1]"], r"'class 1' comes 2 times; 'class 2' is missing"),
+        (["order=[0, 1, 'ship']"], r"'ship' is no class"),
+        (["patches_x=2"], r"no patch has a label of class 1: raise synthetic\.patches_x"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_runs(overrides, says):
+    with pytest.raises(RecipeError, match=says):
+        build(*overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides, says",
+    [
+        (["height=9"], "give height and width, or neither"),
+        (["rows=2"], "give columns and rows, or neither"),
+        (["posters=per-class", "ipc=0.5"], "a poster for each class needs one image per class"),
+        (["posters=per-class", "order=random"], 'columns, rows and order are of posters = "one"'),
+        (["ipc=0"], "synthetic"),
+        (["labels.rows=2"], "give rows and columns"),
+        (["labels={rows=2, columns=2}"], 'set mode = "learned"'),
+        (["order=alphabetic"], "order"),
+    ],
+)
+def test_what_needs_no_data_to_be_refused_is_refused_in_the_recipe(overrides, says):
+    overrides = ["synthetic={}", "synthetic.kind=poster", *(f"synthetic.{o}" for o in overrides)]
+    with pytest.raises(RecipeError, match=says):
+        recipe.load("digits", overrides)
