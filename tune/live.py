@@ -72,16 +72,8 @@ class Screen(Watch):
         """The trials that run and the best of the others."""
         done = sum(trial.end is not None for trial in self.searcher.trials.values())
         title = f"{self.plan.sweep.name}: {done} of {self.plan.sweep.trials()} trials, {self._clock()}"
-        table = Table(
-            "trial",
-            *heads(list(self.plan.sweep.search)),
-            "step",
-            "accuracy, %",
-            "best, %",
-            "status",
-            title=title,
-            title_justify="left",
-        )
+        columns = ("trial", *heads(list(self.plan.sweep.search)), "step", "accuracy, %", "best, %", "status")
+        table = Table(*columns, title=title, title_justify="left")
         for trial in self._ranked()[:ROWS]:
             table.add_row(*self._row(trial))
         return table

@@ -1,6 +1,6 @@
 """Schedulers: which trials go on. Ray Tune's, told in outer steps instead of seconds."""
 
-from types import SimpleNamespace
+from dataclasses import dataclass
 
 from ray import tune
 from ray.tune.schedulers import (
@@ -42,13 +42,20 @@ def prime(scheduler: TrialScheduler, sweep: Sweep, trial_id: str, trial: Trial) 
     """Tell a scheduler what a trial had reported before the sweep was interrupted."""
     if sweep.scheduler.kind not in ("asha", "median"):
         return
-    stub = SimpleNamespace(trial_id=trial_id)
+    stub = _Stub(trial_id)
     if sweep.scheduler.kind == "asha":
         scheduler.on_trial_add(None, stub)
     for report in trial.reports:
         value = report.best_accuracy if sweep.metric == "validation_accuracy" else report.loss
         if value is not None:
             scheduler.on_trial_result(_Nobody, stub, {"step": report.step, sweep.metric: value})
+
+
+@dataclass(frozen=True)
+class _Stub:
+    """Stands in for Ray's trial."""
+
+    trial_id: str
 
 
 class _Nobody:

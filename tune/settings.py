@@ -123,6 +123,15 @@ class Sweep(Settings):
     concurrency: Annotated[int, Field(ge=0)] = 0
     """Trials at a time (0: as many as resources allow)."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _default_kinds(cls, table: Any) -> Any:
+        """A scheduler or searcher that does not say its kind is the default one."""
+        for block, kind in (("scheduler", "asha"), ("searcher", "optuna")):
+            if isinstance(table, dict) and isinstance(table.get(block), dict):
+                table = {**table, block: {"kind": kind, **table[block]}}
+        return table
+
     @field_validator("search", mode="before")
     @classmethod
     def _flat(cls, table: Any) -> Any:

@@ -128,7 +128,7 @@ def test_mlflow_has_a_child_per_trial_with_pictures_and_the_registry_the_best(re
     assert [children[i].info.status for i in range(6)] == ["FINISHED"] * 4 + ["FAILED"] * 2
     assert all(client.list_artifacts(children[i].info.run_id, "images") for i in range(4))
     assert {f.path for f in client.list_artifacts(parent.info.run_id)} == {"report.html", "winner.toml"}
-    best = max(figures["trials"], key=lambda t: (t["validation_accuracy"] if t["status"] == "finished" else -1))
+    best = max(figures["trials"], key=lambda t: t["validation_accuracy"] if t["status"] == "finished" else -1)
     assert figures["winner"] == best["number"]
     version = client.get_model_version_by_alias("digits", "best")
     assert float(version.tags["selection_accuracy"]) == best["validation_accuracy"]
@@ -148,8 +148,9 @@ def test_the_winners_recipe_is_ready_to_distill(resumed, monkeypatch, capsys):
 
 
 def test_a_sweep_is_not_begun_twice_by_mistake(resumed, tmp_path, monkeypatch, capsys):
-    import tune.cli  # noqa: F401 - declares the command
     from support.cli import stillhouse
+
+    import tune.cli  # noqa: F401 - declares the command
 
     home, _ = resumed
     monkeypatch.setenv("STILLHOUSE_HOME", str(home))

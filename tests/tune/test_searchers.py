@@ -1,0 +1,177 @@
+"""What draws trials, and that a sweep which goes on draws neither twice nor otherwise."""
+
+import pytest
+
+from cluster.store import open_store
+from tune import schedulers, searchers
+from tune.journal import DIVERGED, FINISHED, STOPPED, End, Journal, Report, Trial
+from tune.reading import load
+from tune.searchers import GridDraws, Journalled, OptunaDraws, RandomDraws, values_of
+
+SEARCH = """
+[search]
+"outer.lr_img" = { kind = "loguniform", low = 0.1, high = 10.0 }
+"objective.syn_steps" = { kind = "choice", values = [5, 10, 20] }
+"objective.max_start_epoch" = { kind = "integer", low = 1, high = 5 }
+"""
+
+
+@pytest.fixture
+def plan(tmp_path):
+    (tmp_path / "s.toml").write_text('recipe = "digits"\n' + SEARCH)
+    return lambda *overrides: load(str(tmp_path / "s.toml"), list(overrides))
+
+
+@pytest.fixture
+def journal(tmp_path):
+    return Journal(open_store(f"file:{tmp_path}/store"), "s-0123")
+
+
+def report(step: int, accuracy: float, **values) -> Report:
+    return Report(step, accuracy, step, accuracy, 0.5, 640, 1.0, "run", values)
+
+
+def drive(searcher: Journalled, goodness, most: int = 100) -> list[dict]:
+    """Ask for trials one after another and say how they did, as Ray Tune would."""
+    configs = []
+    for i in range(most):
+        config = searcher.suggest(f"id{i}")
+        if config == searcher.FINISHED:
+            break
+        configs.append(config)
+        result = {"number": config["number"], "validation_accuracy": goodness(config["values"]), "step": 160}
+        result |= {"loss": 0.1, "budget_floats": 640, "status": "finished", "message": "", "seconds": 1.0}
+        searcher.on_trial_complete(f"id{i}", result)
+    return configs
+
+
+def searcher_of(plan, journal, past=()) -> Journalled:
+    scheduler = schedulers.build(plan)
+    return Journalled(plan, journal, searchers.build(plan, list(past)), scheduler, list(past))
+
+
+def test_random_points_depend_on_seed_and_number_alone(plan):
+    one, other = RandomDraws(plan().sweep), RandomDraws(plan().sweep)
+    assert [one.point(i) for i in range(5)] == [other.point(i) for i in (0, 1, 2, 3, 4)]
+    drawn = [values_of(plan().sweep.search, one.point(i)) for i in range(300)]
+    assert {d["objective.syn_steps"] for d in drawn} == {5, 10, 20}
+    assert {d["objective.max_start_epoch"] for d in drawn} == {1, 2, 3, 4, 5}
+    below = sum(d["outer.lr_img"] < 1 for d in drawn)
+    assert 120 < below < 180, "half of a logarithmic range from 0.1 to 10 lies below 1"
+
+
+def test_a_grid_visits_every_combination_once(plan, tmp_path):
+    text = '[search]\n"outer.steps" = { kind = "grid", values = [7, 9] }\n'
+    text += '"objective.max_start_epoch" = { kind = "integer", low = 1, high = 3 }\n'
+    (tmp_path / "grid.toml").write_text('recipe = "digits"\n[searcher]\nkind = "grid"\n' + text)
+    sweep = load(str(tmp_path / "grid.toml")).sweep
+    draws = GridDraws(sweep)
+    assert sweep.trials() == 6
+    drawn = [tuple(values_of(sweep.search, draws.point(i)).values()) for i in range(6)]
+    assert drawn == [(7, 1), (7, 2), (7, 3), (9, 1), (9, 2), (9, 3)]
+
+
+def test_tpe_finds_what_random_draws_do_not(plan, journal):
+    """On a bowl with its bottom at lr_img = 3, syn_steps = 10, TPE's later trials lie closer than random ones."""
+
+    def goodness(values):
+        return -abs(values["outer.lr_img"] - 3) - (values["objective.syn_steps"] != 10)
+
+    made = plan("budget.trials=60", "scheduler.kind=none")
+    late = [goodness(c["values"]) for c in drive(searcher_of(made, journal), goodness)][30:]
+    draws = RandomDraws(made.sweep)
+    chance = [goodness(values_of(made.sweep.search, draws.point(i))) for i in range(60)][30:]
+    assert sum(late) / 30 > sum(chance) / 30 + 0.5
+
+
+def test_trials_are_recorded_before_they_begin_and_end_at_the_budget(plan, journal):
+    configs = drive(searcher_of(plan("budget.trials=7"), journal), lambda v: 0.5)
+    assert [c["number"] for c in configs] == list(range(7))
+    assert [t.values for t in journal.trials()] == [c["values"] for c in configs]
+
+
+def test_a_sweep_goes_on_with_unfinished_trials_then_new_ones(plan, journal):
+    made = plan("budget.trials=6", "scheduler.kind=none")
+    first = drive(searcher_of(made, journal), lambda v: 0.5, most=4)
+    journal.report(1, report(20, 0.4, **{"outer.lr_img": 2.5}))
+    for number in (0, 2):
+        journal.report(number, report(160, 0.5))
+        journal.end(number, End(FINISHED, 160))
+    again = searcher_of(made, journal, journal.trials())
+    configs = drive(again, lambda v: 0.5)
+    assert [c["number"] for c in configs] == [1, 3, 4, 5]
+    assert configs[0]["values"] == {"outer.lr_img": 2.5}, "pbt may have changed them since they were drawn"
+    assert configs[1]["values"] == first[3]["values"]
+    drawn = [str(t.values) for t in journal.trials()]
+    assert len(set(drawn)) == 6, "what went on draws new points"
+
+
+def test_tpe_learns_from_trials_of_an_earlier_command(plan):
+    made = plan().sweep
+    draws = RandomDraws(made)
+    past = []
+    for i in range(40):
+        point = draws.point(i)
+        values = values_of(made.search, {**point, "objective.syn_steps": point["objective.syn_steps"]})
+        good = 1 - abs(values["outer.lr_img"] - 3) / 10
+        index = {5: 0, 10: 1, 20: 2}[values["objective.syn_steps"]]
+        past.append(Trial(i, {**point, "objective.syn_steps": index}, values, [report(160, good)], End(FINISHED, 160)))
+    searcher = OptunaDraws(made, past)
+    for trial in past:
+        searcher.result(trial.number, searchers.figures(trial))
+    rates = [searcher.point(40 + i)["outer.lr_img"] for i in range(10)]
+    assert sum(1.5 < rate < 6 for rate in rates) >= 7, rates
+
+
+def test_trials_that_went_wrong_count_for_nothing(plan, journal):
+    made = plan("budget.trials=3")
+    searcher = searcher_of(made, journal)
+    searcher.suggest("a")
+    searcher.on_trial_complete("a", {"status": DIVERGED, "step": 3, "message": "NaN", "seconds": 1.0, "number": 0})
+    assert searcher.trials[0].status == DIVERGED and searcher.trials[0].score("validation_accuracy") is None
+    searcher.suggest("b")
+    stopped = {
+        "status": "running",
+        "step": 20,
+        "validation_accuracy": 0.3,
+        "loss": 1.0,
+        "budget_floats": 1,
+        "number": 1,
+    }
+    searcher.on_trial_complete("b", stopped)
+    assert journal.trials()[1].end.status == STOPPED
+    searcher.suggest("c")
+    searcher.on_trial_complete("c", error=True)
+    assert journal.trials()[2].end.status == "failed" and "killed" in journal.trials()[2].end.message
+
+
+def test_two_goals_keep_the_front(plan, journal):
+    made = plan("searcher.tradeoff=true", "scheduler.kind=none", "budget.trials=12")
+    searcher = searcher_of(made, journal)
+    drive(searcher, lambda values: values["outer.lr_img"])
+    assert [d.name for d in searcher.draws.search._ot_study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    assert len(searcher.draws.search._ot_study.best_trials) >= 1
+
+
+@pytest.mark.parametrize("kind", ["asha", "median"])
+def test_a_scheduler_that_goes_on_stops_what_it_would_have_stopped(plan, journal, kind):
+    """Four good trials of an earlier command make a bad one of this command stop at its first rung."""
+    made = plan(f"scheduler.kind={kind}", "scheduler.grace=20", "outer.evaluate_every=20")
+    past = [Trial(i, {}, {}, [report(20, 0.8), report(40, 0.9)], End(FINISHED, 160)) for i in range(4)]
+    fresh, primed = schedulers.build(made), schedulers.build(made)
+    for trial in past:
+        schedulers.prime(primed, made.sweep, f"past-{trial.number}", trial)
+    decisions = []
+    for scheduler in (fresh, primed):
+        stub = schedulers._Stub("new")
+        scheduler.on_trial_add(None, stub)
+        decisions.append(scheduler.on_trial_result(schedulers._Nobody, stub, {"step": 20, "validation_accuracy": 0.1}))
+    assert decisions == ["CONTINUE", "STOP"]
+
+
+def test_changed_values_stay_in_their_range(plan):
+    space = plan().sweep.search
+    changed = schedulers._inside(
+        space, {"outer.lr_img": 12.0, "objective.syn_steps": 5, "objective.max_start_epoch": 0}
+    )
+    assert changed == {"outer.lr_img": 10.0, "objective.syn_steps": 5, "objective.max_start_epoch": 1}
