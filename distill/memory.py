@@ -13,9 +13,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from distill import evaluate, synthetic
+from distill import synthetic
 from distill.batches import Batches
 from distill.context import Context
+from distill.evaluate.judge import optimizer_of
 from distill.inner import SGD, Adam, InnerStep, Optimizer, cross_entropy
 from distill.objectives.unrolled import CHUNK
 from distill.recipe import Distribution, Unrolled
@@ -114,10 +115,10 @@ def judge_bytes(context: Context, made: Synthetic) -> int:
     """Peak bytes of training a network on the set, and of telling its accuracy."""
 
     def train() -> None:
-        images = min(evaluate.BATCH, len(made))
-        state = SGD(0.9).start(torch.empty(context.network.layout.size))
+        images, optimizer = context.recipe.evaluation.batch_of(len(made)), optimizer_of(context.recipe.evaluation)
+        state = optimizer.start(torch.empty(context.network.layout.size))
         x, y = torch.empty(images, *context.data.shape), torch.empty(images, context.classes)
-        InnerStep(context.network, SGD(0.9)).forward(state, x, y, torch.tensor(0.1), 0)
+        InnerStep(context.network, optimizer).forward(state, x, y, torch.tensor(0.1), 0)
 
     def look() -> None:
         theta = torch.empty(context.network.layout.size)

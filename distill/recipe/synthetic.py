@@ -6,7 +6,6 @@ from pydantic import Field, model_validator
 
 from distill.recipe.settings import Count, Positive, Settings
 
-
 Selector = Literal["herding", "kmeans-nearest", "kmeans-farthest", "forgetting", "entropy-high", "entropy-low"]
 """Ways to choose real images: distill/selectors/."""
 

@@ -36,11 +36,18 @@ def test_accuracy_is_the_fraction_of_right_answers():
     assert accuracy(step, theta, Split(context.data.test.x, half), batch=4) == expected
 
 
+def trained(judge: Judge, images, lr, networks=1, keys=None) -> list[torch.Tensor]:
+    """Parameters (s, p) after each length of training."""
+    keys = keys or [("key", "network", i) for i in range(networks)]
+    lengths = judge.context.recipe.evaluation.lengths(len(images))
+    return list(judge._train(judge._batches([images] * len(keys), keys), keys, lr, lengths))
+
+
 def test_training_follows_the_mtt_protocol():
     """One network trained here is the same as one trained by torch.optim.SGD with the published settings."""
     context = small.context("trajectory", "evaluation.epochs=6")
     images = real_set(context, 2, rng.generator(0, "images"))
-    (theta,) = Judge(context)._train(images, 0.05, 1, ("key",))
+    theta = trained(Judge(context), images, 0.05)[-1][0]
     flat = context.network.init(rng.generator(context.seed, "key", "network", 0)).requires_grad_()
     optimizer = torch.optim.SGD([flat], lr=0.05, momentum=0.9, weight_decay=5e-4)
     x, y = images.training_set()
@@ -61,14 +68,13 @@ def test_scores_are_reproducible_and_networks_differ():
     assert len(set(first.values)) > 1
 
 
-def test_networks_side_by_side_score_as_one_after_another(monkeypatch):
+def test_networks_side_by_side_are_as_one_after_another():
     context = small.context("trajectory", digits=200)
     images = real_set(context, 2, rng.generator(0, "images"))
-    together = Judge(context)._train(images, 0.05, 2, ("key",))
-    monkeypatch.setattr("distill.evaluate.SIDE_BY_SIDE_FLOPS", 0)
-    apart = Judge(context)._train(images, 0.05, 2, ("key",))
-    for a, b in zip(together, apart, strict=True):
-        assert torch.allclose(a, b, atol=1e-4)
+    together = trained(Judge(context), images, 0.05, networks=3)[-1]
+    for i in range(3):
+        alone = trained(Judge(context), images, 0.05, keys=[("key", "network", i)])[-1][0]
+        assert torch.allclose(together[i], alone, atol=1e-4)
 
 
 def test_random_real_images_are_training_images_of_their_class():

@@ -1,0 +1,62 @@
+"""Accuracies of networks trained on a set, and which length of training counts where there were several."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+
+@dataclass(frozen=True)
+class Score:
+    """Accuracies of n networks, as fractions."""
+
+    values: tuple[float, ...]
+    steps: int | None = None
+    """The length of training that was chosen; None where there was no choice."""
+    stations: dict[int, "Score"] = field(default_factory=dict)
+    """The same after each length, where there were several."""
+
+    @property
+    def n(self) -> int:
+        return len(self.values)
+
+    @property
+    def mean(self) -> float:
+        return float(torch.tensor(self.values, dtype=torch.float64).mean())
+
+    @property
+    def std(self) -> float:
+        """Sample standard deviation; 0 for one network."""
+        return float(torch.tensor(self.values, dtype=torch.float64).std()) if self.n > 1 else 0.0
+
+    def as_dict(self) -> dict:
+        told = {"mean": self.mean, "std": self.std, "n": self.n}
+        if self.stations:
+            told |= {"steps": self.steps, "stations": {str(k): s.as_dict() for k, s in self.stations.items()}}
+        return told
+
+    def __str__(self) -> str:
+        return f"{100 * self.mean:.1f} ± {100 * self.std:.1f} % (n={self.n})"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One network: its accuracy after each length of its training."""
+
+    lengths: tuple[int, ...]
+    """Steps."""
+    accuracy: tuple[float, ...]
+    """On the part that is reported."""
+    held_out: tuple[float, ...]
+    """On the part that chooses between lengths; empty where there is one length."""
+
+
+def headline(measured: Sequence[Measured]) -> Score:
+    """The score at the length that is best on average on the part that chooses, the shortest of equals."""
+    lengths = measured[0].lengths
+    scores = [Score(tuple(m.accuracy[k] for m in measured)) for k in range(len(lengths))]
+    if len(lengths) == 1:
+        return scores[0]
+    held_out = [Score(tuple(m.held_out[k] for m in measured)).mean for k in range(len(lengths))]
+    best = held_out.index(max(held_out))
+    return Score(scores[best].values, lengths[best], dict(zip(lengths, scores, strict=True)))

@@ -1,0 +1,53 @@
+"""Choosing real images: baselines beside a distilled set (`evaluation.baselines`), or its start (`synthetic.init`).
+
+    select("herding", Evidence(context), [10] * context.classes, rng.generator(seed, "herding"))
+
+One way per file. Each has functions `pick(evidence, members, count, g)` that take `members`, the rows (m,) of one
+class's training images, and give `count` of them; chance comes from g.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from distill.data.base import Split
+from distill.errors import DataError
+from distill.selectors import at_random, entropy, forgetting, herding, kmeans
+from distill.selectors.evidence import Evidence
+
+__all__ = ["SELECTORS", "Evidence", "members_of", "select"]
+
+Pick = Callable[[Evidence, Tensor, int, torch.Generator], Tensor]
+
+SELECTORS: dict[str, Pick] = {
+    "random": at_random.pick,
+    "herding": herding.pick,
+    "kmeans-nearest": kmeans.pick_nearest,
+    "kmeans-farthest": kmeans.pick_farthest,
+    "forgetting": forgetting.pick,
+    "entropy-high": entropy.pick_highest,
+    "entropy-low": entropy.pick_lowest,
+}
+"""By the names that recipes use (`recipe.Selector`)."""
+
+
+def select(name: str, evidence: Evidence, counts: list[int], g: torch.Generator) -> Tensor:
+    """Rows (sum(counts),) of the training part, ordered by class: counts[c] images of class c.
+
+    Raises DataError where a class has too few images, and RecipeError where the selector lacks what it looks at.
+    """
+    members = [members_of(evidence.train, c, count) for c, count in enumerate(counts)]
+    picks = [SELECTORS[name](evidence, m, n, g) for m, n in zip(members, counts, strict=True) if n]
+    return torch.cat([torch.empty(0, dtype=torch.long), *picks])
+
+
+def members_of(train: Split, label: int, count: int) -> Tensor:
+    """Rows of a class's images, on the CPU. Raises DataError when they are fewer than `count`."""
+    rows = (train.y.cpu() == label).nonzero().flatten()
+    if len(rows) < count:
+        raise DataError(
+            f"synthetic.ipc = {count}: class {label} has only {len(rows)} training images to choose from; "
+            'lower synthetic.ipc or set synthetic.init = "noise"'
+        )
+    return rows

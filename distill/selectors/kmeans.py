@@ -1,0 +1,27 @@
+"""Images nearest to, or farthest from, the centres of k-means clusters of their class, one cluster for each."""
+
+import torch
+from sklearn.cluster import KMeans
+from torch import Tensor
+
+from distill.selectors.evidence import Evidence
+
+
+def pick_nearest(evidence: Evidence, members: Tensor, count: int, g: torch.Generator) -> Tensor:
+    """From each of `count` clusters of the rows `members`, the image nearest to its centre: typical ones."""
+    return _pick(evidence, members, count, g, farthest=False)
+
+
+def pick_farthest(evidence: Evidence, members: Tensor, count: int, g: torch.Generator) -> Tensor:
+    """From each of `count` clusters of the rows `members`, the image farthest from its centre: outliers."""
+    return _pick(evidence, members, count, g, farthest=True)
+
+
+def _pick(evidence: Evidence, members: Tensor, count: int, g: torch.Generator, farthest: bool) -> Tensor:
+    features = evidence.features[members]
+    seed = int(torch.randint(2**31, (), generator=g))
+    found = KMeans(count, n_init=3, random_state=seed).fit(features.numpy())
+    cluster = torch.from_numpy(found.labels_).long()
+    apart = (features - torch.from_numpy(found.cluster_centers_).to(features)[cluster]).square().sum(1)
+    rows = [(cluster == k).nonzero().flatten() for k in range(count)]
+    return members[[int(r[apart[r].argmax() if farthest else apart[r].argmin()]) for r in rows]]
