@@ -197,6 +197,46 @@ def range_(
 
 
 @app.command()
+def embed(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run, an exported folder, or a model such as digits@best.")
+    ],
+    overrides: Overrides = None,
+    store: Store = None,
+    images: Annotated[int, typer.Option(min=1, help="Real test images on the map, at most.")] = 2000,
+    classes: Annotated[int, typer.Option(min=1, max=10, help="Show the first so many classes.")] = 10,
+    out: Annotated[Path | None, typer.Option(metavar="PNG", help="Picture [default: RECIPE-embed.png]")] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Also write every image's place to this file.")] = None,
+):
+    """Draw real test images and a distilled set on one map (t-SNE of a trained network's features)."""
+    from cluster.commands import embed as command
+
+    command.main(run, overrides or [], store, images, classes, out, json)
+
+
+data = typer.Typer(help="Look at datasets before they are used.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
+
+@data.command("check")
+def data_check(
+    what: Annotated[
+        str, typer.Argument(metavar="PATH-OR-RECIPE", help="A dataset's file or folder, its s3:// url, or a recipe.")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the dataset, e.g. size=64 or kind=folder."),
+    ] = None,
+    sheet: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw some images of each class.")] = None,
+    json: Json = None,
+):
+    """List all that is wrong with a dataset at once, its figures and a contact sheet; exit code 2 on faults."""
+    from cluster.commands import data as command
+
+    command.main(what, overrides or [], sheet, json)
+
+
+@app.command()
 def ui(port: Annotated[int, typer.Option(help="Port of the page on 127.0.0.1.")] = 5000):
     """Serve MLflow's page over the runs, pictures and models on this machine."""
     from cluster.commands import ui as command

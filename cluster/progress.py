@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 LINE_SECONDS = 5.0
+QUICK_SECONDS = 1.0
 
 
 class Bar:
@@ -19,6 +20,8 @@ class Bar:
         self.task = self.bars.add_task("starting", total=None, note="")
         self.done, self.total, self.started, self.said = 0, 0, time.monotonic(), 0.0
         self.first: tuple[float, int] | None = None
+        self.epochs: dict[int, int] = {}
+        """The epoch that each expert has reached; a killed one falls back."""
 
     def __enter__(self) -> "Bar":
         if self.live:
@@ -43,6 +46,7 @@ class Bar:
 
     def _begin(self, title: str, total: int) -> None:
         self.done, self.total, self.title, self.first = 0, total, title, None
+        self.epochs.clear()
         self.bars.update(self.task, description=title, total=total, completed=0, note="workers are starting")
         if not self.live:
             self.console.print(f"{title}: workers are starting")
@@ -54,8 +58,13 @@ class Bar:
         self.bars.update(self.task, note=event["text"])
         self._say(event["text"], always=True)
 
+    def _expert_resumed(self, event: dict) -> None:
+        self.epochs[event["expert"]] = event["epoch"]
+        self._say(f"expert {event['expert']} goes on from epoch {event['epoch']}", always=True)
+
     def _expert(self, event: dict) -> None:
-        self.done += event["epoch"] > 0
+        self.epochs[event["expert"]] = event["epoch"]
+        self.done = sum(self.epochs.values())
         self._advance(f"expert {event['expert']} epoch {event['epoch']} test {100 * event['test_accuracy']:.1f} %")
 
     def _step(self, event: dict) -> None:
@@ -77,3 +86,28 @@ class Bar:
         if always or self.done == self.total or time.monotonic() - self.said > LINE_SECONDS:
             self.said = time.monotonic()
             self.console.print(text, soft_wrap=True)
+
+
+class Reading:
+    """A context manager; call it with (what, done, total) while data are read. What is quick is not shown."""
+
+    def __init__(self, console: Console):
+        self.console, self.started, self.said = console, time.monotonic(), time.monotonic()
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn())
+        self.bars = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+        self.task = self.bars.add_task("reading", total=None)
+
+    def __enter__(self) -> "Reading":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.bars.stop()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if self.console.is_terminal and now - self.started > QUICK_SECONDS:
+            self.bars.start()
+            self.bars.update(self.task, description=what, completed=done, total=total)
+        elif not self.console.is_terminal and now - self.said > LINE_SECONDS:
+            self.said = now
+            self.console.print(f"{what} {done}/{total}", soft_wrap=True)

@@ -28,23 +28,26 @@ def read(source: str, overrides: list[str]) -> Recipe:
 
 
 def absolute(recipe: Recipe) -> Recipe:
-    """The same recipe with the dataset's path absolute."""
-    if recipe.dataset.kind != "parquet":
+    """The same recipe with the dataset's path absolute; a url stays, as each machine fetches from it for itself."""
+    if not isinstance(recipe.dataset, recipes.Files) or "://" in recipe.dataset.path:
         return recipe
-    from distill.data.parquet import locate
+    from distill.data.places import local
 
-    dataset = recipe.dataset.model_copy(update={"path": str(locate(recipe.dataset.path).absolute())})
-    return recipe.model_copy(update={"dataset": dataset})
+    return recipe.model_copy(update={"dataset": local(recipe.dataset)})
 
 
 def prepared(recipe: Recipe, store: str):
     """Context of a recipe on the CPU, after every check that needs no worker: device, data, start images, store."""
     import torch
 
+    from cluster.progress import Reading
     from cluster.store import open_store
-    from distill import context, synthetic
+    from distill import context, data, synthetic
 
-    made = context.prepare(recipe, device=torch.device("cpu"))
+    cpu = torch.device("cpu")
+    with Reading(console) as reading:
+        dataset = data.load(recipe.dataset, recipe.seed, cpu, reading)
+    made = context.prepare(recipe, device=cpu, dataset=dataset)
     open_store(store).check_writable()
     if recipe.synthetic.labels.mode != "expert":
         synthetic.build(made)

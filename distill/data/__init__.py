@@ -15,6 +15,7 @@ import torch
 
 from distill.data import cache
 from distill.data.base import Dataset, Raw, Split
+from distill.data.places import local
 from distill.data.preprocess import fit, transform
 from distill.data.rows import Notice, silent
 from distill.data.size import sized
@@ -30,7 +31,7 @@ def read(settings: DatasetSettings, notice: Notice = silent) -> Raw:
 
     `notice` is told how far reading is. DataError if the dataset is missing or damaged.
     """
-    reader = import_module(f"distill.data.{settings.kind}")
+    reader, settings = import_module(f"distill.data.{settings.kind}"), local(settings, notice)
 
     def make() -> Raw:
         return sized(reader.read(settings, notice), settings)

@@ -32,7 +32,7 @@ from distill.recipe import DatasetSettings
 FORMAT = 1
 LIMIT = 32 << 30  # bytes of all files together
 WORTH = 8 << 20  # bytes of sources; what is smaller is read as fast as it would be found here
-SETTLED = 3.0  # seconds after which a file's times can be told from those of its next change
+SETTLED = 2.0  # seconds after which a file's times can be told from those of its next change
 PARTS = ("train_x", "train_y", "test_x", "test_y")
 _log = logging.getLogger("stillhouse.data")
 
@@ -45,7 +45,7 @@ def folder() -> Path:
 
 def cached(settings: DatasetSettings, sources: list[Path], make: Callable[[], Raw]) -> Raw:
     """The dataset that `make` reads from the files `sources`: kept from an earlier reading, else made and kept."""
-    before = stamps(sources)
+    before, now = stamps(sources), time.time()
     if sum(size for _, _, size, _, _ in before) < WORTH:
         return make()
     place = folder() / f"{key(settings, before)}.safetensors"
@@ -54,7 +54,7 @@ def cached(settings: DatasetSettings, sources: list[Path], make: Callable[[], Ra
         if raw is not None:
             return raw
         raw = make()
-        if _settled(before) and stamps(sources) == before:
+        if _settled(before, now) and stamps(sources) == before:
             _keep(place, raw)
         return raw
 
@@ -91,9 +91,9 @@ def load(place: Path) -> Raw | None:
     return None
 
 
-def _settled(stamped: list[tuple[str, int, int, int, int]]) -> bool:
+def _settled(stamped: list[tuple[str, int, int, int, int]], now: float) -> bool:
     newest = max(max(changed, status) for *_, changed, status in stamped)
-    return newest / 1e9 < time.time() - SETTLED
+    return newest / 1e9 < now - SETTLED
 
 
 def _keep(place: Path, raw: Raw) -> None:

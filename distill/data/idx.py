@@ -68,9 +68,10 @@ def _read_file(file: Path, axes: int) -> np.ndarray:
     """The array of an idx file of unsigned bytes with so many axes; no more is unpacked than its header says."""
     try:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as opened:
-            kind, *shape = struct.unpack(f">{axes + 1}I", opened.read(4 * axes + 4))
+            (kind,) = struct.unpack(">I", opened.read(4))
             if kind != 0x800 + axes:
                 raise DataError(f"not an idx file of bytes with {axes} axes (it begins with {kind:#x})")
+            shape = struct.unpack(f">{axes}I", opened.read(4 * axes))
             if shape[0] > MOST_IMAGES or max(shape[1:], default=1) > MAX_SIDE or 0 in shape:
                 raise DataError(f"absurd shape {shape}")
             data = opened.read(math.prod(shape))

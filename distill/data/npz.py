@@ -97,9 +97,13 @@ class _Folder:
 def _check_room(place: Path) -> None:
     """DataError for an archive that would unpack to more than half of the free memory."""
     with zipfile.ZipFile(place) as archive:
-        size, room = sum(member.file_size for member in archive.infolist()), psutil.virtual_memory().available // 2
-    if size > room:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > _room():
         raise DataError(f"{place} unpacks to {size / 1e9:.1f} GB, more than half of the free memory: save fewer images")
+
+
+def _room() -> int:
+    return psutil.virtual_memory().available // 2
 
 
 def _images(x: np.ndarray, settings: Npz) -> np.ndarray:

@@ -1,15 +1,31 @@
 """Where a recipe's path leads."""
 
 import os
+import re
 from pathlib import Path
 
+from distill import remote
+from distill.data.rows import Notice, silent
 from distill.errors import DataError
+from distill.recipe import DatasetSettings, Files
 
 
-def locate(path: str) -> Path:
+def local(settings: DatasetSettings, notice: Notice = silent) -> DatasetSettings:
+    """The settings with a path on this machine, absolute; what lies elsewhere is fetched. DataError if it is absent."""
+    if not isinstance(settings, Files):
+        return settings
+    return settings.model_copy(update={"path": str(locate(settings.path, notice))})
+
+
+def locate(path: str, notice: Notice = silent) -> Path:
     """The file or folder a recipe's path means: in $STILLHOUSE_DATA if that is set, else here. DataError if absent."""
-    if path.startswith("s3:"):
-        raise DataError(f"{path} is not on this machine: cluster/datasets.py fetches it before it is read")
+    scheme = re.match(r"([a-z0-9]+)://", path)
+    if scheme:
+        if scheme[1] not in remote.fetchers:
+            raise DataError(
+                f"{path}: {scheme[1]}:// is not among {', '.join(remote.fetchers) or 'what can be fetched'}"
+            )
+        return remote.fetchers[scheme[1]](path, notice)
     place = Path(os.environ.get("STILLHOUSE_DATA") or ".").absolute() / Path(path).expanduser()
     if not place.exists():
         raise DataError(

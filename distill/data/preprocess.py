@@ -14,6 +14,7 @@ from distill.errors import DataError
 
 CHUNK = 4096
 ZCA_EPS = 0.1
+ZCA_PODD_EPS = 0.1  # times the mean eigenvalue
 ZCA_PIXELS = 64 * 64 * 3  # beyond it the covariance takes gigabytes and its eigenvectors hours
 
 
@@ -50,7 +51,7 @@ class Standardize(Identity):
 
 @dataclass(frozen=True, eq=False)
 class Whitening(Identity):
-    """ZCA: pixels decorrelated, images still look like images. `mean` is (d,), the matrices (d, d), d = c*h*w."""
+    """ZCA, kind a: pixels decorrelated, images still images. `mean` is (d,), the matrices (d, d), d = c*h*w."""
 
     mean: Tensor
     whiten: Tensor
@@ -63,8 +64,28 @@ class Whitening(Identity):
         return (x.flatten(1) @ self.unwhiten.to(x) + self.mean.to(x)).view_as(x)
 
 
+@dataclass(frozen=True, eq=False)
+class NormalisedWhitening(Identity):
+    """ZCA, kind b: each image brought to mean 0 and length 1, then decorrelated. The matrices are (d, d), d = c*h*w.
+
+    An image's own mean and length are lost. For pictures the way back gives every image the training images' mean
+    `length` and `level`, scalars in [0, 1] pixels, so contrast and brightness are those of a typical image.
+    """
+
+    whiten: Tensor
+    unwhiten: Tensor
+    length: Tensor
+    level: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (_normalised(x.flatten(1))[0] @ self.whiten.to(x)).view_as(x)
+
+    def inverse(self, x: Tensor) -> Tensor:
+        return (x.flatten(1) @ self.unwhiten.to(x) * self.length.to(x) + self.level.to(x)).view_as(x)
+
+
 def fit(kind: str, x: Tensor, device: torch.device) -> Identity:
-    """The preprocessing `kind` ("standardize", "zca" or "none") fitted on uint8 images x (n, c, h, w), n >= 2.
+    """The preprocessing `kind`, as a recipe names it, fitted on uint8 images x (n, c, h, w), n >= 2.
 
     Its tensors are float32 on `device`. DataError if the images are too large to whiten.
     """
@@ -74,6 +95,8 @@ def fit(kind: str, x: Tensor, device: torch.device) -> Identity:
         return Standardize(*(t.float().to(device) for t in _channel_statistics(x)))
     if kind == "zca":
         return Whitening(*(t.float().to(device) for t in _zca(x)))
+    if kind == "zca-podd":
+        return NormalisedWhitening(*(t.float().to(device) for t in _zca_podd(x)))
     raise AssertionError(kind)
 
 
@@ -102,19 +125,56 @@ def _zca(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     The symmetric roots (C + eps)^(-1/2) and (C + eps)^(1/2) of the unbiased covariance C of pixels in [0, 1], as the
     MTT family uses them. The covariance is summed in chunks, so no second copy of the images is made.
     """
-    n, d = len(x), x[0].numel()
-    if d > ZCA_PIXELS:
-        raise DataError(
-            f'dataset.preprocess = "zca" on images of shape {tuple(x.shape[1:])} needs a {d} x {d} matrix: '
-            f'use "standardize" above 64x64'
-        )
+    n, d = len(x), _dimensions(x, "zca")
     mean = sum(part.flatten(1).sum(0, dtype=torch.int64) for part in x.split(CHUNK)).double() / (255 * n)
     covariance = torch.zeros(d, d, dtype=torch.float64)
     for part in x.split(CHUNK):
         centred = part.flatten(1).float().div_(255).sub_(mean.float())
         covariance += centred.T @ centred
-    covariance /= n - 1
-    values, vectors = scipy.linalg.eigh(covariance.numpy(), driver="evr", overwrite_a=True, check_finite=False)
-    root = torch.from_numpy(values).clamp(min=0).add(ZCA_EPS).sqrt()
-    vectors = torch.from_numpy(vectors)
+    values, vectors = _eigen(covariance / (n - 1))
+    root = values.add(ZCA_EPS).sqrt()
     return mean, (vectors / root) @ vectors.T, (vectors * root) @ vectors.T
+
+
+def _zca_podd(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Whitening and inverse matrix (d, d), mean length and mean level of [0, 1] images, float64.
+
+    As RaT-BPTT and PoDD use it: images less their own mean, over their own L2 norm; covariance C = X^T X / n of these,
+    not centred; the symmetric roots (C + 0.1 * mean eigenvalue)^(-1/2) and ^(1/2). Scaling pixels to 0..255 first, as
+    published, changes nothing: the norm takes it out.
+    """
+    d = _dimensions(x, "zca-podd")
+    covariance = torch.zeros(d, d, dtype=torch.float64)
+    length = level = torch.zeros((), dtype=torch.float64)
+    for part in x.split(CHUNK):
+        rows, norms, means = _normalised(part.flatten(1).double() / 255)
+        covariance += rows.T @ rows
+        length, level = length + norms.sum(), level + means.sum()
+    values, vectors = _eigen(covariance / len(x))
+    root = (values + ZCA_PODD_EPS * values.mean()).sqrt()
+    return (vectors / root) @ vectors.T, (vectors * root) @ vectors.T, length / len(x), level / len(x)
+
+
+def _normalised(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows (n, d) less their mean and over their L2 norm, the norms and means (n, 1); a constant row becomes zeros."""
+    means = rows.mean(1, keepdim=True)
+    rows = rows - means
+    norms = rows.norm(dim=1, keepdim=True)
+    return rows / torch.where(norms > 0, norms, 1.0), norms, means
+
+
+def _dimensions(x: Tensor, kind: str) -> int:
+    """Values of an image. DataError if they are too many for a matrix of them."""
+    d = x[0].numel()
+    if d > ZCA_PIXELS:
+        raise DataError(
+            f'dataset.preprocess = "{kind}" on images of shape {tuple(x.shape[1:])} needs a {d} x {d} matrix: '
+            f'use "standardize" above 64x64'
+        )
+    return d
+
+
+def _eigen(covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (d,), none below zero, and eigenvectors (d, d) of a covariance, which is overwritten."""
+    values, vectors = scipy.linalg.eigh(covariance.numpy(), driver="evr", overwrite_a=True, check_finite=False)
+    return torch.from_numpy(values).clamp(min=0), torch.from_numpy(vectors)

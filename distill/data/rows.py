@@ -130,6 +130,11 @@ def decoded(
 def assemble(rows: Rows) -> Raw:
     """The rows as one dataset, RGB if any image is. DataError lists every fault."""
     refuse(rows.where, faults(rows))
+    return stacked(rows)
+
+
+def stacked(rows: Rows) -> Raw:
+    """Rows without faults as one dataset."""
     rgb = any(row.image.ndim == 3 for row in rows.train + rows.test)
 
     def tensors(part: list[Row]) -> tuple[torch.Tensor, torch.Tensor]:

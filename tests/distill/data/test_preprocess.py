@@ -70,13 +70,49 @@ def test_there_and_back(kind):
     assert preprocess.inverse(out * 50).max() > 1
 
 
-@pytest.mark.parametrize("kind", ["standardize", "zca"])
+def test_zca_podd_by_hand():
+    """Three images of four pixels, worked out without eigenvectors of the code's own: by numpy on 0..255 in float64."""
+    x = torch.tensor([[0, 2, 4, 2], [9, 1, 1, 1], [0, 0, 255, 1]], dtype=torch.uint8).view(3, 1, 2, 2)
+    # less their means (2, 3, 64), over their lengths sqrt(8), sqrt(48), sqrt(48642)
+    rows = np.array([[-2, 0, 2, 0], [6, -2, -2, -2], [-64, -64, 191, -63]]) / np.sqrt([[8], [48], [48642]])
+    e, v = np.linalg.eigh(rows.T @ rows / 3)
+    assert np.isclose(e.mean(), 1 / 4)  # each row has length 1, so the eigenvalues add up to 1
+    expected = rows @ v @ np.diag((e + 0.025) ** -0.5) @ v.T
+    ours = fit("zca-podd", x, CPU)
+    assert np.allclose(transform(ours, x, CPU).flatten(1).numpy(), expected, atol=1e-4)
+    unseen = torch.tensor([3, 5, 3, 1], dtype=torch.uint8).view(1, 1, 2, 2)
+    new = np.array([0, 2, 0, -2]) / np.sqrt(8) @ v @ np.diag((e + 0.025) ** -0.5) @ v.T  # the training images' matrix
+    assert np.allclose(transform(ours, unseen, CPU).flatten(1).numpy(), new, atol=1e-4)
+    lengths, level = np.sqrt([8, 48, 48642]).mean() / 255, (2 + 3 + 64) / 3 / 255
+    assert np.allclose(ours.inverse(torch.from_numpy(expected).view(3, 1, 2, 2)).flatten(1), rows * lengths + level)
+
+
+def test_zca_podd_is_another_whitening_and_its_covariance_is_what_the_formula_says():
+    x = pictures(4500, c=1)
+    white = transform(fit("zca-podd", x, CPU), x, CPU).flatten(1).double()
+    rows = x.flatten(1).double()
+    rows = rows - rows.mean(1, keepdim=True)
+    rows = rows / rows.norm(dim=1, keepdim=True)
+    values = torch.linalg.eigvalsh(rows.T @ rows / len(rows))
+    covariance = white.T @ white / len(white)
+    assert torch.allclose(torch.linalg.eigvalsh(covariance), (values / (values + values.mean() / 10)), atol=1e-4)
+    assert not torch.allclose(white, transform(fit("zca", x, CPU), x, CPU).flatten(1).double(), atol=0.1)
+
+
+def test_zca_podd_of_a_constant_image_is_finite():
+    x = pictures(20)
+    x[3] = 7
+    assert torch.equal(transform(fit("zca-podd", x, CPU), x, CPU)[3], torch.zeros(3, 4, 4))
+
+
+@pytest.mark.parametrize("kind", ["standardize", "zca", "zca-podd"])
 def test_all_chunks_are_transformed_alike(kind):
     x = pictures(5000)
     preprocess = fit(kind, x, CPU)
     assert torch.allclose(transform(preprocess, x, CPU)[4990:], transform(preprocess, x[4990:], CPU), atol=1e-6)
 
 
-def test_zca_of_large_images_is_refused():
-    with pytest.raises(DataError, match="zca.*27648 x 27648.*standardize"):
-        fit("zca", torch.zeros(2, 3, 96, 96, dtype=torch.uint8), CPU)
+@pytest.mark.parametrize("kind", ["zca", "zca-podd"])
+def test_zca_of_large_images_is_refused(kind):
+    with pytest.raises(DataError, match=f"{kind}.*27648 x 27648.*standardize"):
+        fit(kind, torch.zeros(2, 3, 96, 96, dtype=torch.uint8), CPU)

@@ -1,0 +1,118 @@
+"""Datasets on S3: every machine that needs one copies its objects to a local folder once.
+
+    dataset.path = "s3://bucket/cifar10"                        a prefix: all objects below it
+    dataset.path = "s3://bucket/birds.parquet?endpoint=..."     one object; options as for a store
+
+A recipe keeps the url; each process that reads the data, on whatever node, comes here (distill/data/places.py). The
+folder is named by a digest of the listing: endpoint, keys, sizes and ETags. So a new version of an object makes a new
+folder, and what is in a folder never changes. It appears whole, with the SHA-256 of each file, which must be right each
+time it is used. Folders are kept below `$STILLHOUSE_HOME/cache/objects` until someone deletes them.
+"""
+
+import hashlib
+import json
+import re
+import secrets
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.home import home
+from cluster.store.s3_client import S3Options, explained
+from distill.data.cache import locked
+from distill.data.faults import refuse
+from distill.data.rows import Notice, silent
+from distill.errors import DataError
+
+_NAME = re.compile(r"(?!\.)[\w .,()+@=-]{1,200}")
+MANIFEST = "manifest.json"
+AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Object:
+    """An object: its key, its name below the url, bytes, and the server's tag of its content."""
+
+    key: str
+    name: str
+    size: int
+    etag: str
+
+
+def fetch(url: str, notice: Notice = silent) -> Path:
+    """The local file or folder with what `url` holds, copied there if it is not yet.
+
+    StoreError when the server refuses; DataError when nothing is there or a key cannot be a file's name.
+    """
+    options = S3Options.parse(url)
+    client = options.client()
+    objects = _list(client, options, url)
+    single = len(objects) == 1 and objects[0].name == ""
+    listing = json.dumps([client.meta.endpoint_url, options.bucket, [(o.key, o.size, o.etag) for o in objects]])
+    folder = home() / "cache" / "objects" / hashlib.sha256(listing.encode()).hexdigest()[:32]
+    with locked(folder):
+        if not _whole(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            _copy(client, options, objects, folder, notice)
+    name = options.prefix.rstrip("/").rpartition("/")[2] or options.bucket
+    return folder / "files" / (name if single else "")
+
+
+def _list(client, options: S3Options, url: str) -> list[Object]:
+    """The object at the url, or all below it, by key."""
+    key, found = options.prefix.rstrip("/"), []
+    with explained(url, options.bucket):
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=options.bucket, Prefix=key):
+            found += [(o["Key"], o["Size"], o["ETag"]) for o in page.get("Contents", ())]
+    below = f"{key}/" if key else ""
+    exact = [Object(k, "", size, etag) for k, size, etag in found if k == key]
+    within = [
+        Object(k, k.removeprefix(below), size, etag) for k, size, etag in found if k.startswith(below) and k != key
+    ]
+    objects = [o for o in within if not o.name.endswith("/")] or exact
+    if not objects:
+        raise DataError(f"nothing is at {url}: correct dataset.path, or the endpoint (AWS_ENDPOINT_URL)")
+    wrong = [o.key for o in objects if o.name and not all(_NAME.fullmatch(part) for part in o.name.split("/"))]
+    refuse(url, [f"the key {key!r} cannot be the name of a file here: rename it" for key in wrong])
+    return objects
+
+
+def _copy(client, options: S3Options, objects: list[Object], folder: Path, notice: Notice) -> None:
+    """All objects into the folder, which appears whole or not at all."""
+    temporary = folder.with_name(f".tmp-{secrets.token_hex(8)}")
+    total, done, digests = sum(o.size for o in objects), 0, {}
+    single = options.prefix.rstrip("/").rpartition("/")[2]
+
+    def one(o: Object) -> tuple[Object, str]:
+        file = temporary / "files" / (o.name or single)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with explained(f"s3://{options.bucket}/{o.key}", options.bucket):
+            client.download_file(options.bucket, o.key, str(file))
+        return o, _digest(file)
+
+    try:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for o, digest in pool.map(one, objects):
+                digests[o.name or single] = digest
+                done += o.size
+                notice("fetching, kB", done // 1000, max(1, total // 1000))
+        (temporary / MANIFEST).write_text(json.dumps(digests), encoding="utf8")
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _whole(folder: Path) -> bool:
+    """Whether the folder is there and each of its files has the bytes that were fetched."""
+    manifest = folder / MANIFEST
+    if not manifest.is_file():
+        return False
+    digests = json.loads(manifest.read_text(encoding="utf8"))
+    files = {folder / "files" / name: digest for name, digest in digests.items()}
+    return all(file.is_file() and _digest(file) == digest for file, digest in files.items())
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

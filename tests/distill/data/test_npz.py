@@ -1,0 +1,130 @@
+"""NumPy arrays: layouts and types that are taken, values that are kept, and what is refused."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from distill.data.npz import read
+from distill.errors import DataError
+from distill.recipe import Npz
+
+RNG = np.random.default_rng(0)
+X = RNG.integers(0, 256, (6, 5, 4, 3), np.uint8)  # (n, h, w, c)
+Y = np.array([0, 1, 2, 2, 1, 0])
+
+
+def save(folder: Path, **changes) -> str:
+    arrays = {"x_train": X[:4], "y_train": Y[:4], "x_test": X[4:], "y_test": Y[4:]} | changes
+    np.savez_compressed(folder / "data.npz", **{k: v for k, v in arrays.items() if v is not None})
+    return str(folder / "data.npz")
+
+
+def fails(path: str, *parts: str, **settings) -> None:
+    with pytest.raises(DataError) as error:
+        read(Npz(path=path, **settings))
+    assert all(part in str(error.value) for part in parts), str(error.value)
+
+
+def test_channels_last_become_first(tmp_path):
+    raw = read(Npz(path=save(tmp_path)))
+    assert torch.equal(raw.train_x, torch.from_numpy(X[:4]).permute(0, 3, 1, 2)) and raw.train_x.is_contiguous()
+    assert torch.equal(raw.test_x, torch.from_numpy(X[4:]).permute(0, 3, 1, 2))
+    assert raw.train_y.tolist() == [0, 1, 2, 2] and raw.test_y.tolist() == [1, 0] and raw.classes == ("0", "1", "2")
+
+
+def test_channels_first_grey_and_npy_files(tmp_path):
+    first = X.transpose(0, 3, 1, 2)
+    assert torch.equal(
+        read(Npz(path=save(tmp_path, x_train=first[:4], x_test=first[4:]))).train_x, torch.tensor(first[:4])
+    )
+    grey = read(Npz(path=save(tmp_path, x_train=X[:4, ..., 0], x_test=X[4:, ..., 0])))
+    assert torch.equal(grey.train_x, torch.from_numpy(X[:4, None, ..., 0]))
+    for name, array in {"x_train": X[:4], "y_train": Y[:4, None], "x_test": X[4:], "y_test": Y[4:]}.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    assert read(Npz(path=str(tmp_path))).fingerprint == read(Npz(path=save(tmp_path))).fingerprint
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_floats_are_rounded_to_the_nearest_level(tmp_path, kind):
+    x = (np.arange(256).reshape(1, 16, 16) / 255).astype(kind)
+    raw = read(Npz(path=save(tmp_path, x_train=x, y_train=Y[:1], x_test=x, y_test=Y[:1])))
+    assert raw.train_x.flatten().tolist() == list(range(256))
+
+
+def test_integers_of_other_widths(tmp_path):
+    assert torch.equal(
+        read(Npz(path=save(tmp_path, x_train=X[:4].astype(np.int64)))).train_x, read(Npz(path=save(tmp_path))).train_x
+    )
+
+
+def test_an_axis_that_could_be_either_is_asked_for(tmp_path):
+    x = RNG.integers(0, 256, (4, 3, 7, 3), np.uint8)
+    path = save(tmp_path, x_train=x, x_test=x[:2])
+    fails(path, "2 faults", "x_train: shape (4, 3, 7, 3): both could be the channels: set dataset.layout", "x_test: ")
+    assert read(Npz(path=path, layout="nchw")).train_x.shape == (4, 3, 7, 3)
+    assert read(Npz(path=path, layout="nhwc")).train_x.shape == (4, 3, 3, 7)
+    fails(save(tmp_path), "5 channels, not 1 or 3", layout="nchw")
+
+
+def test_names_of_classes(tmp_path):
+    names = np.array(["ant", "bee", "cat"])
+    assert read(Npz(path=save(tmp_path, classes=names))).classes == ("ant", "bee", "cat")
+    assert read(Npz(path=save(tmp_path, classes=names), classes=("x", "y", "z"))).classes == ("x", "y", "z")
+
+
+@pytest.mark.parametrize(
+    ("changes", "messages"),
+    [
+        ({"x_test": None, "y_train": None}, ("2 faults", "no array y_train", "no array x_test")),
+        ({"x_train": X[:4] / 128}, ("float64 values from", "integers 0..255 or floats in [0, 1]")),
+        ({"x_train": np.full((4, 2, 2), np.nan)}, ("x_train: float64 values from nan",)),
+        ({"x_train": X[:4].astype(np.int64) - 1}, ("x_train: int64 values from -1",)),
+        ({"x_train": X[:4].astype(complex)}, ("x_train: its type is complex128",)),
+        ({"x_train": X[0, 0], "y_test": Y[4:] / 2}, ("2 faults", "x_train: shape (4, 3)", "y_test: float64 of")),
+        ({"x_train": np.zeros((4, 2, 5, 2), np.uint8)}, ("no axis of 1 or 3 channels",)),
+        ({"x_train": np.zeros((4, 2, 5000), np.uint8)}, ("absurd shape",)),
+        ({"y_train": Y}, ("4 images in x_train and 6 labels in y_train",)),
+        ({"y_train": -Y[:4]}, ("y_train: label -2: number the classes from 0",)),
+        ({"y_test": np.array([0, 2**60])}, ("y_test: label 1152921504606846976 is not one of the classes 0..3",)),
+        ({"x_test": X[4:, :4]}, ("have images of (3, 5, 4) and (3, 4, 4)",)),
+        ({"x_train": np.array([{}, 1, 2, 3], object)}, ("x_train: damaged, or objects, which are not read",)),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)  # fmt: skip
+def test_what_is_refused(tmp_path, changes, messages):
+    fails(save(tmp_path, **changes), *messages)
+
+
+class Attack:
+    """Unpickled, it would make a folder."""
+
+    def __init__(self, place):
+        self.place = place
+
+    def __reduce__(self):
+        return os.mkdir, (self.place,)
+
+
+def test_pickled_objects_are_never_run(tmp_path):
+    mark = tmp_path / "mark"
+    fails(save(tmp_path, x_train=np.array([Attack(str(mark))], object)), "x_train: damaged, or objects")
+    assert not mark.exists()
+
+
+def test_files_that_are_no_archive_or_damaged(tmp_path):
+    path = Path(save(tmp_path))
+    data = path.read_bytes()
+    path.write_bytes(b"junk")
+    fails(str(path), "not a NumPy .npz file")
+    np.save(tmp_path / "single.npy", X)
+    fails(str(tmp_path / "single.npy"), "not a NumPy .npz file", "give the folder")
+    path.write_bytes(data[:100] + bytes(20) + data[120:])
+    fails(str(path), "damaged")
+
+
+def test_an_archive_that_unpacks_to_more_than_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("distill.data.npz._room", lambda: 300)
+    fails(save(tmp_path), "unpacks to 0.0 GB, more than half of the free memory")
