@@ -15,6 +15,7 @@ import ray
 import torch
 from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Stopper
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster import distilling, experts
 from cluster.session import gpus
@@ -76,7 +77,8 @@ def run(plan: Plan, context: Context, journal: Journal, places: Places, watch: "
     The result is empty where no trial finished.
     """
     parent = open_parent(plan, journal, places)
-    library = Library.remote()
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    library = Library.options(scheduling_strategy=here).remote()  # it lives as long as this process, not another node
     ray.get(library.give.remote(key_of(plan.base), [share(context.data)]))
     shared = _shared(plan, journal, places, parent, library)
     past = journal.trials()

@@ -5,15 +5,17 @@ for what it was, copies share what they have in common, and a damaged file here 
 """
 
 import contextlib
+import fcntl
 import hashlib
 import logging
 import os
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 LIMIT = 2 << 30  # bytes
+LOCK = ".lock-"
 _log = logging.getLogger("stillhouse")
 
 
@@ -31,7 +33,20 @@ class Cache:
         self._works = True
 
     def fetch(self, sha256: str, read: Callable[[], bytes]) -> bytes:
-        """The bytes with that digest: from here, else from `read`, which must return just those and may raise."""
+        """The bytes with that digest: from here, else from `read`, which must return just those and may raise.
+
+        Threads and processes that want the same at once read it once: the others wait for the first.
+        """
+        if (data := self._kept(sha256)) is not None:
+            return data
+        with self._reading(sha256):
+            if (data := self._kept(sha256)) is None:
+                data = read()
+                if self._works and len(data) <= self.limit:
+                    self._keep(self.folder / sha256, data)
+        return data
+
+    def _kept(self, sha256: str) -> bytes | None:
         path = self.folder / sha256
         try:
             data = path.read_bytes()
@@ -40,10 +55,20 @@ class Cache:
                 return data
         except OSError:
             pass  # never fetched, or another process made room; a disk that fails will say so when written
-        data = read()
-        if self._works and len(data) <= self.limit:
-            self._keep(path, data)
-        return data
+        return None
+
+    @contextlib.contextmanager
+    def _reading(self, sha256: str) -> Iterator[None]:
+        """Held by the one that reads; the lock is the operating system's, so that it dies with its holder."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = open(self.folder / f"{LOCK}{sha256[:2]}", "w")
+        except OSError:  # nothing can be kept here either
+            yield
+            return
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _keep(self, path: Path, data: bytes) -> None:
         temp = path.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(8)}")
@@ -69,6 +94,8 @@ class Cache:
         """Delete the longest unused until `most` bytes are left at most; how many more may be written now."""
         files = []
         for entry in os.scandir(self.folder):
+            if entry.name.startswith(LOCK):
+                continue
             with contextlib.suppress(FileNotFoundError):  # another process makes room too
                 files.append((entry.stat().st_mtime_ns, entry.stat().st_size, entry.path))
         total = sum(size for _, size, _ in files)

@@ -14,6 +14,7 @@ from urllib.request import Request, urlopen
 
 ADDRESS = "127.0.0.2"
 """Ray rewrites 127.0.0.1 to the machine's own address; this one stays on loopback."""
+SECOND = "127.0.0.3"
 RAY = str(Path(sys.executable).with_name("ray"))
 
 
@@ -41,7 +42,24 @@ def head(folder: Path) -> Iterator[dict[str, str]]:
     try:
         url = f"http://127.0.0.1:{dashboard}"
         _until_answering(process, url, env["RAY_AUTH_TOKEN"], folder / "ray.log")
-        yield env | {"RAY_ADDRESS": url}
+        yield env | {"RAY_ADDRESS": url, "HEAD": f"{ADDRESS}:{port}"}
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+
+
+@contextmanager
+def second_node(env: dict[str, str], folder: Path) -> Iterator[subprocess.Popen]:
+    """A second node of the cluster whose head() gave `env`, with 2 CPUs; the test may kill its process tree."""
+    command = [
+        RAY, "start", f"--address={env['HEAD']}", "--block", f"--node-ip-address={SECOND}", "--num-cpus=2",
+        "--disable-usage-stats",
+    ]  # fmt: skip
+    kept = {name: value for name, value in env.items() if name != "RAY_ADDRESS"}
+    with (folder / "second.log").open("w") as log:
+        process = subprocess.Popen(command, env=kept, stdout=log, stderr=log)
+    try:
+        yield process
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait()

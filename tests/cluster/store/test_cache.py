@@ -3,11 +3,12 @@
 import hashlib
 import logging
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cluster.store.cache import Cache
+from cluster.store.cache import LOCK, Cache
 
 
 def blob(i: int, size: int = 1000) -> tuple[str, bytes]:
@@ -21,6 +22,10 @@ def never():
 
 def held(cache: Cache, numbers) -> list[int]:
     return [i for i in numbers if (cache.folder / blob(i)[0]).exists()]
+
+
+def objects(folder) -> list[str]:
+    return [path.name for path in folder.iterdir() if not path.name.startswith(LOCK)]
 
 
 def total(cache: Cache) -> int:
@@ -61,7 +66,7 @@ def test_it_stays_below_its_limit_and_drops_the_longest_unused(tmp_path):
 def test_what_is_over_the_limit_alone_is_not_kept(tmp_path):
     cache, (digest, data) = Cache(tmp_path, limit=999), blob(1)
     assert cache.fetch(digest, lambda: data) == data
-    assert list(tmp_path.iterdir()) == []
+    assert objects(tmp_path) == []
 
 
 def test_what_was_there_before_counts(tmp_path):
@@ -85,6 +90,23 @@ def test_many_threads_share_it(tmp_path):
     assert not list(tmp_path.glob(".tmp-*"))
 
 
+def test_those_who_want_the_same_at_once_read_it_once(tmp_path):
+    digest, data = blob(1)
+    reads, all_asked = [], threading.Barrier(8)
+
+    def read():
+        reads.append(1)
+        return data
+
+    def use(_):
+        all_asked.wait()
+        return Cache(tmp_path).fetch(digest, read) == data  # as separate processes: nothing shared but the folder
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(use, range(8)))
+    assert len(reads) == 1
+
+
 def test_a_disk_that_cannot_be_written_is_said_once_and_does_without(tmp_path, caplog):
     (tmp_path / "file").write_bytes(b"")
     cache = Cache(tmp_path / "file" / "cache")
@@ -98,4 +120,4 @@ def test_a_disk_that_cannot_be_written_is_said_once_and_does_without(tmp_path, c
 def test_what_reading_raises_is_raised(tmp_path):
     with pytest.raises(AssertionError, match="asked"):
         Cache(tmp_path).fetch(blob(1)[0], never)
-    assert list(tmp_path.iterdir()) == []
+    assert objects(tmp_path) == []
