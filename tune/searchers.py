@@ -14,6 +14,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from distill import rng
+from distill.context import Context
 from tune import schedulers
 from tune.journal import BUDGET, FAILED, STOPPED, WELL, End, Journal, Trial
 from tune.reading import Plan
@@ -165,15 +166,15 @@ class Journalled(Searcher):
         return {}  # Ray Tune pickles its searcher; nobody reads that
 
 
-def build(plan: Plan, past: list[Trial]) -> Draws:
-    """What draws the points of a sweep."""
+def build(plan: Plan, past: list[Trial], context: Context) -> Draws:
+    """What draws the points of a sweep; `context` has the recipe's data."""
     kind = plan.sweep.searcher.kind
     if kind == "optuna":
         return OptunaDraws(plan.sweep, past)
     if kind == "order":
         from tune.orders import OrderDraws
 
-        return OrderDraws(plan, past)
+        return OrderDraws(plan, past, context)
     return {"random": RandomDraws, "grid": GridDraws}[kind](plan.sweep)
 
 

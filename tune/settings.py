@@ -84,8 +84,8 @@ class Order(Settings):
     """Orders of classes: swaps and crossovers of good ones, ranked by a cheap score before they are distilled."""
 
     kind: Literal["order"] = "order"
-    embeddings: str = ""
-    """Class embeddings that the score compares (empty: those of the recipe)."""
+    embedding: str = ""
+    """What likeness is, as for `stillhouse order` (empty: as the recipe says)."""
 
 
 class Resources(Settings):

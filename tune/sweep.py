@@ -84,7 +84,7 @@ def run(plan: Plan, context: Context, journal: Journal, places: Places, watch: "
     past = journal.trials()
     if any(trial.end is None for trial in past) or len(past) < plan.sweep.trials():
         train_experts(plan, shared, watch)
-        _run_trials(plan, journal, shared, places, past, watch)
+        _run_trials(plan, context, journal, shared, places, watch)
     winner = best(journal.trials(), plan)
     return publish(plan, winner, shared, watch) if winner else {}
 
@@ -179,9 +179,10 @@ class Limits(Stopper):
         return {}
 
 
-def _run_trials(plan: Plan, journal: Journal, shared: Shared, places: Places, past: list[Trial], watch: Watch) -> None:
+def _run_trials(plan: Plan, context: Context, journal: Journal, shared: Shared, places: Places, watch: Watch) -> None:
+    past = journal.trials()
     scheduler = schedulers.build(plan)
-    searcher = Journalled(plan, journal, searchers.build(plan, past), scheduler, past)
+    searcher = Journalled(plan, journal, searchers.build(plan, past, context), scheduler, past)
     _quiet()
     folder, scratch = _scratch(journal, places)
     s = plan.sweep

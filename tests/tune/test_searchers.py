@@ -3,6 +3,8 @@
 import pytest
 
 from cluster.store import open_store
+from distill import context as contexts
+from distill import order as ordering
 from tune import schedulers, searchers
 from tune.journal import DIVERGED, FINISHED, STOPPED, End, Journal, Report, Trial
 from tune.reading import load
@@ -47,7 +49,7 @@ def drive(searcher: Journalled, goodness, most: int = 100) -> list[dict]:
 
 def searcher_of(plan, journal, past=()) -> Journalled:
     scheduler = schedulers.build(plan)
-    return Journalled(plan, journal, searchers.build(plan, list(past)), scheduler, list(past))
+    return Journalled(plan, journal, searchers.build(plan, list(past), context=None), scheduler, list(past))
 
 
 def test_random_points_depend_on_seed_and_number_alone(plan):
@@ -175,3 +177,31 @@ def test_changed_values_stay_in_their_range(plan):
         space, {"outer.lr_img": 12.0, "objective.syn_steps": 5, "objective.max_start_epoch": 0}
     )
     assert changed == {"outer.lr_img": 10.0, "objective.syn_steps": 5, "objective.max_start_epoch": 1}
+
+
+def test_orders_are_searched_and_go_on(tmp_path, journal):
+    """The order searcher's grids arrive as recipe values, and a second command continues where the first ended."""
+    items = ", ".join(map(str, range(10)))
+    (tmp_path / "o.toml").write_text(
+        'recipe = "poster-digits-05"\n[searcher]\nkind = "order"\nembedding = "mean-image"\n[scheduler]\n'
+        f'kind = "none"\n[search]\n"synthetic.order" = {{ kind = "permutation", items = [{items}] }}\n'
+    )
+    made = load(str(tmp_path / "o.toml"), ["budget.trials=8"])
+    context = contexts.prepare(made.base)
+
+    def searcher(past):
+        return Journalled(made, journal, searchers.build(made, past, context), schedulers.build(made), past)
+
+    def goodness(values):
+        return values["synthetic.order"].index(3) / 10
+
+    straight = [c["values"]["synthetic.order"] for c in drive(searcher([]), goodness)]
+    assert all(sorted(o) == list(range(10)) for o in straight) and len({str(o) for o in straight}) == 8
+    first = sum(ordering.layout(ordering.distances(context.data.classes, "mean-image", context=context), 2, 5), [])
+    assert straight[0] == first, "the search starts from PoCO's greedy order"
+    for trial in journal.trials()[:5]:
+        journal.report(trial.number, report(160, goodness(trial.values)))
+        journal.end(trial.number, End(FINISHED, 160))
+    past = journal.trials()[:5]
+    again = drive(searcher(past), goodness)
+    assert [c["values"]["synthetic.order"] for c in again] == straight[5:]
