@@ -62,10 +62,11 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _first_experts_are_some_of_all(self):
-        o = self.objective
-        if o.kind == "trajectory" and o.first_experts > self.experts.count:
-            count = self.experts.count
-            raise ValueError(f"objective.first_experts = {o.first_experts} is above experts.count = {count}")
+        o, e = self.objective, self.experts
+        if o.kind == "trajectory" and o.first_experts > e.count:
+            raise ValueError(f"objective.first_experts = {o.first_experts} is above experts.count = {e.count}")
+        if o.kind == "trajectory" and o.first_experts % e.together:
+            raise ValueError(f"objective.first_experts must be a multiple of experts.together = {e.together}")
         return self
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -102,6 +103,21 @@ class TestOverBothStores:
         assert sorted(order[:2]) == ["manifest-00001.json", "manifest-00002.json"] and len(order) == 6
         assert list_sets(store) == ["set-two"]
         assert TrajectorySet(store, "set-two").open().count == 1
+
+
+def test_requests_to_s3_are_those_that_docs_scale_md_counts(s3_url):
+    store, asked = open_store(s3_url), Counter()
+    store.client.meta.events.register("before-call.s3", lambda model, **_: asked.update([model.name]))
+    experts = filled(store, 3)
+    assert asked == {"PutObject": 2 * 3}, "an expert and its index"
+    asked.clear()
+    experts.seal(spec_of(), 3)
+    assert asked == {"PutObject": 1, "GetObject": 3, "ListObjectsV2": 2}
+    asked.clear()
+    reader = experts.open()
+    for expert, epoch in ((0, 1), (2, 5)):
+        reader.snapshot(expert, epoch)
+    assert asked == {"ListObjectsV2": 1, "GetObject": 1 + 2}, "the manifest once, then one for each snapshot"
 
 
 def test_a_snapshot_is_one_ranged_read_of_its_own_bytes(local):
