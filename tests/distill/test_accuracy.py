@@ -16,8 +16,8 @@ def test_batch_norm_answers_for_one_image_as_for_all_when_it_knows_the_training_
     with torch.no_grad():
         answers = context.network(theta, test.x, context.network.statistics(theta, [train.x])).argmax(1)
     judged = Split(test.x, answers)
-    assert accuracy(step, theta, judged, trained_on=train.x.split(len(train))) == 1.0
-    assert accuracy(step, theta, judged, batch=1, trained_on=train.x.split(len(train))) == 1.0
+    assert accuracy(step, theta, judged, seen=train.x.split(len(train))) == 1.0
+    assert accuracy(step, theta, judged, batch=1, seen=train.x.split(len(train))) == 1.0
     assert accuracy(step, theta, judged, batch=1) < 1.0
 
 
@@ -30,4 +30,4 @@ def test_other_networks_ask_for_no_training_image():
         yield
 
     test = context.data.test
-    assert accuracy(step, theta, test, trained_on=never()) == accuracy(step, theta, test)
+    assert accuracy(step, theta, test, seen=never()) == accuracy(step, theta, test)

@@ -107,17 +107,14 @@ def test_bfloat16_autocast_stays_near_for_a_transformer():
     assert 0 < (exact(theta, x) - short(theta, x)).abs().max() < 0.05
 
 
-@pytest.mark.parametrize("kind", ["resnet", "vit"])
-def test_compiled_equals_eager(kind):
-    """One compilation of both step functions of the deepest kinds, tiny: about a minute each."""
-    settings = {"resnet": recipe.ResNet(width=1, norm="batch"), "vit": recipe.ViT(patch=4, dim=4, depth=1, heads=2)}
-    net = nets.build(settings[kind], (1, 8, 8), CLASSES)
-    state = SGD(0.9).start(net.init(rng.generator(0, "theta")).double())
+def test_compiled_adjoint_equals_eager():
+    """Of the network with max pools, tiny: compiling is what takes the time."""
+    net = nets.build(recipe.AlexNet(width=1, norm="none"), (1, 8, 8), CLASSES)
+    state = SGD().start(net.init(rng.generator(0, "theta")).double())
     x, y = torch.randn(3, 1, 8, 8, dtype=torch.float64), torch.eye(CLASSES, dtype=torch.float64)
     lr, after = torch.tensor(0.1, dtype=torch.float64), tuple(torch.randn_like(s) for s in state)
-    eager, compiled = (InnerStep(net, SGD(0.9), c) for c in (False, True))
-    for a, b in zip(eager.forward(state, x, y, lr, 0), compiled.forward(state, x, y, lr, 0), strict=True):
-        assert torch.allclose(a, b, atol=1e-9)
-    (state_e, *rest_e), (state_c, *rest_c) = (s.adjoint(state, x, y, lr, 0, after) for s in (eager, compiled))
-    for a, b in zip((*state_e, *rest_e), (*state_c, *rest_c), strict=True):
-        assert torch.allclose(a, b, atol=1e-8)
+    (eager, *others), (compiled, *rest) = (
+        InnerStep(net, SGD(), c).adjoint(state, x, y, lr, 0, after) for c in (False, True)
+    )
+    for a, b in zip((*eager, *others), (*compiled, *rest), strict=True):
+        assert torch.allclose(a, b, atol=1e-9) and b.abs().max() > 0

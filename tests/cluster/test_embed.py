@@ -1,0 +1,79 @@
+"""`stillhouse embed`: the network is the store's expert where there is one, else one trained now."""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+from support.cli import TINY, stillhouse
+
+from cluster.commands.embed import network_of
+from cluster.experts import set_name, spec_of
+from cluster.runs import Run
+from cluster.store import open_store
+from cluster.trajectories import ExpertRecord, TrajectorySet
+from distill import context as contexts
+from distill import recipe, rng, synthetic
+from distill.export import Published
+
+RESULT = {"test_mean": 0.875, "test_std": 0.01, "test_n": 5}
+
+
+@pytest.fixture
+def context():
+    return contexts.prepare(recipe.load("digits", [*TINY, "experts.epochs=4"]), device=torch.device("cpu"))
+
+
+@pytest.fixture
+def url(tmp_path) -> str:
+    return f"file:{tmp_path}/store"
+
+
+def publish(context, url: str, folder) -> str:
+    """A finished run in the store, its set real images; its id."""
+    made = synthetic.build(context)
+    x, y = (t.detach() for t in made.training_set())
+    state = {name: t.detach() for name, t in made.state_dict().items()}
+    pixels = context.data.to_pixels(x)
+    values = context.recipe.model_dump(mode="json")
+    run = Run(open_store(url), context.run_id)
+    run.publish(Published(x, y, pixels, context.data.classes, 0.1, values, 1, state), RESULT, folder)
+    return context.run_id
+
+
+def write_expert(context, url: str) -> torch.Tensor:
+    """One expert of the recipe in the store; its last snapshot."""
+    experts, spec = TrajectorySet(open_store(url), set_name(context)), spec_of(context)
+    epochs = len(spec.epochs)
+    theta = torch.stack([context.network.init(rng.generator(i, "expert")) for i in range(epochs)])
+    experts.write_expert(spec, ExpertRecord(0, theta, [0.5] * epochs, [0.25] * epochs, 0))
+    experts.seal(spec, 1)
+    return theta[-1]
+
+
+def test_the_last_snapshot_of_the_stores_expert_is_taken(context, url):
+    theta = write_expert(context, url)
+    found = network_of(context, url)
+    assert torch.equal(found.theta, theta)
+    assert (found.epochs, found.test_accuracy) == (4, 0.25) and set_name(context) in found.origin
+
+
+def test_without_experts_one_is_trained(context, url):
+    found = network_of(context, url)
+    assert found.epochs == 4 and "trained here" in found.origin and found.test_accuracy > 0.15
+
+
+def test_the_command_draws_the_run_and_writes_its_places(context, url, tmp_path, monkeypatch, capsys):
+    run_id = publish(context, url, tmp_path / "published")
+    write_expert(context, url)
+    monkeypatch.setenv("STILLHOUSE_HOME", str(tmp_path / "home"))
+    out, figures = tmp_path / "map.png", tmp_path / "map.json"
+    arguments = ("embed", run_id, "--store", url, "--images", "60", "--classes", "3")
+    assert stillhouse(monkeypatch, *arguments, "--out", str(out), "--json", str(figures)) == 0
+    with Image.open(out) as image:
+        assert image.width > 800
+    found = json.loads(figures.read_text())
+    assert found["classes"] == ["0", "1", "2"] and found["test_accuracy"] == 0.25
+    assert [p["synthetic"] for p in found["points"]] == [False] * 60 + [True] * 3
+    assert stillhouse(monkeypatch, "embed", "nothing-here", "--store", url) == 2
+    assert "nothing-here" in capsys.readouterr().err
