@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -99,12 +100,10 @@ def test_finished_trials_are_kept_and_the_others_go_on(resumed):
     assert [t.number for t in trials] == list(range(6)) and all(t.end for t in trials)
     said = (home / "output.log").read_text()
     assert f"going on: {len(before)} trials have ended" in said
-    went_on = said.split("going on: ")[1]
-    for line in went_on.splitlines():  # no ended trial ran again, and one under way did not start from its first step
-        assert not any(line.startswith(f"trial {int(Path(p).parts[-2])} step") for p in before)
-    first_steps = {line.split()[1]: int(line.split()[3].rstrip(":")) for line in reversed(went_on.splitlines())
-                   if line.startswith("trial ") and " step " in line}  # fmt: skip
-    assert any(step > 0 for step in first_steps.values())
+    steps = re.findall(r"^trial (\d+) step (\d+):", said.split("going on: ")[1], re.MULTILINE)
+    first = {int(number): int(step) for number, step in reversed(steps)}
+    assert not {int(Path(path).parts[-2]) for path in before} & set(first), "an ended trial ran again"
+    assert any(step > 0 for step in first.values()), "one under way began at its first step again"
 
 
 def test_a_resumed_sweep_has_every_combination_and_marks_what_diverged(resumed):

@@ -1,0 +1,138 @@
+"""How trials end that go wrong, what their neighbours hear, and which experts are trained before any trial."""
+
+from types import SimpleNamespace
+
+import pytest
+from support import small
+
+from cluster.store import open_store
+from distill import memory
+from distill.errors import DivergedError
+from tune import sweep, trial
+from tune.journal import Journal
+from tune.reading import load
+from tune.trial import Attempt, Shared
+
+
+class Tags:
+    """Stands in for an MLflow run."""
+
+    def __init__(self):
+        self.tags, self.status = {}, None
+
+    def tag(self, tags):
+        self.tags |= tags
+
+    def finish(self, status):
+        self.status = status
+
+
+class Notes:
+    """Stands in for the Library actor; calls answer at once."""
+
+    def __init__(self, notes: dict[int, int]):
+        self.notes = notes
+        self.memory_notes = SimpleNamespace(remote=lambda: self.notes)
+        self.ran_out = SimpleNamespace(remote=self.notes.__setitem__)
+
+
+@pytest.fixture
+def attempt(tmp_path, monkeypatch):
+    """An attempt at trial 5 that has got as far as its context; give it the notes of others."""
+    monkeypatch.setattr(trial.ray, "get", lambda answer: answer)
+
+    def begin(notes: dict[int, int]) -> Attempt:
+        shared = Shared("s-01", "s", {}, f"file:{tmp_path}/store", "", "", "loss", False, 1, False, Notes(notes))
+        made = Attempt(5, {"outer.lr_img": 1.0}, shared)
+        made.context, made.tracker = small.context("trajectory"), Tags()
+        return made
+
+    return begin
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), RuntimeError("[enforce] can't allocate memory: 9 bytes")])
+def test_running_out_of_memory_is_marked_and_the_others_are_told_the_estimate(attempt, error):
+    made, needed = attempt({}), memory.memory_bytes(small.context("trajectory"))
+    end = made.failed(error)
+    assert (end.status, end.memory_bytes) == ("memory", needed)
+    assert "out of memory while distilling" in end.message and "saves" in end.message or "helps" in end.message
+    assert made.shared.library.notes == {5: needed}
+    assert made.tracker.status == "FAILED" and made.tracker.tags["stillhouse.end"] == "memory"
+
+
+def test_a_neighbour_hears_of_it(attempt):
+    made = attempt({3: 2_000_000})
+    made._hear()
+    assert made.tracker.tags == {"stillhouse.memory": "ran out of memory meanwhile: trial 3 (estimate 2 MB)"}
+
+
+def test_what_needs_no_less_is_not_begun(attempt):
+    needed = memory.memory_bytes(small.context("trajectory"))
+    assert attempt({3: needed + 1})._too_large() == ""
+    assert attempt({})._too_large() == ""
+    refusal = attempt({3: 10 * needed, 4: needed})._too_large()
+    assert refusal.startswith("not begun") and "trial 4" in refusal
+
+
+def test_nan_ends_a_trial_with_its_step(attempt):
+    made = attempt({})
+    made.loop = SimpleNamespace(done=16)
+    end = made.failed(DivergedError("NaN or Inf in x at step 17"))
+    assert (end.status, end.step, end.message) == ("diverged", 17, "NaN or Inf in x at step 17")
+
+
+def test_an_unforeseen_error_ends_one_trial_and_is_named(attempt):
+    assert attempt({}).failed(KeyError("lost")).message == "KeyError: 'lost'"
+
+
+def searching(tmp_path, lines: str, recipe: str = "digits"):
+    (tmp_path / "s.toml").write_text(f'recipe = "{recipe}"\n[search]\n{lines}\n')
+    return load(str(tmp_path / "s.toml"))
+
+
+def sets(plan) -> int:
+    return len({made.experts_id("data") for made in sweep.expert_recipes(plan)})
+
+
+def test_experts_that_no_value_changes_are_trained_once(tmp_path):
+    assert sets(searching(tmp_path, '"objective.syn_steps" = { kind = "choice", values = [5, 10, 20] }')) == 1
+
+
+def test_each_distinct_set_of_experts_is_trained_once(tmp_path):
+    lines = '"experts.lr" = { kind = "choice", values = [0.01, 0.02] }\n'
+    lines += '"network.width" = { kind = "integer", low = 4, high = 6 }\n'
+    plan = searching(tmp_path, lines + '"outer.lr_img" = { kind = "uniform", low = 1.0, high = 2.0 }')
+    assert sets(plan) == 6
+
+
+def test_experts_of_a_range_are_left_to_the_trials(tmp_path):
+    assert sets(searching(tmp_path, '"experts.lr" = { kind = "uniform", low = 0.01, high = 0.02 }')) == 0
+
+
+def test_objectives_without_experts_train_none(tmp_path):
+    line = '"outer.lr_img" = { kind = "uniform", low = 0.01, high = 0.02 }'
+    assert sets(searching(tmp_path, line, "poster-digits-05")) == 0
+
+
+def test_more_budget_is_the_same_sweep_and_other_values_another(tmp_path):
+    line = '"outer.lr_img" = { kind = "uniform", low = 0.01, high = %s }'
+    plan, wider = searching(tmp_path, line % 0.02), searching(tmp_path, line % 0.03)
+    (tmp_path / "more.toml").write_text(
+        'name = "s"\nconcurrency = 2\nrecipe = "digits"\n[budget]\ntrials = 99\n[search]\n' + line % 0.02
+    )
+    more = load(str(tmp_path / "more.toml"))
+    assert sweep.sweep_id(plan, "f") == sweep.sweep_id(more, "f") != sweep.sweep_id(wider, "f")
+
+
+def test_records_written_again_stay_as_they_were(tmp_path):
+    journal = Journal(open_store(f"file:{tmp_path}/store"), "s-01")
+    journal.end(0, trial.End("finished", 10, seconds=1.0))
+    journal.end(0, trial.End("finished", 10, seconds=2.0))
+    journal.drawn(trial_of(0))
+    assert journal.trials()[0].end.seconds == 1.0
+
+
+def trial_of(number: int):
+    from tune.journal import Trial
+
+    return Trial(number, {}, {})
