@@ -109,7 +109,8 @@ def _keep(place: Path, raw: Raw) -> None:
         safetensors.torch.save_file(tensors, temporary, {"stillhouse": json.dumps(about)})
         os.replace(temporary, place)
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         _log.warning("cache %s: %s; going on without it: free space or set STILLHOUSE_HOME", place.parent, error)
 
 

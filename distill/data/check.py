@@ -111,8 +111,9 @@ def _class_faults(classes: tuple[str, ...], train: Part, test: Part) -> list[str
         for name, n in _counted(classes, train)
         if n == 1
     ]
-    few, many = min(train.per_class), max(train.per_class)
-    if few and many >= IMBALANCE * few:
+    some = [n for n in train.per_class if n]
+    few, many = min(some), max(some)
+    if many >= IMBALANCE * few:
         least, most = (classes[train.per_class.index(n)] for n in (few, many))
         faults.append(f"class {least!r} has {few} training images, {most!r} has {many}: even them out")
     if len(classes) < 2:

@@ -2,6 +2,7 @@
 
 import math
 
+import kornia.enhance as kornia_enhance
 import kornia.geometry.transform as kornia_transform
 import pytest
 import torch
@@ -133,6 +134,49 @@ def test_rotation_agrees_with_kornia():
     out = apply(x, drawn(settings("rotate", rotate_degrees=15), (0.9,), (0.2,)))
     angles = torch.tensor([(2 * u - 1) * 15 for u in (0.9, 0.2)])
     assert torch.allclose(out, kornia_transform.rotate(x, angles), atol=1e-5)
+
+
+@pytest.mark.parametrize("align", [True, False])
+def test_rotation_and_scale_agree_with_kornia_in_its_pixel_coordinates(align):
+    """kornia's warps are in pixels; its scale enlarges the picture, DSA's factor the coordinates, so it is 1/factor."""
+    x = torch.rand(3, 3, 9, 9, generator=generator(0, "x"), dtype=torch.float64)
+    rows = [(0.9, 0.1), (0.0, 1.0), (0.3, 0.6)]
+    factors = torch.tensor([[1 / 1.2 + u * (1.2 - 1 / 1.2) for u in row] for row in rows], dtype=torch.float64)
+    scaled = apply(x, drawn(settings("scale", scale_ratio=1.2, align_corners=align), *rows))
+    # With align_corners=False the corners lie half a pixel outside: the same coordinates on a square image, as both
+    # conventions measure from the centre; only which of them fall outside, and so become zero by parts, differs.
+    inside = slice(1, -1) if not align else slice(None)
+    truth = kornia_transform.scale(x, 1 / factors, align_corners=True)
+    assert torch.allclose(scaled[:, :, inside, inside], truth[:, :, inside, inside], atol=1e-6)
+    turned = apply(x, drawn(settings("rotate", rotate_degrees=15, align_corners=align), *rows))
+    angles = torch.tensor([(2 * row[0] - 1) * 15 for row in rows], dtype=torch.float64)
+    truth = kornia_transform.rotate(x, angles, align_corners=True)
+    assert torch.allclose(turned[:, :, inside, inside], truth[:, :, inside, inside], atol=1e-6)
+
+
+def test_flip_agrees_with_kornia():
+    x = torch.rand(2, 3, 5, 6, generator=generator(0, "x"))
+    out = apply(x, drawn(settings("flip"), (0.1,), (0.9,)))
+    assert torch.equal(out, torch.cat((kornia_transform.hflip(x[:1]), x[1:])))
+
+
+def test_crop_agrees_with_kornias_translation():
+    """A window that begins further right and down moves the picture left and up; what comes in is zero."""
+    x = torch.rand(3, 2, 8, 16, generator=generator(0, "x"))
+    rows = [(0.0, 0.999), (0.999, 0.0), (0.5, 0.3)]
+    out = apply(x, drawn(settings("crop", crop_pad=0.125), *rows))  # 1 row, 2 columns: 3 and 5 places
+    shifts = torch.tensor([[-2.0, 1.0], [2.0, -1.0], [1.0, 0.0]])  # (x, y) of each image
+    assert torch.allclose(out, kornia_transform.translate(x, shifts), atol=1e-5)
+
+
+def test_brightness_and_contrast_agree_with_kornia():
+    x = 0.3 + 0.4 * torch.rand(2, 1, 6, 6, generator=generator(0, "x"))  # far from kornia's clipping at 0 and 1
+    s = settings("color", brightness=0.2, saturation=2.0, contrast=0.5)
+    bright = apply(x, drawn(s, (0.75, 0.5, 0.5), (0.1, 0.5, 0.5)))
+    assert torch.allclose(bright, kornia_enhance.adjust_brightness(x, torch.tensor([0.05, -0.08]), clip_output=False))
+    contrast = apply(x, drawn(s, (0.5, 0.5, 0.9), (0.5, 0.5, 0.0)))
+    truth = kornia_enhance.adjust_contrast_with_mean_subtraction(x, torch.tensor([1.4, 0.5]))
+    assert torch.allclose(contrast, truth, atol=1e-6)
 
 
 def test_scale_samples_at_multiplied_coordinates():

@@ -1,0 +1,105 @@
+"""Looking a dataset over: all faults of all kinds at once, what is no fault, and the sheet."""
+
+import numpy as np
+import pytest
+from support.pictures import encoded, write
+
+from distill.data import check
+from distill.data.detect import detect
+from distill.errors import DataError
+from distill.recipe import Digits, Folder, Npz
+
+SOUND = {f"train/{kind}/{i}.png": 60 * k + i for k, kind in enumerate("abc") for i in range(4)}
+SOUND |= {f"test/{kind}/{i}.png": 60 * k + 30 + i for k, kind in enumerate("abc") for i in range(2)}
+
+
+def report(root, files, **settings) -> check.Report:
+    return check.inspect(Folder(path=str(write(root, files)), **settings))
+
+
+def test_a_sound_dataset_has_no_faults(tmp_path):
+    found = report(tmp_path, SOUND)
+    assert found.faults == [] and found.notes == []
+    assert found.train == check.Part(12, [4, 4, 4]) and found.test == check.Part(6, [2, 2, 2])
+    assert found.classes == ("a", "b", "c") and found.shape == (3, 4, 4)
+
+
+def test_faults_of_every_kind_come_at_once(tmp_path):
+    files = SOUND | {
+        "train/a/bad.png": b"junk",
+        "train/a/odd.png": encoded(1, 5, 6),
+        "train/c/only.png": 7,
+        "test/b/leak.png": SOUND["train/a/0.png"],
+    }
+    files |= {f"train/b/more{i}.png": encoded(i, 4, 4) for i in range(160, 250)}
+    for i in range(4):
+        del files[f"train/c/{i}.png"]
+    files |= {f"train/empty/{i}.txt": "" for i in range(3)} | {"test/empty/1.png": 5}
+    found = report(tmp_path, files)
+    for text in (
+        "train/a/bad.png: not a PNG",
+        "train/a/odd.png: 6x5 pixels, most are 4x4",
+        "class 'empty' has no training image",
+        "class 'c' has 1 training image",
+        "class 'c' has 1 training images, 'b' has 94",
+        "test/b/leak.png is train/a/0.png pixel for pixel",
+    ):
+        assert any(text in fault for fault in found.faults), (text, found.faults)
+    assert len(found.faults) == 6
+    assert any("3 files are no images by their names" in note for note in found.notes)
+
+
+def test_more_than_ten_faults_are_all_listed(tmp_path):
+    found = report(tmp_path, SOUND | {f"train/a/bad{i}.png": b"junk" for i in range(30)})
+    assert len(found.faults) == 30 and found.train.images == 12
+
+
+def test_faults_of_readers_without_rows_are_all_listed(tmp_path):
+    np.savez(tmp_path / "x.npz", x_train=np.zeros((2, 3, 3), np.uint8))
+    found = check.inspect(Npz(path=str(tmp_path / "x.npz")))
+    assert len(found.faults) == 3 and found.raw is None and found.shape is None
+    with pytest.raises(DataError, match="nothing to draw"):
+        check.sheet(found)
+
+
+def test_duplicates_in_the_training_part_are_noted(tmp_path):
+    found = report(
+        tmp_path, SOUND | {"train/a/again.png": SOUND["train/a/0.png"], "train/b/x.png": SOUND["train/a/1.png"]}
+    )
+    assert found.faults == []
+    assert found.notes == ["2 training images are there more than once, 1 of them in another class"]
+
+
+def test_only_one_class(tmp_path):
+    found = report(tmp_path, {k: v for k, v in SOUND.items() if "/a/" in k})
+    assert any("only the class ('a',)" in fault for fault in found.faults)
+
+
+def test_the_sheet_has_a_row_for_each_class(tmp_path):
+    found = report(tmp_path, SOUND)
+    picture = check.sheet(found)
+    pixels = np.asarray(picture)
+    for value in list(SOUND.values())[:12]:  # every training image of three classes of four is on it
+        assert (pixels == value).all(2).sum() > 90 * 90, value
+    assert check.sheet(check.inspect(Digits())).width > 8 * 90
+
+
+def test_kinds_are_told_by_names(tmp_path):
+    layouts = {
+        "folder": {"cat/1.png": 1, "dog/1.png": 1},
+        "tiny_imagenet": {"wnids.txt": "", "train/n01440764/images/1.JPEG": 1, "val/val_annotations.txt": ""},
+        "cub": dict.fromkeys(("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt"), ""),
+        "parquet": {"data/train-0.parquet": ""},
+        "idx": {"train-images-idx3-ubyte.gz": ""},
+        "npz": {f"{name}.npy": "" for name in ("x_train", "y_train", "x_test", "y_test")},
+        "cifar": {"cifar-10-batches-py/test_batch": ""},
+    }
+    for kind, files in layouts.items():
+        assert detect(write(tmp_path / kind, files)) == kind
+    write(tmp_path / "single", {"a.parquet": ""})
+    assert detect(tmp_path / "single" / "a.parquet") == "parquet"
+    np.savez(tmp_path / "x.npz", a=1)
+    assert detect(tmp_path / "x.npz") == "npz"
+    for nothing in (write(tmp_path / "none", {"readme.txt": "x"}), tmp_path / "none" / "readme.txt"):
+        with pytest.raises(DataError, match="no dataset known by its names"):
+            detect(nothing)
