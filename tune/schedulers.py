@@ -74,7 +74,7 @@ def _steps(plan: Plan) -> int:
 
 def _population(plan: Plan, judged: dict) -> PopulationBasedTraining:
     s, space = plan.sweep.scheduler, plan.sweep.search
-    return PopulationBasedTraining(
+    return Population(
         **judged,
         perturbation_interval=s.every or plan.base.outer.evaluate_every,
         quantile_fraction=s.quantile,
@@ -83,6 +83,14 @@ def _population(plan: Plan, judged: dict) -> PopulationBasedTraining:
         custom_explore_fn=lambda config: {**config, "values": _inside(space, config["values"])},
         log_config=False,
     )
+
+
+class Population(PopulationBasedTraining):
+    """Population based training in which a trial keeps its number when it takes over another's config."""
+
+    def _get_new_config(self, trial, trial_to_clone) -> tuple[dict, dict]:
+        config, operations = super()._get_new_config(trial, trial_to_clone)
+        return {**config, "number": trial.config["number"]}, operations
 
 
 def _domain(distribution):

@@ -205,3 +205,17 @@ def test_orders_are_searched_and_go_on(tmp_path, journal):
     past = journal.trials()[:5]
     again = drive(searcher(past), goodness)
     assert [c["values"]["synthetic.order"] for c in again] == straight[5:]
+
+
+def test_a_trial_that_takes_over_another_keeps_its_number_and_its_range(tmp_path):
+    (tmp_path / "p.toml").write_text(
+        'recipe = "digits"\n[scheduler]\nkind = "pbt"\n[search]\n'
+        '"outer.lr_img" = { kind = "loguniform", low = 1.0, high = 10.0 }\n'
+    )
+    scheduler = schedulers.build(load(str(tmp_path / "p.toml")))
+    made = [{"number": n, "values": {"outer.lr_img": rate}} for n, rate in ((4, 1.5), (2, 9.9))]
+    worse, better = (type("Stub", (), {"config": config})() for config in made)
+    drawn = [scheduler._get_new_config(worse, better)[0] for _ in range(40)]
+    assert {config["number"] for config in drawn} == {4}
+    rates = {config["values"]["outer.lr_img"] for config in drawn}
+    assert len(rates) > 2 and min(rates) >= 1.0 and max(rates) == 10.0, "1.2 times 9.9 is brought back"
