@@ -237,6 +237,19 @@ def data_check(
 
 
 @app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs of one dataset, in the store.")],
+    store: Store = None,
+    out: Annotated[Path, typer.Option(metavar="NAME", help="Writes NAME.png and NAME.md.")] = Path("compare"),
+    json: Json = None,
+):
+    """Set runs side by side: accuracy against budget with baselines and the papers' figures, table and plot."""
+    from cluster.commands import compare as command
+
+    command.main(runs, store, out, json)
+
+
+@app.command()
 def ui(port: Annotated[int, typer.Option(help="Port of the page on 127.0.0.1.")] = 5000):
     """Serve MLflow's page over the runs, pictures and models on this machine."""
     from cluster.commands import ui as command

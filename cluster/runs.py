@@ -1,14 +1,18 @@
-"""What a run leaves in the store: `runs/<run-id>/` with checkpoints, the published set and, last of all, its result."""
+"""What a run leaves in the store: `runs/<run-id>/` with checkpoints, the published set, its result, evaluations."""
 
+import contextlib
 import json
 import tempfile
 from pathlib import Path
 
+from torch import Tensor
+
 from cluster.store.base import Store
 from distill import export
-from distill.checkpoint import Checkpoint
-from distill.errors import MissingError, StoreError
+from distill.checkpoint import Checkpoint, unpack
+from distill.errors import ConflictError, MissingError, StoreError
 from distill.export import Published
+from distill.recipe import digest
 
 KEPT = 2
 """Checkpoints kept: the last one, and the one before it should the last prove unreadable."""
@@ -20,6 +24,25 @@ class Run:
     def __init__(self, store: Store, run_id: str):
         self.store, self.run_id = store, run_id
         self.folder = f"runs/{run_id}"
+
+    def describe(self, recipe: dict) -> None:
+        """Keep the recipe beside the checkpoints; what is there stays: it differs only in what changes nothing."""
+        with contextlib.suppress(ConflictError):
+            self.store.create(f"{self.folder}/recipe.json", json.dumps(recipe, sort_keys=True).encode())
+
+    def selected(self) -> tuple[dict, dict[str, Tensor], float | None]:
+        """(recipe, state of the Synthetic, learned rate) of the best set, also of a run that has not published it.
+
+        Raises MissingError where there is neither.
+        """
+        if self.result():
+            published = self.published()
+            return published.recipe, published.state, published.student_lr
+        checkpoint = self.latest()
+        if checkpoint is None:
+            raise MissingError(f"run {self.run_id} in {self.store.url} has neither published nor a checkpoint")
+        recipe = json.loads(self.store.read(f"{self.folder}/recipe.json"))
+        return recipe, unpack("best", checkpoint.tensors), checkpoint.notes["best_lr"]
 
     def save(self, checkpoint: Checkpoint) -> str:
         """Write a checkpoint, then drop those that are no longer needed; returns its key."""
@@ -55,6 +78,16 @@ class Run:
             return json.loads(self.store.read(f"{self.folder}/result.json"))
         except MissingError:
             return None
+
+    def keep_evaluation(self, figures: dict) -> str:
+        """Store what an evaluation measured, and under which recipe; the same figures again change nothing."""
+        key = f"{self.folder}/evaluations/{digest(figures)}.json"
+        self.store.create(key, json.dumps(figures, sort_keys=True).encode())
+        return key
+
+    def evaluations(self) -> list[dict]:
+        """All figures that evaluations of the run have stored."""
+        return [json.loads(self.store.read(e.key)) for e in self.store.list(f"{self.folder}/evaluations/")]
 
     def fetch(self, folder: Path) -> Path:
         """Copy the published files into `folder`. Raises MissingError when the run has published nothing."""

@@ -1,7 +1,7 @@
 """A map of real and synthetic images in a network's feature space: t-SNE, as figures 3.3 and 4.15 of the generative
 thesis show it.
 
-    made = embed(features_of_real, real_y, features_of_synthetic, synthetic_y, classes, seed=0)
+    made = embed(features_of_real, real_y, features_of_synthetic, synthetic_y, classes)
     draw(made, "my run", Path("map.png"))
 """
 
@@ -72,20 +72,19 @@ def embed(
     synthetic: np.ndarray,
     synthetic_y: np.ndarray,
     classes: tuple[str, ...],
-    seed: int = 0,
 ) -> Embedding:
     """Real (n, d) and synthetic (m, d) features laid out together in the plane (van der Maaten & Hinton 2008).
 
-    The same features and seed give the same map on a CPU. Raises DataError for fewer than four images in all.
+    It starts from the principal components and draws nothing, so the same features give the same map. Raises DataError
+    for fewer than four images in all.
     """
     together = np.concatenate([real, synthetic]).astype(np.float64)
     if len(together) < 4:
         raise DataError(f"a map of {len(together)} images shows nothing: take more real images")
     if min(together.shape) > COMPONENTS:
         together = PCA(COMPONENTS, svd_solver="full").fit_transform(together)
-    state = int(torch.randint(2**31, (1,), generator=rng.generator(seed, "t-sne")))
     perplexity = min(PERPLEXITY, (len(together) - 1) / 3)
-    places = TSNE(2, perplexity=perplexity, init="pca", random_state=state, n_jobs=1).fit_transform(together)
+    places = TSNE(2, perplexity=perplexity, init="pca", random_state=0, n_jobs=1).fit_transform(together)
     return Embedding(places[: len(real)], real_y, places[len(real) :], synthetic_y, tuple(classes))
 
 

@@ -102,7 +102,7 @@ def _map(context, trained: Trained, published, images: int, classes: int):
         rows = chosen(y, classes, images, context.seed)
         parts += [features(network, trained.theta, x[rows], statistics), y[rows].cpu().numpy()]
     with common.console.status("t-SNE"):
-        return embed(*parts, context.data.classes[:classes], context.seed)
+        return embed(*parts, context.data.classes[:classes])
 
 
 def title(what: str, url: str, context, trained: Trained, made) -> str:

@@ -16,6 +16,7 @@ def main(what: str, overrides: list[str], store: str | None, full: bool, json: P
     recipe = common.absolute(override(published.recipe, overrides, what))
     started = time.monotonic()
     figures = run(published, recipe, url, full)
+    keep(what, recipe, figures, url)
     figures["seconds"] = time.monotonic() - started
     e = recipe.evaluation
     title = f"{what}: protocol {e.protocol}, {e.epochs} epochs, {figures['network']}"
@@ -23,6 +24,16 @@ def main(what: str, overrides: list[str], store: str | None, full: bool, json: P
         title += "\nthe step was chosen on the TEST images (best-on-test): the distilled figure is flattered"
     common.console.print(common.accuracy_table(title, common.rows_of(figures)))
     common.write_json(json, figures)
+
+
+def keep(what: str, recipe, figures: dict, url: str) -> None:
+    """Store a run's figures beside it, where `stillhouse compare` finds them; those of a path or model are not."""
+    from cluster.runs import Run, run_ids
+    from cluster.store import open_store
+
+    store = open_store(url)
+    if what in run_ids(store):
+        Run(store, what).keep_evaluation({**figures, "recipe": recipe.model_dump(mode="json")})
 
 
 def run(published, recipe, url: str, full: bool = False) -> dict:

@@ -10,7 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from support.cli import TINY, stillhouse
 
-COMMANDS = ("", "experts", "distill", "evaluate", "demo", "recipes", "order", "ui")
+COMMANDS = (
+    "", "experts", "distill", "evaluate", "demo", "recipes", "order", "embed", "compare", "trajectories",
+    "trajectories list", "ui",
+)  # fmt: skip
 
 
 @pytest.fixture
