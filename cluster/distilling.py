@@ -61,6 +61,7 @@ class Reporter(Watcher):
     def __init__(self, run: Run, tracker: Tracker | None, post: Callable, classes: tuple[str, ...]):
         self.run, self.tracker, self.post, self.classes = run, tracker, post, classes
         self.saved = "none"
+        self.recipe: dict | None = None
         self.accuracy: float | None = None
 
     def step(self, step: int, metrics: dict[str, float]) -> None:
@@ -79,6 +80,9 @@ class Reporter(Watcher):
 
     def save(self, checkpoint: Checkpoint) -> None:
         self.tracker.flush()
+        if self.recipe:
+            self.run.describe(self.recipe)
+            self.recipe = None
         self.saved = self.run.save(checkpoint)
 
     def last_saved(self) -> str:
@@ -103,7 +107,8 @@ def unread(config: dict, device: torch.device) -> Context:
 
 
 def resume(loop: Loop, run: Run, reporter: Reporter) -> None:
-    """Take up the run's last checkpoint, if there is one."""
+    """Take up the run's last checkpoint, if there is one; the recipe is kept with the next."""
+    reporter.recipe = loop.context.recipe.model_dump(mode="json")
     if checkpoint := run.latest():
         loop.resume(checkpoint)
         reporter.saved = run.checkpoints()[-1]

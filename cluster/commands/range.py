@@ -29,24 +29,36 @@ def measure(what: str, url: str, tracking: str, steps: int, start: int, experts:
     """The Reach of one set, on this machine, towards every later epoch of its experts."""
     import torch
 
-    from cluster import evaluating
     from cluster.experts import open_reader
     from distill import context, synthetic
     from distill.errors import RecipeError
     from distill.reach import reach
     from distill.recipe import override
 
-    published = evaluating.find(what, url, tracking)
-    recipe = common.absolute(override(published.recipe, [], what))
+    values, state, student_lr = _selected(what, url, tracking)
+    recipe = common.absolute(override(values, [], what))
     if recipe.objective.kind != "trajectory":
         raise RecipeError(f"{what}: its objective {recipe.objective.kind} has no experts to compare with")
     torch.set_num_threads(recipe.threads or torch.get_num_threads())
     made = context.prepare(recipe)
     made = made.with_experts(open_reader(made, url))
     student = synthetic.build(made)
-    student.load_state_dict(published.state)
+    student.load_state_dict(state)
     ahead = list(range(1, made.experts.epochs[-1] - start + 1))
-    return reach(made, student, published.student_lr or recipe.evaluation.lr, steps, ahead, start, experts)
+    return reach(made, student, student_lr or recipe.evaluation.lr, steps, ahead, start, experts)
+
+
+def _selected(what: str, url: str, tracking: str):
+    """(recipe, state, learned rate) of a run, published or not as most trials of a sweep, or of what is published."""
+    from cluster import evaluating
+    from cluster.runs import Run, run_ids
+    from cluster.store import open_store
+
+    store = open_store(url)
+    if what in run_ids(store):
+        return Run(store, what).selected()
+    published = evaluating.find(what, url, tracking)
+    return published.recipe, published.state, published.student_lr
 
 
 def _table(found: dict) -> Table:

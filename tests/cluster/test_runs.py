@@ -57,3 +57,17 @@ def test_publishing_writes_the_result_last(run, tmp_path, monkeypatch):
 def test_fetching_from_a_run_that_published_nothing_is_refused(run, tmp_path):
     with pytest.raises(MissingError):
         run.fetch(tmp_path / "out")
+
+
+def test_the_selected_set_is_there_before_and_after_publication(run, tmp_path):
+    with pytest.raises(MissingError, match="demo-1"):
+        run.selected()
+    x = torch.full((2,), 7.0)
+    run.describe({"name": "demo"})
+    run.describe({"name": "demo", "experts": "another number of workers"})
+    run.save(Checkpoint(4, "demo-1", {"synthetic.x": x + 1, "best.x": x}, {"best_lr": 0.25}))
+    recipe, state, rate = run.selected()
+    assert (recipe, rate) == ({"name": "demo"}, 0.25) and torch.equal(state["x"], x)
+    run.publish(published(), {"step": 3}, tmp_path / "out")
+    recipe, state, rate = run.selected()
+    assert rate == 0.1 and torch.equal(state["x"], published().x)
