@@ -8,9 +8,9 @@ A fault of one image never hides those of the others; `stillhouse data check` sh
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -19,15 +19,18 @@ from typing import TypeVar
 import numpy as np
 import psutil
 import torch
+from PIL import Image
 
 from distill.data.base import Raw
 from distill.data.decode import decode, stack
 from distill.data.faults import refuse
+from distill.data.size import bring
 from distill.errors import DataError
 from distill.recipe import DatasetSettings
 
 THREADS = min(8, os.cpu_count() or 1)
 CHUNK = 32  # images that a thread takes at a time
+FEW = 10  # images of odd sizes that are named one by one
 Task = TypeVar("Task")
 
 Notice = Callable[[str, int, int], None]
@@ -144,13 +147,17 @@ def stacked(rows: Rows) -> Raw:
 
 
 def sound(rows: Rows) -> Rows:
-    """The same with only those rows that can be used together."""
-    common = _common_size(rows)
+    """The same with only those rows that can be used together; where sizes are many, all are brought to one."""
+    common, label_ok = _common_size(rows), range(len(rows.classes))
+    side = min(common) if common and len(_odd(rows, common)) > FEW else 0
 
-    def kept(part: Iterable[Row]) -> list[Row]:
-        return [row for row in part if not any(_row_faults(row, common, len(rows.classes)))]
+    def kept(part: list[Row]) -> list[Row]:
+        usable = [row for row in part if row.image is not None and row.label in label_ok]
+        if not side:
+            return [row for row in usable if row.image.shape[:2] == common]
+        return [replace(row, image=np.array(bring(Image.fromarray(row.image), side, "shorter"))) for row in usable]
 
-    return Rows(rows.where, kept(rows.train), kept(rows.test), rows.classes, rows.notes)
+    return replace(rows, train=kept(rows.train), test=kept(rows.test))
 
 
 def faults(rows: Rows) -> list[str]:
@@ -162,8 +169,14 @@ def faults(rows: Rows) -> list[str]:
             f"{len(rows.train)} training images for {len(rows.classes)} classes: add images or raise dataset.limit"
         )
     common = _common_size(rows)
+    odd = _odd(rows, common)
+    if len(odd) > FEW:
+        found.append(_many_sizes(odd, common))
     for row in rows.train + rows.test:
-        found += _row_faults(row, common, len(rows.classes))
+        if len(odd) <= FEW and _is_odd(row, common):
+            sizes = f"{_size(row.image.shape)} pixels, most are {_size(common)}"
+            found.append(f"{row.place}: {sizes}: set dataset.size, or resize or remove it")
+        found += _row_faults(row, len(rows.classes))
     return found
 
 
@@ -173,12 +186,31 @@ def _common_size(rows: Rows) -> tuple[int, int] | None:
     return sizes.most_common(1)[0][0] if sizes else None
 
 
-def _row_faults(row: Row, common: tuple[int, int] | None, classes: int) -> Iterator[str]:
+def _is_odd(row: Row, common: tuple[int, int] | None) -> bool:
+    return row.image is not None and row.image.shape[:2] != common
+
+
+def _odd(rows: Rows, common: tuple[int, int] | None) -> list[Row]:
+    """The images of another size."""
+    return [row for row in rows.train + rows.test if _is_odd(row, common)]
+
+
+def _many_sizes(odd: list[Row], common: tuple[int, int]) -> str:
+    sides = [side for row in odd for side in row.image.shape[:2]]
+    return (
+        f"{len(odd)} images are not {_size(common)}, the most frequent size, their sides are {min(sides)} to "
+        f"{max(sides)} pixels ({odd[0].place}, ...): set dataset.size to the side that all are to have, e.g. {min(sides)}"
+    )
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    """Width and height as people write them, of (h, w) or (h, w, c)."""
+    return f"{shape[1]}x{shape[0]}"
+
+
+def _row_faults(row: Row, classes: int) -> Iterator[str]:
     if row.fault:
         yield f"{row.place}: {row.fault}"
-    elif row.image.shape[:2] != common:
-        (h, w), (common_h, common_w) = row.image.shape[:2], common
-        yield f"{row.place}: {w}x{h} pixels, most are {common_w}x{common_h}: set dataset.size, or resize or remove it"
     if row.label is None and row.image is not None:
         yield f"{row.place}: no label: add it or remove the row"
     elif row.label is not None and not 0 <= row.label < classes:

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from cluster import progress
-from cluster.progress import Bar
+from cluster.progress import Bar, Reading
 
 
 @pytest.fixture
@@ -45,3 +45,15 @@ def test_a_terminal_gets_a_bar(clock):
         bar({"kind": "plan", "steps": 4})
         bar({"kind": "step", "step": 2, "loss": 0.5, "accuracy": None})
     assert "2/4" in out.getvalue() and "loss 0.5000" in out.getvalue() and "━" in out.getvalue()
+
+
+def test_reading_says_a_line_now_and_then_and_nothing_when_it_is_quick(clock):
+    out, quick = io.StringIO(), io.StringIO()
+    with Reading(Console(file=out, width=80)) as reading:
+        for done in range(31):
+            reading("reading images", done, 30)
+            clock[0] += 0.5
+    assert out.getvalue().splitlines() == ["reading images 11/30", "reading images 22/30"]
+    with Reading(Console(file=quick, width=80, force_terminal=True)) as reading:
+        reading("reading images", 1, 2)
+    assert "reading" not in quick.getvalue()

@@ -54,6 +54,16 @@ def test_more_than_ten_faults_are_all_listed(tmp_path):
     assert len(found.faults) == 30 and found.train.images == 12
 
 
+def test_images_of_many_sizes_are_one_fault_and_hide_no_other(tmp_path):
+    files = {name: encoded(value, 20 + i % 7, 20 + i % 5) for i, (name, value) in enumerate(SOUND.items())}
+    files |= {"train/a/bad.png": b"junk", "test/b/leak.png": files["train/a/0.png"]}
+    found = report(tmp_path, files)
+    assert len(found.faults) == 3 and found.train.images == 12 and found.shape == (3, 20, 20)
+    assert "images are not 2" in found.faults[0] and "their sides are 20 to 26 pixels" in found.faults[0]
+    assert found.faults[2].startswith("test/b/leak.png is train/a/0.png")
+    assert report(tmp_path, {}, size=16).faults == found.faults[1:]
+
+
 def test_faults_of_readers_without_rows_are_all_listed(tmp_path):
     np.savez(tmp_path / "x.npz", x_train=np.zeros((2, 3, 3), np.uint8))
     found = check.inspect(Npz(path=str(tmp_path / "x.npz")))

@@ -267,3 +267,55 @@ def test_other_layouts_on_disk():
     assert grey.train_y[:5].tolist() == [9, 0, 0, 3, 0]
     mixed = read(Parquet(path=real("tiny_textures"), limit=2000, limit_test=100))
     assert mixed.train_x.shape == (2000, 3, 64, 64)
+
+
+# ---------------------------------------------------------------- one file, other places
+
+
+def test_one_file_has_a_test_part_that_stays(tmp_path):
+    write(tmp_path / "all.parquet", [png(v) for v in range(20)], [0, 1] * 10)
+    settings = Parquet(path=str(tmp_path / "all.parquet"), test_part=0.3)
+    raw, again = read(settings), read(settings)
+    assert raw.fingerprint == again.fingerprint and raw.test_y.bincount().tolist() == [3, 3]
+    values = torch.cat((raw.train_x, raw.test_x))[:, 0, 0, 0]
+    assert values.sort().values.tolist() == list(range(20))
+    labels = torch.cat((raw.train_y, raw.test_y))
+    assert torch.equal(labels, values.long() % 2)
+    limited = read(settings.model_copy(update={"limit": 5, "limit_test": 2}))
+    assert torch.equal(limited.train_x, raw.train_x[:5]) and torch.equal(limited.test_x, raw.test_x[:2])
+
+
+def test_the_folder_data_of_a_hub_snapshot(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "README.md").write_text("")
+    write(tmp_path / "data" / "train-0.parquet", [png(1), png(2)], [0, 1])
+    write(tmp_path / "data" / "test-0.parquet", [png(3)], [0])
+    assert read(Parquet(path=str(tmp_path))).train_x[:, 0, 0, 0].tolist() == [1, 2]
+
+
+def test_images_are_brought_to_a_size_as_they_are_decoded(folder):
+    write(folder / "test.parquet", [png(9, h=30, w=20), png(8)], [0, 1])
+    raw = read(Parquet(path=str(folder), size=8))
+    assert raw.train_x.shape == (4, 3, 8, 8) and raw.test_x[:, 0, 0, 0].tolist() == [9, 8]
+
+
+def test_images_beyond_memory_are_refused_before_they_are_all_decoded(folder, monkeypatch):
+    from distill.data import rows
+
+    monkeypatch.setattr(rows.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 300}))
+    with pytest.raises(DataError, match="decoded images need more than 0.0 GB, half.*set dataset.size"):
+        read(Parquet(path=str(folder), size=64))
+
+
+def test_schemes_that_nothing_fetches(monkeypatch):
+    from distill import remote
+
+    monkeypatch.setattr(remote, "fetchers", {})
+    with pytest.raises(DataError, match="gs://bucket/x: gs:// is not among what can be fetched"):
+        data.read(Parquet(path="gs://bucket/x"))
+
+
+def test_progress_is_told(folder):
+    told = []
+    data.read(Parquet(path=str(folder)), lambda *what: told.append(what))
+    assert told[-1] == ("reading images", 2, 2) and ("reading images", 4, 4) in told
