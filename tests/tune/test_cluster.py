@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 from support.cli import TINY
+from support.killing import kill_tree
 from support.ray_head import RAY, head, second_node
 
 from cluster.store import open_store
@@ -29,13 +30,6 @@ def sweep(folder: Path) -> str:
 def journal_of(home: Path) -> Journal | None:
     names = [path.name for path in (home / "store/sweeps").glob("*")]
     return Journal(open_store(f"file:{home}/store"), names[0]) if names else None
-
-
-def kill_tree(pid: int) -> None:
-    """A node is gone at once, with everything on it."""
-    for member in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            member.kill()
 
 
 def trials_on(node: subprocess.Popen) -> int:

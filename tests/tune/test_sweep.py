@@ -1,17 +1,15 @@
 """Whole sweeps on real Ray: they go on after kill -9, and all trials are accounted for when a node dies."""
 
-import contextlib
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 from support.cli import TINY
+from support.killing import kill_tree
 
 from cluster.runs import run_ids
 from cluster.store import open_store
@@ -53,13 +51,6 @@ def start(home: Path, *arguments: str) -> subprocess.Popen:
 def journal_of(home: Path) -> Journal:
     (name,) = {path.name for path in (home / "store/sweeps").iterdir()}
     return Journal(open_store(f"file:{home}/store"), name)
-
-
-def kill_tree(pid: int) -> None:
-    """As when a machine goes down: the workers of a dead driver may live on long enough to finish."""
-    for member in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            member.send_signal(signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
