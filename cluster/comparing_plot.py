@@ -1,8 +1,10 @@
 """Accuracy against budget as a picture: runs with error bars, their baselines, and the papers' figures in grey."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from matplotlib import color_sequences
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -22,65 +24,67 @@ def plot(found: Comparison, path: Path) -> None:
     figure = Figure(figsize=(11, 6), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     axes.set_xscale("log")
-    _runs(axes, found)
-    _baselines(axes, found)
-    _papers(axes, found.published)
+    entries = [*_runs(axes, found), *_baselines(axes, found), *_papers(axes, found.published)]
     _frame(axes, found)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=9)
+    axes.legend(handles=entries, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=9)
     try:
         figure.savefig(path, format="png")
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}; name a file that can be written") from None
 
 
-def _runs(axes: Axes, found: Comparison) -> None:
+def _runs(axes: Axes, found: Comparison) -> Iterator[Artist]:
+    """Draw one line per method, network and protocol; give their legend entries."""
     lines: dict[str, list[Entry]] = {}
     for entry in found.entries:
         lines.setdefault(entry.label, []).append(entry)
     for i, (label, entries) in enumerate(lines.items()):
         points = [(e.ipc, e.score) for e in entries]
         style = {"color": COLOURS[i % len(COLOURS)], "marker": "o", "ms": 8, "lw": 2, "zorder": 5}
-        _line(axes, points, _plain(label), **style)
+        yield _line(axes, points, _plain(label), **style)
 
 
-def _baselines(axes: Axes, found: Comparison) -> None:
+def _baselines(axes: Axes, found: Comparison) -> Iterator[Artist]:
+    """Draw one dashed line per baseline, all training images as a level; give their legend entries."""
     for i, name in enumerate(found.baselines):
         points = [(e.ipc, e.baselines[name]) for e in found.entries if name in e.baselines]
         colour, title = COLOURS[-1 - i % len(COLOURS)], _plain(baseline_title(name))
         if name == "full":
-            _level(axes, points[-1][1], title)
+            yield _level(axes, points[-1][1], title)
         else:
-            _line(axes, points, title, color=colour, marker=MARKERS[i % len(MARKERS)], ms=6, lw=1.4, ls="--", zorder=4)
+            yield _line(
+                axes, points, title, color=colour, marker=MARKERS[i % len(MARKERS)], ms=6, lw=1.4, ls="--", zorder=4
+            )
 
 
-def _line(axes: Axes, points: list[tuple[float, Score]], label: str, **style) -> None:
+def _line(axes: Axes, points: list[tuple[float, Score]], label: str, **style) -> Artist:
     """Mean and standard deviation against budget; several at one budget are dots above each other."""
     ipc, mean, std = zip(*((b, 100 * s["mean"], 100 * s["std"]) for b, s in sorted(points, key=_budget)), strict=True)
     if len(set(ipc)) < len(ipc):
         style["ls"] = "none"
-    axes.errorbar(ipc, mean, std, label=label, **BAR, **style)
+    return axes.errorbar(ipc, mean, std, label=label, **BAR, **style)
 
 
 def _budget(point: tuple[float, Score]) -> tuple[float, float]:
     return point[0], point[1]["mean"]
 
 
-def _level(axes: Axes, score: Score, label: str) -> None:
+def _level(axes: Axes, score: Score, label: str) -> Artist:
     mean, std = 100 * score["mean"], 100 * score["std"]
-    axes.axhline(mean, color="black", lw=1.4, ls="-.", label=label, zorder=2)
     axes.axhspan(mean - std, mean + std, color="black", alpha=0.08, lw=0)
+    return axes.axhline(mean, color="black", lw=1.4, ls="-.", label=label, zorder=2)
 
 
-def _papers(axes: Axes, papers: Reference | None) -> None:
+def _papers(axes: Axes, papers: Reference | None) -> Iterator[Artist]:
     """Thin grey lines with open markers, under a heading of their own in the legend."""
     if papers is None:
         return
-    axes.plot([], [], " ", label=f"published, best on test ({papers.title}):")  # a heading in the legend
+    yield from axes.plot([], [], " ", label=f"published, best on test ({papers.title}):")
     grey = {"color": "0.62", "lw": 1, "ls": ":", "ms": 6, "mfc": "white", "mec": "0.45", "zorder": 1}
     for i, (name, pairs) in enumerate(papers.methods.items()):
-        axes.plot(*zip(*pairs, strict=True), marker=MARKERS[i % len(MARKERS)], label=name, **grey)
+        yield from axes.plot(*zip(*pairs, strict=True), marker=MARKERS[i % len(MARKERS)], label=name, **grey)
     if papers.full:
-        axes.axhline(papers.full, color="0.62", lw=1, ls=":", label=f"all training images, {papers.full} %")
+        yield axes.axhline(papers.full, color="0.62", lw=1, ls=":", label=f"all training images, {papers.full} %")
 
 
 def _frame(axes: Axes, found: Comparison) -> None:
