@@ -4,7 +4,7 @@
     trials/00003/drawn.json            what the searcher drew, before the trial begins
     trials/00003/reports/00000080.json the judgement after 80 steps
     trials/00003/pictures/...png       the set at each best so far, named by step and accuracy
-    trials/00003/end.json              how the trial ended; without it, it is to go on
+    trials/00003/end.json              how the trial ended; without it, as when the budget was used up, it goes on
 
 Everything is JSON and PNG: Ray's own experiment files hold pickles, so they are never read.
 """

@@ -5,7 +5,7 @@ Nothing of it is fetched from a network: styles, plots and pictures are inside t
 
 import base64
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jinja2
@@ -18,7 +18,7 @@ from cluster.commands import common
 from cluster.tracking import Tracker
 from distill.recipe import Recipe
 from tune import plots
-from tune.journal import BUDGET, FINISHED, STOPPED, Journal, Trial
+from tune.journal import BUDGET, FINISHED, STOPPED, End, Journal, Trial
 from tune.live import brief, heads
 from tune.reading import Plan, said
 from tune.space import described
@@ -58,7 +58,7 @@ class Results:
 
 def finish(plan: Plan, journal: Journal, places: Places, published: dict, console: Console) -> dict:
     """Write the page and the winner's recipe, put them into MLflow, say where they are; returns the figures."""
-    trials = journal.trials()
+    trials = [replace(t, end=t.end or End(BUDGET, t.best.step if t.best else 0)) for t in journal.trials()]
     results = Results(plan, journal.sweep_id, trials, best(trials, plan), published)
     folder = places.home / "sweeps" / journal.sweep_id
     write(results, journal, folder)

@@ -131,7 +131,8 @@ class Journalled(Searcher):
         else:
             step, seconds = result.get("step", 0), result.get("seconds", 0.0)
             trial.end = self._ended_from_outside(error, step, seconds)
-            self.journal.end(trial.number, trial.end)
+            if trial.status != BUDGET:  # with more budget, it goes on
+                self.journal.end(trial.number, trial.end)
         well = trial.status in WELL and "validation_accuracy" in result
         self.draws.result(trial.number, result if well else None)
 

@@ -18,6 +18,7 @@ from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Stopper
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster import distilling, experts
+from cluster.runs import Run
 from cluster.session import gpus
 from cluster.store import open_store
 from cluster.tracking import Tracker
@@ -104,7 +105,9 @@ def best(trials: list[Trial], plan: Plan) -> Trial | None:
 
 
 def publish(plan: Plan, winner: Trial, shared: Shared, watch: "Watch") -> dict:
-    """Judge the winner's set on the test images and put it into the registry."""
+    """Judge the winner's set on the test images and put it into the registry, unless that was done before."""
+    if result := Run(open_store(shared.store), winner.best.run_id).result():
+        return result
     recipe = plan.recipe(winner.best.values)
     config = shared.config(winner.number, recipe.model_dump(mode="json")) | {"run_id": winner.best.run_id}
     return distilling.publish_run(recipe, config, watch.event)

@@ -5,7 +5,7 @@ import pytest
 from cluster.store import open_store
 from distill import context as contexts
 from distill import order as ordering
-from tune import schedulers, searchers
+from tune import schedulers, searchers, sweep
 from tune.journal import DIVERGED, FINISHED, STOPPED, End, Journal, Report, Trial
 from tune.reading import load
 from tune.searchers import GridDraws, Journalled, OptunaDraws, RandomDraws, values_of
@@ -145,6 +145,21 @@ def test_trials_that_went_wrong_count_for_nothing(plan, journal):
     searcher.suggest("c")
     searcher.on_trial_complete("c", error=True)
     assert journal.trials()[2].end.status == "failed" and "killed" in journal.trials()[2].end.message
+
+
+def test_a_trial_that_the_budget_ended_goes_on_with_more(plan, journal):
+    made = plan("budget.trials=1", "budget.steps=10")
+    searcher = searcher_of(made, journal)
+    searcher.suggest("a")
+    limits = sweep.Limits(made, [], searcher.end_budget)
+    limits("a", {"number": 0, "step": 9})
+    assert not limits.stop_all() and not searcher.out_of_budget
+    limits("a", {"number": 0, "step": 10})
+    assert limits.stop_all() and searcher.out_of_budget
+    searcher.on_trial_complete("a", {"status": "running", "step": 10, "number": 0})
+    assert searcher.trials[0].status == "budget"
+    again = searcher_of(plan("budget.trials=1"), journal, journal.trials())
+    assert again.suggest("b")["number"] == 0
 
 
 def test_two_goals_keep_the_front(plan, journal):
