@@ -193,6 +193,8 @@ class Witness(Reporter):
         figures = (step, accuracy, best.step, best.score, self.loss, floats, attempt.seconds, run_id, attempt.values)
         report = Report(*figures)
         self.tracker.log(step, {"best_accuracy": best.score})
+        if step:
+            self.save(self.loop.checkpoint())  # what was reported is never computed again
         attempt.journal.report(attempt.number, report, self._picture(report))
         attempt.tell(report)
 

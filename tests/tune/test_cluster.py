@@ -46,7 +46,8 @@ def test_a_sweep_survives_the_death_of_a_node(tmp_path):
     home, figures = tmp_path / "home", tmp_path / "figures.json"
     with head(tmp_path) as env, second_node(env, tmp_path) as node:
         job = {"env_vars": {"STILLHOUSE_HOME": str(home), "PYTHONPATH": str(ROOT)}}
-        command = [RAY, "job", "submit", "--working-dir", ".", "--runtime-env-json", json.dumps(job), "--"]
+        # Without --working-dir: two nodes on one machine unpack it to one place, under each other's feet.
+        command = [RAY, "job", "submit", "--runtime-env-json", json.dumps(job), "--"]
         command += [sys.executable, "-m", "tune.cli", "sweep", sweep(tmp_path), "--json", str(figures)]
         with (tmp_path / "job.log").open("w") as log:
             submitted = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
