@@ -1,6 +1,7 @@
 """The grid of classes on a poster: its shape, which cells are neighbours, and the score of an order."""
 
 import math
+from functools import cache
 
 import numpy as np
 
@@ -19,12 +20,15 @@ def shape_of(classes: int) -> tuple[int, int]:
     return rows, classes // rows
 
 
+@cache
 def neighbours(rows: int, columns: int) -> np.ndarray:
     """Pairs of cells (pairs, 2) that share an edge; a cell is row * columns + column."""
     cell = np.arange(rows * columns).reshape(rows, columns)
     beside = np.stack([cell[:, :-1].ravel(), cell[:, 1:].ravel()], 1)
     below = np.stack([cell[:-1].ravel(), cell[1:].ravel()], 1)
-    return np.concatenate([beside, below])
+    pairs = np.concatenate([beside, below])
+    pairs.flags.writeable = False  # it is shared
+    return pairs
 
 
 def adjacency(rows: int, columns: int) -> np.ndarray:
