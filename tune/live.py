@@ -10,7 +10,7 @@ from cluster.progress import Bar
 from tune.journal import Trial
 from tune.reading import Plan
 from tune.searchers import Journalled
-from tune.sweep import Watch
+from tune.watching import Watch
 
 ROWS = 24
 """Trials shown at a time: those that run, then the best."""

@@ -7,14 +7,16 @@ import itertools
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import ray
 import torch
 from ray import tune
-from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Stopper
+from ray.tune import CheckpointConfig, FailureConfig, RunConfig
+from ray.tune.schedulers import TrialScheduler
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster import distilling, experts
@@ -32,6 +34,7 @@ from tune.library import Library, key_of, share
 from tune.reading import Plan
 from tune.searchers import Journalled
 from tune.trial import Shared, run_trial
+from tune.watching import Limits, Watch
 
 RESTARTS = 3
 """Times that a trial whose process or node was killed is begun again, from its last checkpoint."""
@@ -72,7 +75,7 @@ def open_journal(plan: Plan, context: Context, store_url: str, resume: bool) -> 
     return journal
 
 
-def run(plan: Plan, context: Context, journal: Journal, places: Places, watch: "Watch") -> dict:
+def run(plan: Plan, context: Context, journal: Journal, places: Places, watch: Watch) -> dict:
     """Run what is left of a sweep's trials and publish the winner; needs a Ray session. Returns the winner's result.
 
     The result is empty where no trial finished.
@@ -104,7 +107,7 @@ def best(trials: list[Trial], plan: Plan) -> Trial | None:
     return max(ended, key=lambda t: (sign * t.score(plan.sweep.metric), -t.number), default=None)
 
 
-def publish(plan: Plan, winner: Trial, shared: Shared, watch: "Watch") -> dict:
+def publish(plan: Plan, winner: Trial, shared: Shared, watch: Watch) -> dict:
     """Judge the winner's set on the test images and put it into the registry, unless that was done before."""
     if result := Run(open_store(shared.store), winner.best.run_id).result():
         return result
@@ -113,7 +116,7 @@ def publish(plan: Plan, winner: Trial, shared: Shared, watch: "Watch") -> dict:
     return distilling.publish_run(recipe, config, watch.event)
 
 
-def train_experts(plan: Plan, shared: Shared, watch: "Watch") -> None:
+def train_experts(plan: Plan, shared: Shared, watch: Watch) -> None:
     """Train the experts that trials will read and the store lacks: each distinct set once, before any trial."""
     wanted: dict[str, Context] = {}
     for recipe in expert_recipes(plan):
@@ -147,49 +150,30 @@ def expert_recipes(plan: Plan) -> list[Recipe]:
     return [recipe for recipe in found if needs_experts(recipe.objective.kind)]
 
 
-class Watch(tune.Callback):
-    """Hears of everything that happens; the terminal shows it (tune/live.py)."""
-
-    def event(self, event: dict) -> None:
-        """Something a worker posted while experts were trained or the winner was published."""
-
-    def __getstate__(self) -> dict:
-        return {}  # Ray Tune pickles its callbacks; a terminal cannot be
-
-
-class Limits(Stopper):
-    """Ends a sweep when its hours or its outer steps are used up."""
-
-    def __init__(self, plan: Plan, past: list[Trial], used_up: Callable[[], None]):
-        b = plan.sweep.budget
-        self.deadline = time.monotonic() + 3600 * b.hours if b.hours else None
-        self.most = b.steps
-        self.steps = {t.number: t.best.step for t in past if t.best}
-        self.used_up = used_up
-
-    def __call__(self, trial_id: str, result: dict) -> bool:
-        self.steps[result["number"]] = result["step"]
-        return False
-
-    def stop_all(self) -> bool:
-        late = self.deadline is not None and time.monotonic() > self.deadline
-        spent = bool(self.most) and sum(self.steps.values()) >= self.most
-        if late or spent:
-            self.used_up()
-        return late or spent
-
-    def __getstate__(self) -> dict:
-        return {}
-
-
 def _run_trials(plan: Plan, context: Context, journal: Journal, shared: Shared, places: Places, watch: Watch) -> None:
     past = journal.trials()
     scheduler = schedulers.build(plan)
     searcher = Journalled(plan, journal, searchers.build(plan, past, context), scheduler, past)
     _quiet()
-    folder, scratch = _scratch(journal, places)
+    watch.begin(plan, searcher)
+    try:
+        with _scratch(journal, places) as storage:
+            _tuner(plan, shared, scheduler, searcher, Limits(plan, past, searcher.end_budget), watch, storage).fit()
+    finally:
+        watch.close()
+
+
+def _tuner(
+    plan: Plan,
+    shared: Shared,
+    scheduler: TrialScheduler,
+    searcher: Journalled,
+    limits: Limits,
+    watch: Watch,
+    storage: str,
+) -> tune.Tuner:
     s = plan.sweep
-    tuner = tune.Tuner(
+    return tune.Tuner(
         tune.with_resources(
             tune.with_parameters(run_trial, shared=shared), {"CPU": s.resources.cpus, "GPU": s.resources.gpus}
         ),
@@ -202,22 +186,15 @@ def _run_trials(plan: Plan, context: Context, journal: Journal, shared: Shared, 
             trial_dirname_creator=lambda trial: f"trial-{trial.config['number']:05d}-{trial.trial_id}",
         ),
         run_config=RunConfig(
-            name=f"{journal.sweep_id}-{int(time.time())}",
-            storage_path=folder,
+            name=f"from-{int(time.time())}",
+            storage_path=storage,
             failure_config=FailureConfig(max_failures=RESTARTS),
             checkpoint_config=CheckpointConfig(num_to_keep=TUNE_CHECKPOINTS),
-            stop=Limits(plan, past, searcher.end_budget),
+            stop=limits,
             callbacks=[watch],
             verbose=0,
         ),
     )
-    watch.begin(plan, searcher)
-    try:
-        tuner.fit()
-    finally:
-        watch.close()
-        if scratch:
-            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _shared(plan: Plan, journal: Journal, places: Places, parent: Tracker, library) -> Shared:
@@ -241,13 +218,21 @@ def _shared(plan: Plan, journal: Journal, places: Places, parent: Tracker, libra
     )
 
 
-def _scratch(journal: Journal, places: Places) -> tuple[str, Path | None]:
-    """Where Ray Tune keeps its own files, on a place all nodes reach, and the local folder to remove afterwards."""
-    if not places.store.startswith("file:"):
-        return f"{places.store.partition('?')[0].rstrip('/')}/ray", None
-    folder = Path(places.store.removeprefix("file:")) / "ray" / journal.sweep_id
-    folder.mkdir(parents=True, exist_ok=True)
-    return str(folder), folder
+@contextmanager
+def _scratch(journal: Journal, places: Places) -> Iterator[str]:
+    """A place all nodes reach for Ray Tune's own files, emptied afterwards."""
+    url = f"{places.store.partition('?')[0].rstrip('/')}/ray/{journal.sweep_id}"
+    folder = Path(url.removeprefix("file:"))
+    local = url.startswith("file:")
+    if local:
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield str(folder) if local else url
+    finally:
+        if local:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            journal.store.delete(f"ray/{journal.sweep_id}", dry_run=False)
 
 
 def _quiet() -> None:

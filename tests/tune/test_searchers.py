@@ -5,7 +5,7 @@ import pytest
 from cluster.store import open_store
 from distill import context as contexts
 from distill import order as ordering
-from tune import schedulers, searchers, sweep
+from tune import schedulers, searchers, watching
 from tune.journal import DIVERGED, FINISHED, STOPPED, End, Journal, Report, Trial
 from tune.reading import load
 from tune.searchers import GridDraws, Journalled, OptunaDraws, RandomDraws, values_of
@@ -151,7 +151,7 @@ def test_a_trial_that_the_budget_ended_goes_on_with_more(plan, journal):
     made = plan("budget.trials=1", "budget.steps=10")
     searcher = searcher_of(made, journal)
     searcher.suggest("a")
-    limits = sweep.Limits(made, [], searcher.end_budget)
+    limits = watching.Limits(made, [], searcher.end_budget)
     limits("a", {"number": 0, "step": 9})
     assert not limits.stop_all() and not searcher.out_of_budget
     limits("a", {"number": 0, "step": 10})
