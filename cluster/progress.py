@@ -92,7 +92,8 @@ class Reading:
     """A context manager; call it with (what, done, total) while data are read. What is quick is not shown."""
 
     def __init__(self, console: Console):
-        self.console, self.started, self.said = console, time.monotonic(), time.monotonic()
+        self.console, self.live = console, False
+        self.started = self.said = time.monotonic()
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn())
         self.bars = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
         self.task = self.bars.add_task("reading", total=None)
@@ -101,11 +102,13 @@ class Reading:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.bars.stop()
+        if self.live:
+            self.bars.stop()
 
     def __call__(self, what: str, done: int, total: int) -> None:
         now = time.monotonic()
         if self.console.is_terminal and now - self.started > QUICK_SECONDS:
+            self.live = True
             self.bars.start()
             self.bars.update(self.task, description=what, completed=done, total=total)
         elif not self.console.is_terminal and now - self.said > LINE_SECONDS:

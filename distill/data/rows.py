@@ -198,8 +198,8 @@ def _odd(rows: Rows, common: tuple[int, int] | None) -> list[Row]:
 def _many_sizes(odd: list[Row], common: tuple[int, int]) -> str:
     sides = [side for row in odd for side in row.image.shape[:2]]
     return (
-        f"{len(odd)} images are not {_size(common)}, the most frequent size, their sides are {min(sides)} to "
-        f"{max(sides)} pixels ({odd[0].place}, ...): set dataset.size to the side that all are to have, e.g. {min(sides)}"
+        f"{len(odd)} images are not {_size(common)}, the most frequent size; their sides are {min(sides)} to "
+        f"{max(sides)} pixels ({odd[0].place}, ...): set dataset.size to the side wanted, e.g. {min(sides)}"
     )
 
 

@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from distill import data
 from distill.data.base import Raw
 from distill.data.split import stratified
+from distill.data.split import test_part as part_that_tests
 from distill.errors import DataError
 from distill.recipe import Digits
 from distill.rng import generator
@@ -74,6 +76,16 @@ def test_classes_that_would_have_no_image_left_are_refused_by_name():
         stratified(y, 0.1, ("a", "b", "c"), generator(0, "v"), "toy")
     with pytest.raises(DataError, match=r"'b' has 2 training images and 2 would be held out"):
         stratified(torch.tensor([0] * 40 + [1] * 2), 0.9, ("a", "b"), generator(0, "v"), "toy")
+
+
+def test_the_test_part_of_a_dataset_without_one_never_changes():
+    """The three lowest SHA-256 of ten names; another choice would make results of one folder incomparable."""
+    names = [f"a/{i}.png" for i in range(10)]
+    tests = part_that_tests(names, np.zeros(10, int), 0.3)
+    assert np.flatnonzero(tests).tolist() == [0, 2, 8]
+    y = np.array([0] * 8 + [1] * 2)
+    assert part_that_tests(names, y, 0.01)[8:].sum() == 1 and part_that_tests(names, y, 0.99)[8:].sum() == 1
+    assert part_that_tests(names[:1], y[:1], 0.5).tolist() == [False]  # the only image of a class trains
 
 
 def test_one_class_is_refused():
