@@ -12,7 +12,7 @@ from support.cli import TINY, stillhouse
 
 COMMANDS = (
     "", "experts", "distill", "evaluate", "demo", "recipes", "order", "embed", "compare", "trajectories",
-    "trajectories list", "ui",
+    "trajectories list", "ui", "data check",
 )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Datasets on a real S3 server: copied once, never mixed up with another version, never trusted when damaged."""
 
 import pytest
+from support.cli import stillhouse
 from support.pictures import write
 
 from cluster.datasets import fetch
@@ -36,6 +37,13 @@ def test_a_prefix_is_read_like_the_folder_it_came_from(upload, tmp_path):
     assert far.fingerprint == near.fingerprint and far.classes == ("Cat", "dog")
     data.read(Folder(path=url))
     assert len(copies(tmp_path)) == 1
+
+
+def test_check_of_a_url(upload, monkeypatch, capsys):
+    url = upload(FILES | {"dog/broken.png": b"junk"})
+    assert stillhouse(monkeypatch, "data", "check", url) == 2
+    said = capsys.readouterr().out
+    assert "folder, 4x4, 3 channels, 2 classes" in said and "dog/broken.png: not a PNG" in said and "1 fault\n" in said
 
 
 def test_one_object_and_its_neighbours(upload, tmp_path):
