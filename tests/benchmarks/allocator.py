@@ -28,14 +28,17 @@ from distill.inner import SGD, InnerStep  # noqa: E402
 from distill.memory import PeakMemory  # noqa: E402
 from distill.unroll import Unroll  # noqa: E402
 
-HUGE = "glibc.malloc.hugetlb=1"  # large pages where the kernel gives them on request
+GLIBC = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # large pages, where the kernel gives them on request
+TORCH = {"THP_MEM_ALLOC_ENABLE": "1"}  # the same for PyTorch's tensors alone
+SMALL, MIDDLE = {"MALLOC_MMAP_THRESHOLD_": "65536"}, {"MALLOC_MMAP_THRESHOLD_": "4194304"}
 SETTINGS = {
     "default": {},
-    "mmap 64 kB": {"MALLOC_MMAP_THRESHOLD_": "65536"},
-    "mmap 8 MB": {"MALLOC_MMAP_THRESHOLD_": "8388608"},
-    "huge": {"GLIBC_TUNABLES": HUGE},
-    "huge, mmap 64 kB": {"GLIBC_TUNABLES": HUGE, "MALLOC_MMAP_THRESHOLD_": "65536"},
-    "huge, mmap 4 MB": {"GLIBC_TUNABLES": HUGE, "MALLOC_MMAP_THRESHOLD_": "4194304"},
+    "mmap 64 kB": SMALL,
+    "huge pages (glibc)": GLIBC,
+    "both": GLIBC | SMALL,
+    "huge (glibc), 4 MB": GLIBC | MIDDLE,
+    "huge pages (torch)": TORCH,
+    "huge (torch), 4 MB": TORCH | MIDDLE,
 }
 
 
@@ -80,10 +83,10 @@ def in_process(setting: dict[str, str], o: argparse.Namespace) -> dict:
 
 def table(o: argparse.Namespace) -> list[dict]:
     """A row for each setting; its processes take turns with those of the others."""
-    runs = {name: [] for name in SETTINGS}
+    runs = {name: [] for name in SETTINGS if not o.only or name in o.only}
     for _ in range(o.processes):
-        for name, setting in SETTINGS.items():
-            runs[name].append(in_process(setting, o))
+        for name, found in runs.items():
+            found.append(in_process(SETTINGS[name], o))
     rows = []
     for name, found in runs.items():
         median = {key: statistics.median(run[key] for run in found) for key in found[0]}
@@ -98,15 +101,16 @@ def main() -> None:
     defaults = {"images": 100, "syn-steps": 5, "width": 128, "repeats": 3, "processes": 3}
     for name, default in defaults.items():
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--only", nargs="*", choices=SETTINGS, help="these settings alone, the first for comparison")
     o = parser.parse_args()
     if o.measure:
         return print(json.dumps(measure(o)))
     rows = table(o)
-    print(f"{'setting':18} {'counted MB':>11} {'resident MB':>12} {'ratio':>6} {'CPU s':>7} {'against default':>16}")
+    print(f"{'setting':20} {'counted MB':>11} {'resident MB':>12} {'ratio':>6} {'CPU s':>7} {'against default':>16}")
     for row in rows:
         slower = row["cpu_seconds"] / rows[0]["cpu_seconds"] - 1
         print(
-            f"{row['setting']:18} {row['counted'] / 1e6:11.0f} {row['resident'] / 1e6:12.0f} "
+            f"{row['setting']:20} {row['counted'] / 1e6:11.0f} {row['resident'] / 1e6:12.0f} "
             f"{row['resident_over_counted']:6.2f} {row['cpu_seconds']:7.2f} {100 * slower:15.1f}%"
         )
     if o.json:
