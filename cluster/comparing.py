@@ -204,4 +204,4 @@ def chosen_on(entry: Entry) -> str:
 
 def baseline_title(name: str) -> str:
     """A baseline's name in tables and legends."""
-    return {"full": "all training images", "random": "random real images"}.get(name, f"real images, {name}")
+    return {"full": "all training images", "random": "random real images"}.get(name, f"real, {name}")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table
 
 from cluster.commands import common
@@ -33,14 +34,19 @@ def main(runs: list[str], store: str | None, out: Path, json: Path | None) -> No
 
 
 def _table(found) -> Table:
+    """A row for each score, those of a run together: narrow enough for a terminal, however many baselines there are."""
     from cluster.comparing import baseline_title, percent
 
-    table = Table(title=f"{found.dataset}: test accuracy, %", title_justify="left")
-    for name in ("run", "method", "images per class", "distilled", "n", *map(baseline_title, found.baselines)):
-        table.add_column(name, justify="left" if name in ("run", "method") else "right")
+    table = Table(title=f"{escape(found.dataset)}: test accuracy, %", title_justify="left")
+    for name, justify in (("run", "left"), ("per class", "right"), ("trained on", "left"), ("%", "right")):
+        table.add_column(name, justify=justify, overflow="fold")
+    table.add_column("n", justify="right")
     for e in found.entries:
-        beside = (percent(e.baselines.get(name)) for name in found.baselines)
-        table.add_row(e.run_id, e.method, f"{e.ipc:.3g}", percent(e.score), str(e.score["n"]), *beside)
+        table.add_row(e.run_id, f"{e.ipc:.3g}", e.method, f"[bold]{percent(e.score)}[/]", str(e.score["n"]))
+        for name in found.baselines:
+            if score := e.baselines.get(name):
+                table.add_row("", "", baseline_title(name), percent(score), str(score["n"]))
+        table.add_section()
     return table
 
 
