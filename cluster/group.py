@@ -7,16 +7,17 @@ import threading
 import traceback
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import ray
 import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
-from ray.train.torch import TorchTrainer, get_device
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from cluster.board import Board
 from cluster.session import cores, gpus
-from distill import errors
+from distill import allocator, errors
 from distill.recipe import Recipe
 
 POLL_SECONDS = 0.25
@@ -40,20 +41,30 @@ class Worker:
 
 
 def run(
-    work: Callable[[Worker, dict], None], config: dict, recipe: Recipe, workers: int, on_event: Event, items=()
+    work: Callable[[Worker, dict], None],
+    config: dict,
+    recipe: Recipe,
+    workers: int,
+    on_event: Event,
+    items=(),
+    gpus_each: float = 1.0,
 ) -> None:
-    """Run `work(worker, config)` in `workers` Ray Train workers until all return.
+    """Run `work(worker, config)` in `workers` Ray Train workers until all return, each with so much of a GPU.
 
     Workers that die are restarted, up to 5 times; an error that a user can mend is raised here as it was there.
     """
-    told = _told(work, config, recipe, workers, items)
+    told = _told(work, config, recipe, workers, items, gpus_each)
+    if short := shortage(resources(told), workers, {"CPU": cores(), "GPU": gpus()}):
+        on_event({"kind": "stage", "text": short})
     with tempfile.TemporaryDirectory(prefix="stillhouse-train-") as scratch:
         trainer = TorchTrainer(
             _in_worker,
             train_loop_config=told,
             scaling_config=ScalingConfig(
-                num_workers=workers, use_gpu=told["gpu"], resources_per_worker=_resources(told)
+                num_workers=workers, use_gpu=told["gpu"] > 0, resources_per_worker=resources(told)
             ),
+            # Workers that share a GPU cannot talk by NCCL, and those of experts have nothing to say.
+            torch_config=TorchConfig(backend="gloo") if 0 < told["gpu"] < 1 else None,
             run_config=RunConfig(
                 name=f"stillhouse-{uuid.uuid4().hex[:12]}",
                 storage_path=config.get("ray_storage") or scratch,
@@ -63,18 +74,18 @@ def run(
         _watch(trainer.fit, told["board"], on_event)
 
 
-def run_one(work: Callable[[Worker, dict], None], config: dict, recipe: Recipe, on_event: Event) -> None:
+def run_one(work: Callable[[Worker, dict], None], config: dict, recipe: Recipe, on_event: Event, items=()) -> None:
     """Run `work(worker, config)` in one Ray task, which starts faster than a worker group."""
-    told = _told(work, config, recipe, 1, ())
-    cpus, gpus_ = (_resources(told).get(name, 0) for name in ("CPU", "GPU"))
+    told = _told(work, config, recipe, 1, items, 1.0)
+    cpus, gpus_ = (resources(told).get(name, 0) for name in ("CPU", "GPU"))
     task = ray.remote(num_cpus=cpus, num_gpus=gpus_)(_in_task)
     _watch(lambda: ray.get(task.remote(told)), told["board"], on_event)
 
 
-def _told(work: Callable, config: dict, recipe: Recipe, workers: int, items) -> dict:
+def _told(work: Callable, config: dict, recipe: Recipe, workers: int, items, gpus_each: float) -> dict:
     """What every worker is sent."""
     threads = recipe.threads or max(1, cores() // workers)
-    gpu = _use_gpu(recipe.device)
+    gpu = gpus_each if _use_gpu(recipe.device) else 0
     return {"work": work, "config": config, "board": Board.remote(items), "threads": threads, "gpu": gpu}
 
 
@@ -90,13 +101,13 @@ def _watch(job: Callable[[], object], board, on_event: Event) -> None:
         while not stop.wait(POLL_SECONDS):
             drain()
 
-    thread = threading.Thread(target=poll, daemon=True)
-    thread.start()
-    try:
-        job()
-    finally:
-        stop.set()
-        thread.join()
+    with ThreadPoolExecutor(1, "poll") as pool:
+        polling = pool.submit(poll)
+        try:
+            job()
+        finally:
+            stop.set()
+    polling.result()  # an error of on_event, such as a tracking server that is gone
     drain()
     if faults:
         raise getattr(errors, faults[0]["type"])(faults[0]["message"])
@@ -131,6 +142,7 @@ def _work(worker: Worker, told: dict) -> None:
         logging.getLogger("stillhouse").addHandler(_Notes(worker))
         logging.getLogger("stillhouse").setLevel(logging.INFO)
     torch.set_num_threads(told["threads"])
+    allocator.settle()
     if ray.get(worker.board.failed.remote()):
         return
     ray.get(worker.board.join.remote(worker.rank, worker.world))
@@ -154,8 +166,22 @@ def _use_gpu(device: str) -> bool:
     return gpus() > 0
 
 
-def _resources(told: dict) -> dict[str, float]:
-    return {"CPU": told["threads"], "GPU": 1} if told["gpu"] else {"CPU": told["threads"]}
+def resources(told: dict) -> dict[str, float]:
+    """What one worker claims of the cluster."""
+    return {"CPU": told["threads"], "GPU": told["gpu"]} if told["gpu"] else {"CPU": told["threads"]}
+
+
+def shortage(each: dict[str, float], workers: int, there: dict[str, float]) -> str | None:
+    """What to tell the user when the cluster has less than the workers claim: they wait until it has grown."""
+    lacking = {name: amount * workers for name, amount in each.items() if amount * workers > there[name]}
+    if not lacking:
+        return None
+    claims = ", ".join(f"{amount:g} {name}" for name, amount in lacking.items())
+    have = ", ".join(f"{there[name]:g} {name}" for name in lacking)
+    return (
+        f"waiting for the cluster to grow: {workers} workers claim {claims}, it has {have}; lower the workers, threads "
+        "or experts.gpus_per_worker if it cannot"
+    )
 
 
 def _quiet() -> None:

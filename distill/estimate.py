@@ -34,8 +34,8 @@ class Estimate:
     """Bytes and seconds of a recipe on this machine."""
 
     memory_bytes: int
-    """Peak of one worker's tensors while distilling. On the CPU the C library may hold up to as much again in freed
-    pieces of small networks; MALLOC_MMAP_THRESHOLD_=65536 in the environment makes it give them back."""
+    """Peak of one worker's tensors while distilling. On the CPU a process of glibc takes a few percent more, as
+    distill/allocator.py settles it; small networks, whose tensors are below 4 MB, up to as much again."""
     available_bytes: int
     """Memory of the device that is free now."""
     distill_seconds: float
@@ -201,8 +201,7 @@ def _distribution_step(context: Context, made: Synthetic, clock: _Clock) -> floa
 def _judging_seconds(context: Context, made: Synthetic, clock: _Clock) -> float:
     """Fresh networks on the set; small ones are trained side by side in the time of one."""
     c, e = context, context.recipe.evaluation
-    images = min(evaluate.BATCH, len(made))
-    steps = e.epochs * -(-len(made) // images)
+    images, steps = e.batch_of(len(made)), e.lengths(len(made))[-1]
     flops = compiling.forward_flops(c.network, c.data.shape) * images
     together = c.device.type == "cuda" or flops < evaluate.SIDE_BY_SIDE_FLOPS
     judgements = c.recipe.outer.steps // c.recipe.outer.evaluate_every + 1
@@ -236,7 +235,7 @@ def _experts_bytes(context: Context) -> int:
     o = context.recipe.experts
     if not needs_experts(context.recipe.objective.kind):
         return 0
-    return o.count * (o.epochs + 1) * context.network.layout.size * {"float32": 4}.get(o.dtype, 2)
+    return o.count * len(o.saved_epochs) * context.network.layout.size * {"float32": 4}.get(o.dtype, 2)
 
 
 def _checkpoint_bytes(context: Context, made: Synthetic) -> int:

@@ -9,8 +9,10 @@ from distill.recipe import Recipe
 
 def show(recipe: Recipe, url: str, json: Path | None) -> None:
     from cluster.experts import set_name
+    from distill import allocator
     from distill.estimate import estimate
 
+    allocator.settle()  # as workers do: it changes how long a step takes
     context = common.prepared(recipe, url)
     e, size = estimate(context), common.size
     common.print_recipe(recipe)
