@@ -15,7 +15,7 @@ from cluster.home import home
 from cluster.store import open_store
 from cluster.store.cache import Cache
 from cluster.trajectories import Reader, SetSpec, TrajectorySet
-from cluster.trajectories.waiting import training
+from cluster.trajectories.waiting import training, wait_for
 from distill import context as contexts
 from distill.context import Context
 from distill.errors import TrajectoryError
@@ -71,6 +71,11 @@ def open_reader(context: Context, store_url: str) -> Reader:
         experts.open(minimum=experts_to_begin(context.recipe))  # says how many there are
     reader.narrow(experts_to_begin(context.recipe))
     return reader
+
+
+def wait_for_first(context: Context, store_url: str) -> None:
+    """Return when the experts that a recipe begins with are sealed; ExpertsMissing as soon as nobody trains them."""
+    wait_for(TrajectorySet(open_store(store_url), matched_set(context)), experts_to_begin(context.recipe))
 
 
 def matched_set(context: Context) -> str:

@@ -1,45 +1,156 @@
-"""Training experts: networks trained on the real images to the end."""
+"""Training experts: networks trained on the real images to the end.
 
-from collections.abc import Iterator
+step = train.expert_step(context)
+for training in train.epochs(context, step, train.begin(context, step, [7])):  # expert 7, epoch by epoch
+    training.theta
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.func import grad
 
 from distill import recipe, rng
 from distill.augment import augment
-from distill.compiling import eager_seconds, pays
+from distill.compiling import eager_seconds, has_compiler, pays
 from distill.context import Context
-from distill.inner import SGD, InnerStep, State
+from distill.errors import DeviceError
+from distill.inner import SGD, InnerStep, Optimizer, State, cross_entropy
+from distill.nets import Network
+
+EXPERTS_TO_PAY = 4
+"""Compiling pays when so many experts earn it. Not the recipe's count over its workers: what an expert is must not
+depend on how many there are or who trains them, and compiled steps round otherwise than eager ones."""
 
 
-def expert_step(context: Context) -> InnerStep:
-    """The training step of experts, to be shared by all that a process trains; compiled when that pays."""
+@dataclass(frozen=True)
+class Choices:
+    """What `auto` is taken for. A set of experts keeps to one: compiled steps round otherwise, and bf16 coarsely."""
+
+    compiled: bool
+    bf16: bool
+
+
+def choose(context: Context) -> Choices:
+    """What a recipe's `auto` means here: decided from one expert's work and this machine, not from count or workers."""
     o, images = context.recipe.experts, len(context.data.train)
     seconds = eager_seconds(context.network, context.data.shape, o.batch) / 4 * o.epochs * (images / o.batch)
-    compiled = pays(context, seconds * o.count / o.workers)
-    return InnerStep(context.network, SGD(o.momentum, o.weight_decay), compiled)
+    seconds *= 2 if o.sam_rho else 1
+    compiled = o.compile == "on" or (o.compile == "auto" and pays(context, EXPERTS_TO_PAY * seconds))
+    bf16 = o.bf16 == "on" or (o.bf16 == "auto" and compiled and multiplies_bf16(context.device))
+    return Choices(compiled, bf16)
+
+
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether a device has matrix units for bfloat16: AMX on CPUs, tensor cores on GPUs. Elsewhere it is slower."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
+
+
+def expert_step(context: Context, choices: Choices | None = None) -> InnerStep:
+    """The training step of experts, to be shared by all that a process trains; without choices, those of `choose`.
+
+    Raises DeviceError where it is to be compiled and there is no compiler.
+    """
+    o, choices = context.recipe.experts, choices or choose(context)
+    if choices.compiled and not has_compiler(context.device):
+        raise DeviceError(
+            "these experts are trained by a compiled step, and this machine has no C++ compiler (g++ or clang++): "
+            "install one, or train another set with experts.compile=off"
+        )
+    network, optimizer = Network(context.network.module, choices.bf16), SGD(o.momentum, o.weight_decay)
+    if o.sam_rho:
+        return SharpnessAwareStep(network, optimizer, o.sam_rho, choices.compiled)
+    return InnerStep(network, optimizer, choices.compiled)
+
+
+class SharpnessAwareStep(InnerStep):
+    """A step whose gradient is taken at the worst point near theta (SAM, Foret et al. 2021, equation 2, p = 2).
+
+    That point is rho * g / |g| away, with g the gradient at theta; weight decay sees theta itself.
+    """
+
+    def __init__(self, network: Network, optimizer: Optimizer, rho: float, compiled: bool = False):
+        self.rho = rho
+        super().__init__(network, optimizer, compiled)
+
+    def _step(self, state: State, x: Tensor, y: Tensor, lr: Tensor, t: Tensor) -> State:
+        slope = grad(lambda theta: cross_entropy(self.network(theta, x), y))
+        up = slope(state[0])
+        uphill = state[0] + self.rho * up / up.norm().clamp(min=torch.finfo(up.dtype).tiny)
+        return self.optimizer.update(state, slope(uphill), lr, t)
+
+
+@dataclass(frozen=True)
+class Training:
+    """Where the training of experts stands after an epoch. Its tensors are never written to."""
+
+    experts: tuple[int, ...]
+    epoch: int
+    state: State
+    """The optimiser's state; theta first, (p,) for one expert, (s, p) for s side by side."""
+    average: Tensor | None
+    """Moving average of theta, where the recipe has one."""
+
+    @property
+    def theta(self) -> Tensor:
+        """The snapshots (s, p) of this epoch, one row per expert."""
+        theta = self.state[0] if self.average is None else self.average
+        return theta.view(len(self.experts), -1)
+
+
+def begin(context: Context, step: InnerStep, experts: Sequence[int]) -> Training:
+    """Fresh experts at epoch 0."""
+    seed = context.recipe.experts.seed
+    fresh = [context.network.init(rng.generator(seed, "expert init", i)) for i in experts]
+    theta = (torch.stack(fresh) if len(experts) > 1 else fresh[0]).to(context.device)
+    return Training(tuple(experts), 0, step.optimizer.start(theta), theta if context.recipe.experts.ema else None)
+
+
+def epochs(context: Context, step: InnerStep, after: Training) -> Iterator[Training]:
+    """Train on the training part from where `after` stands, giving every epoch's end.
+
+    An expert depends only on the recipe, experts.seed, its number and, where experts.together > 1, on how many are
+    trained with it; going on from any epoch gives the same bits on the CPU.
+    """
+    targets = F.one_hot(context.data.train.y, context.classes).to(context.data.train.x)
+    for _ in range(after.epoch, context.recipe.experts.epochs):
+        after = _epoch(context, step, after, targets)
+        yield after
 
 
 def expert_epochs(context: Context, step: InnerStep, index: int) -> Iterator[tuple[int, Tensor]]:
-    """Train expert `index` on the training part, giving (epoch, theta (p,)) from epoch 0, its fresh parameters.
-
-    The expert depends only on the recipe, experts.seed and index. Snapshots are copies.
-    """
-    o, train = context.recipe.experts, context.data.train
-    lr = torch.tensor(o.lr, device=context.device)
-    theta = context.network.init(rng.generator(o.seed, "expert init", index)).to(context.device)
-    state = step.optimizer.start(theta)
-    targets = F.one_hot(train.y, context.classes).to(train.x)
-    yield 0, theta.clone()
-    for epoch in range(1, o.epochs + 1):
-        state = _epoch(state, step, train.x, targets, lr, o, (o.seed, "expert", index, epoch))
-        yield epoch, state[0].clone()
+    """Train expert `index`, giving (epoch, theta (p,)) from epoch 0, its fresh parameters."""
+    fresh = begin(context, step, [index])
+    yield 0, fresh.theta[0]
+    for training in epochs(context, step, fresh):
+        yield training.epoch, training.theta[0]
 
 
-def _epoch(state: State, step: InnerStep, x: Tensor, y: Tensor, lr: Tensor, o: recipe.Experts, key: tuple) -> State:
-    order = torch.randperm(len(x), generator=rng.generator(*key, "order")).to(x.device)
-    for i, rows in enumerate(order.split(o.batch)):
-        images = augment(x[rows], o.augment, rng.generator(*key, "augment", i))
-        state = step.forward(state, images, y[rows], lr, i)
-    return state
+def rate(o: recipe.Experts, epoch: int) -> float:
+    """The learning rate of an epoch, counted from 1."""
+    if o.lr_decay == "cosine":
+        return o.lr * (1 + math.cos(math.pi * (epoch - 1) / o.epochs)) / 2
+    return o.lr * (0.1 if o.lr_decay == "step" and epoch > o.epochs / 2 else 1)
+
+
+def _epoch(context: Context, step: InnerStep, before: Training, targets: Tensor) -> Training:
+    o, train, epoch = context.recipe.experts, context.data.train, before.epoch + 1
+    lr = torch.tensor(rate(o, epoch), device=context.device)
+    keys = [(o.seed, "expert", i, epoch) for i in before.experts]
+    orders = [torch.randperm(len(train), generator=rng.generator(*key, "order")).to(train.x.device) for key in keys]
+    state, average = before.state, before.average
+    for i, chosen in enumerate(zip(*(order.split(o.batch) for order in orders), strict=True)):
+        images = [
+            augment(train.x[rows], o.augment, rng.generator(*key, "augment", i))
+            for key, rows in zip(keys, chosen, strict=True)
+        ]
+        x, y = (torch.stack(t) if len(t) > 1 else t[0] for t in (images, [targets[rows] for rows in chosen]))
+        state = step.forward(state, x, y, lr, i)
+        average = None if average is None else average.lerp(state[0], 1 - o.ema)
+    return Training(before.experts, epoch, state, average)

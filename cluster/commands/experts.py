@@ -8,16 +8,16 @@ from cluster.commands import common, dry_run
 
 def main(source: str, overrides: list[str], store: str | None, dry: bool, json: Path | None) -> None:
     recipe = common.read(source, overrides)
-    url, _, _ = common.places(store)
+    url, tracking, _ = common.places(store)
     if dry:
         return dry_run.show(recipe, url, json)
     common.log_to_console()
     context = common.prepared(recipe, url)
-    figures = train(context, url)
+    figures = train(context, url, tracking)
     common.write_json(json, figures)
 
 
-def train(context, url: str) -> dict:
+def train(context, url: str, tracking: str) -> dict:
     """Train a recipe's experts and say what is there; returns the figures."""
     from cluster import experts
     from cluster.progress import Bar
@@ -25,7 +25,7 @@ def train(context, url: str) -> dict:
 
     started = time.monotonic()
     with session(), Bar(common.console) as bar:
-        trained = experts.train_experts(context, url, bar)
+        trained = experts.train_experts(context, url, bar, tracking)
     seconds = time.monotonic() - started
     reader = experts.TrajectorySet(experts.open_store(url), trained.name).open()
     accuracies = [reader.test_accuracy(i)[-1] for i in range(trained.count)]

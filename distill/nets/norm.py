@@ -31,7 +31,8 @@ class Norm(nn.Module):
         if self.kind == "none":
             return x
         scale, shift = _per_channel(self.weight), _per_channel(self.bias)
-        return self._standardize(x.float() if x.dtype == torch.bfloat16 else x) * scale + shift
+        out = self._standardize(x.float() if x.dtype == torch.bfloat16 else x) * scale + shift
+        return out.to(x.dtype)
 
     def _standardize(self, x: Tensor) -> Tensor:
         if self.kind == "batch" and not self.training:
@@ -63,8 +64,23 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _whiten(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
-    centred = x - x.mean(dims, keepdim=True)
-    return centred * torch.rsqrt((centred * centred).mean(dims, keepdim=True) + eps)
+    mean = x.mean(dims, keepdim=True)
+    centred = x - mean
+    var = (centred * centred).mean(dims, keepdim=True)
+    if not torch.compiler.is_compiling():
+        return centred * torch.rsqrt(var + eps)
+    mean, var = _kept(mean, var)
+    mean, scale = _kept(mean, torch.rsqrt(var + eps))
+    return (x - mean) * scale
+
+
+def _kept(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """The same two, written to memory, and so are their gradients.
+
+    Left alone, inductor works such small tensors out anew at each pixel, divisions and roots among it: the CPU step of
+    ConvNet-3 took twice as long.
+    """
+    return torch.stack((a, b)).unbind()
 
 
 def _per_channel(values: Tensor) -> Tensor:
