@@ -16,7 +16,7 @@ from distill.rng import generator
 RANDOM_STARTS = 4
 KICKS = 500  # times that the best order is shaken and improved again
 KICKED_CELLS = 8
-SLACK = 1e-12  # a swap that gains less is rounding
+SLACK = 1e-9  # a swap that gains less than this part of the largest distance is rounding, and might be undone for ever
 
 
 def optimal(distances: np.ndarray, rows: int, columns: int, seed: int = 0) -> Grid:
@@ -35,18 +35,18 @@ def optimal(distances: np.ndarray, rows: int, columns: int, seed: int = 0) -> Gr
     best = min((swapped(near, distances, start) for start in starts), key=cost)
     for _ in range(KICKS):
         kicked = swapped(near, distances, _kick(best, draw))
-        if cost(kicked) < cost(best) - SLACK:
+        if cost(kicked) < cost(best):
             best = kicked
     return as_grid(best, columns)
 
 
 def swapped(near: np.ndarray, distances: np.ndarray, order: np.ndarray) -> np.ndarray:
     """`order` (c,) after the best swap of two cells, again and again until no swap makes it better."""
-    order = order.copy()
+    order, slack = order.copy(), SLACK * distances.max()
     while True:
         gain = swap_costs(near, distances, order)
         first, second = np.unravel_index(gain.argmin(), gain.shape)
-        if gain[first, second] >= -SLACK:
+        if gain[first, second] >= -slack:
             return order
         order[[first, second]] = order[[second, first]]
 

@@ -5,7 +5,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from distill.order import layout, score
+from distill.order import layout, optimal, score
 from distill.order.embeddings import clip_table
 from distill.order.grid import adjacency, total
 from distill.order.optimal import swap_costs
@@ -58,3 +58,20 @@ def test_the_cost_of_every_swap_is_the_difference_it_makes():
 def test_the_same_seed_gives_the_same_grid():
     apart = random_distances(30, 1)
     assert layout(apart, 5, 6, "optimal", 3) == layout(apart, 5, 6, "optimal", 3)
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e12])
+def test_swaps_end_whatever_the_unit_of_the_distances(scale, monkeypatch):
+    calls = 0
+
+    def counted(*arguments):
+        nonlocal calls
+        calls += 1
+        assert calls < 500, "swaps are undone and made again for ever"
+        return swap_costs(*arguments)
+
+    monkeypatch.setattr(optimal, "swap_costs", counted)
+    for seed in range(300):  # many equal distances: among 300 draws some make rounding look like a gain
+        draw, calls = np.random.default_rng(seed), 0
+        above = np.triu(draw.integers(1, 4, (20, 20)), 1) * 0.1 * scale
+        optimal.swapped(adjacency(4, 5), above + above.T, draw.permutation(20))
