@@ -106,8 +106,13 @@ def test_it_waits_while_there_is_life_and_says_how_far_it_is(experts, caplog):
 def test_a_sign_that_a_killed_process_left_behind_is_known_for_what_it_is(experts):
     experts.store.create(m.beat_key("set", "0" * 8, 7), b"")
     waited = []
+
+    def pause(seconds):
+        waited.append(seconds)
+        assert sum(waited) <= waiting.PATIENCE_SECONDS
+
     with pytest.raises(ExpertsMissing, match="no process goes on with them"):
-        waiting.wait_for(experts, 1, waited.append)
+        waiting.wait_for(experts, 1, pause)
     assert sum(waited) == waiting.PATIENCE_SECONDS
 
 
