@@ -106,6 +106,23 @@ def trajectories_delete(
     command.delete(name, store, dry_run, yes)
 
 
+Full = Annotated[bool, typer.Option(help="Train networks on the full data when the store holds no experts.")]
+Baselines = Annotated[
+    str | None,
+    typer.Option(
+        help="all, or a list with commas: random, herding, kmeans-nearest, kmeans-farthest, forgetting, entropy-high, "
+        "entropy-low, full [default: evaluation.baselines]"
+    ),
+]
+Networks = Annotated[
+    str | None,
+    typer.Option(
+        help="Kinds of network with commas, each with settings behind slashes: convnet,resnet/norm=batch,vgg,alexnet "
+        "[default: the recipe's]"
+    ),
+]
+
+
 @app.command()
 def evaluate(
     what: Annotated[
@@ -113,15 +130,37 @@ def evaluate(
     ],
     overrides: Overrides = None,
     store: Store = None,
-    full: Annotated[
-        bool, typer.Option(help="Train networks on the full data when the store holds no experts.")
+    full: Full = False,
+    scores: Annotated[
+        bool, typer.Option(help="Also the scores of DD-Ranking (HLR, IOR, LRS, ARS), which take more trainings.")
     ] = False,
+    baselines: Baselines = None,
+    networks: Networks = None,
     json: Json = None,
 ):
     """Train fresh networks on a published set and judge them on the test images, baselines beside it."""
     from cluster.commands import evaluate as command
 
-    command.main(what, overrides or [], store, full, json)
+    command.main(what, overrides or [], store, full, scores, baselines, networks, json)
+
+
+@app.command()
+def baselines(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    store: Store = None,
+    ipc: Annotated[
+        str | None, typer.Option(help="Budgets in images per class, with commas [default: the recipe's]")
+    ] = None,
+    full: Full = False,
+    baselines: Baselines = None,
+    networks: Networks = None,
+    json: Json = None,
+):
+    """Train fresh networks on real images alone, chosen as the baselines are: needs no distilled set."""
+    from cluster.commands import baselines as command
+
+    command.main(recipe, overrides or [], store, ipc, full, baselines, networks, json)
 
 
 @app.command()

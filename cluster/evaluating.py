@@ -1,25 +1,27 @@
-"""Evaluating a published set, with baselines beside it: random real images of the same budget, and the full data.
+"""Evaluating a published set, with baselines beside it, on one or several kinds of network; figures stay with its run.
 
 stillhouse evaluate digits@best
 """
 
+import json
 import tempfile
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import torch
-
-from cluster import experts, group, registry
-from cluster.distilling import budget_ipc
+from cluster import group, judging, registry
 from cluster.runs import Run, run_ids
 from cluster.store import open_store
-from distill import context as contexts
-from distill import export, synthetic, train
-from distill.accuracy import accuracy
-from distill.context import Context
-from distill.errors import DataError, MissingError, StoreError, TrajectoryError
-from distill.evaluate import Judge, Score
+from cluster.tracking import Tracker
+from distill import export
+from distill.errors import ConflictError, DataError, MissingError, StoreError
+from distill.evaluate.robustness import scores
+from distill.evaluate.rows import HARD, OTHER
+from distill.evaluate.score import Measured, Score, headline
 from distill.export import Published
-from distill.recipe import Recipe
+from distill.recipe import Recipe, Settings, digest
+
+EXTRA = ("distilled" + OTHER, "random" + OTHER)
+"""Rows that only the scores need."""
 
 
 def find(what: str, store_url: str, tracking_uri: str) -> Published:
@@ -36,57 +38,168 @@ def find(what: str, store_url: str, tracking_uri: str) -> Published:
         raise DataError(f"{what!r} is no path, no run of {store.url} and no registered model ({error})") from None
 
 
-def evaluate(published: Published, recipe: Recipe, store_url: str, full: bool, on_event: group.Event) -> dict:
-    """Accuracy on the test part of fresh networks trained on the set, and the baselines. Needs a Ray session.
+@dataclass(frozen=True)
+class Asked:
+    """What an evaluation is to measure."""
 
-    Returns mean, std and n of the set, its protocol, network and budget, and the same three figures for `random` real
-    images of that budget and, where experts are in the store or `full` asks to train networks, for the `full` data.
+    recipe: Recipe
+    """Its evaluation settings count; the data, the seed and the first kind of network come from it too."""
+    networks: tuple[Settings, ...]
+    full: bool = False
+    """Train networks on all training images where the store holds no experts."""
+    scores: bool = False
+    """Measure what the scores of DD-Ranking need."""
+
+    def digest(self, network: Settings) -> str:
+        """Name of a result: all that it depends on besides the set and the data."""
+        dataset = self.recipe.dataset.model_dump(mode="json", exclude={"path"})
+        return digest({
+            "evaluation": self.recipe.evaluation.model_dump(mode="json", exclude={"workers"}),
+            "network": network.model_dump(mode="json"),
+            "trained as experts": self.recipe.experts.model_dump(mode="json") if self.full else None,
+            "seed": self.recipe.seed, "dataset": dataset, "scores": self.scores,
+        })  # fmt: skip
+
+
+def evaluate(asked: Asked, published: Published, store_url: str, on_event: group.Event) -> list[dict]:
+    """Figures for each kind of network: accuracy on the test part of fresh networks trained on the set, and baselines.
+
+    Each has mean, std and n of the set, its protocol, network and budget, and mean, std and n of every baseline by its
+    name; `skipped` says why a baseline is missing. Needs a Ray session.
     """
-    found: list[dict] = []
-
-    def keep(event: dict) -> None:
-        found.append(event["result"]) if event["kind"] == "result" else on_event(event)
-
-    config = {"recipe": recipe.model_dump(mode="json"), "store": store_url, "full": full}
-    config["state"] = {name: tensor.numpy() for name, tensor in published.state.items()}
-    config["student_lr"] = published.student_lr
-    group.run_one(_work, config, recipe, keep)
-    return found[-1]
+    soft = bool((published.y.max(1).values < 1).any())
+    rows = ["distilled", *asked.recipe.evaluation.baselines]
+    if asked.scores:
+        rows += [*EXTRA, *(["distilled" + HARD] if soft else []), *({"random", "full"} - {*rows})]
+    return _figures(asked, rows, store_url, on_event, published)
 
 
-def _work(worker: group.Worker, config: dict) -> None:
-    context = contexts.prepare(Recipe.model_validate(config["recipe"]), device=worker.device)
-    judged = synthetic.build(context)
-    judged.load_state_dict({name: torch.from_numpy(array) for name, array in config["state"].items()})
-    e, judge, test = context.recipe.evaluation, Judge(context), context.data.test
-    floats = judged.budget_floats()
-    ipc = budget_ipc(context, floats)
-    worker.post("stage", text=f"training {e.networks} networks on the distilled set")
-    score = judge.score(judged, config["student_lr"] or e.lr, test, e.networks, "evaluate")
-    worker.post("stage", text=f"training {e.networks} networks on random real images")
-    random = judge.random_real(max(1, int(ipc)), test)
-    result = {**score.as_dict(), "protocol": e.protocol, "network": context.recipe.network.label}
-    result |= {"budget_floats": floats, "budget_ipc": ipc, "random": random.as_dict()}
-    if whole := _full(context, config, worker):
-        result["full"] = whole.as_dict()
-    worker.post("result", result=result)
+def baselines(asked: Asked, per_class: float, store_url: str, on_event: group.Event) -> list[dict]:
+    """The baselines alone, for a budget in images per class, without any distilled set."""
+    return _figures(asked, list(asked.recipe.evaluation.baselines), store_url, on_event, per_class=per_class)
 
 
-def _full(context: Context, config: dict, worker: group.Worker) -> Score | None:
-    """Networks trained on all training images as experts are: those of the store, or new ones."""
-    try:
-        reader = (
-            experts.open_reader(context, config["store"]) if context.recipe.objective.kind == "trajectory" else None
-        )
-    except TrajectoryError:
-        reader = None
-    if reader:
-        return Score(tuple(reader.test_accuracy(i)[-1] for i in range(reader.count)))
-    if not config["full"]:
+@dataclass
+class _Found:
+    """What the workers have posted."""
+
+    budget: dict = field(default_factory=dict)
+    measured: dict[tuple[int, str], dict[int, Measured]] = field(default_factory=dict)
+    skipped: dict[tuple[int, str], str] = field(default_factory=dict)
+    through: dict[int, str] = field(default_factory=dict)
+
+    def take(self, event: dict) -> bool:
+        """Note an event; whether it was one of these."""
+        if event["kind"] == "budget":
+            self.budget = {"budget_floats": event["floats"], "budget_ipc": event["per_class"]}
+        elif event["kind"] == "measured":
+            row = self.measured.setdefault((event["network"], event["row"]), {})
+            row[event["i"]] = Measured(**event["measured"])
+            if event["through"]:
+                self.through[event["network"]] = event["through"]
+        elif event["kind"] == "skipped":
+            self.skipped[event["network"], event["row"]] = event["reason"]
+        return event["kind"] in ("budget", "measured", "skipped")
+
+    def score(self, network: int, row: str) -> Score | None:
+        measured = self.measured.get((network, row))
+        return headline([measured[i] for i in sorted(measured)]) if measured else None
+
+
+def _figures(
+    asked: Asked,
+    rows: list[str],
+    store_url: str,
+    on_event: group.Event,
+    published: Published | None = None,
+    per_class: float | None = None,
+) -> list[dict]:
+    found, e = _Found(), asked.recipe.evaluation
+    work = judging.items(len(asked.networks), rows, e.networks)
+    state = {name: tensor.numpy() for name, tensor in published.state.items()} if published else None
+    config = {
+        "recipe": asked.recipe.model_dump(mode="json"),
+        "networks": [network.model_dump(mode="json") for network in asked.networks],
+        "store": store_url,
+        "ray_storage": group.scratch_url(store_url),
+        "items": [asdict(item) for item in work],
+        "state": state,
+        "student_lr": published.student_lr if published else None,
+        "per_class": per_class,
+        "trainings": e.networks * len([row for row in rows if row != "full"]),
+        "full": asked.full,
+    }
+
+    def on(event: dict) -> None:
+        if not found.take(event):
+            on_event(event)
+
+    workers = min(e.workers, len(work))
+    if workers == 1:
+        group.run_one(judging.work, config, asked.recipe, on, range(len(work)))
+    else:
+        group.run(judging.work, config, asked.recipe, workers, on, range(len(work)))
+    return [_assembled(asked, found, k, rows) for k in range(len(asked.networks))]
+
+
+def _assembled(asked: Asked, found: _Found, k: int, rows: list[str]) -> dict:
+    """The figures of network k."""
+    e = asked.recipe.evaluation
+    scored = {row: score for row in rows if (score := found.score(k, row))}
+    by_name = {row: score.as_dict() for row, score in scored.items()}
+    figures = by_name.pop("distilled", {}) | {"protocol": e.protocol, "network": asked.networks[k].label}
+    figures |= found.budget | by_name
+    figures["skipped"] = {row: found.skipped[k, row] for row in rows if (k, row) in found.skipped}
+    figures["selected_through"] = found.through.get(k)
+    figures["evaluation"] = e.model_dump(mode="json")
+    if asked.scores and "random" in scored:
+        means = {row: score.mean for row, score in scored.items()}
+        figures["scores"] = scores({"distilled" + HARD: means["distilled"], **means})
+        figures["scored_with"] = {row: figures.pop(row) for row in (*EXTRA, "distilled" + HARD) if row in figures}
+    return figures
+
+
+# ---------------------------------------------------------------- results that are kept with a run
+
+
+def run_of(what: str, store_url: str, tracking_uri: str) -> Run | None:
+    """The run of the store that a set is of, if it can be told: by its name, or by its registered version."""
+    store = open_store(store_url)
+    runs = run_ids(store)
+    if what in runs:
+        return Run(store, what)
+    if Path(what).exists():
         return None
-    step, scores = train.expert_step(context), []
-    for i in range(context.recipe.evaluation.networks):
-        worker.post("stage", text=f"training network {i + 1} of {context.recipe.evaluation.networks} on the full data")
-        *_, (_, theta) = train.expert_epochs(context, step, i)
-        scores.append(accuracy(step, theta, context.data.test))
-    return Score(tuple(scores))
+    run_id = registry.tags(what, tracking_uri).get("run_id")
+    return Run(store, run_id) if run_id in runs else None
+
+
+def kept(run: Run, asked: Asked, network: Settings) -> dict | None:
+    """The figures that an earlier evaluation kept with the run, if there was one like this."""
+    return run.evaluation(asked.digest(network))
+
+
+def keep(run: Run, asked: Asked, network: Settings, figures: dict) -> dict:
+    """Keep figures with the run; where another process was first, its figures are returned and stay."""
+    recipe = asked.recipe.model_copy(update={"network": network})
+    try:
+        run.keep_evaluation({**figures, "recipe": recipe.model_dump(mode="json")}, asked.digest(network))
+    except ConflictError:
+        return kept(run, asked, network)
+    return figures
+
+
+def track(run: Run, results: list[dict], tracking_uri: str) -> None:
+    """Figures as metrics and a file of the run in MLflow, if it is there. Raises StoreError where MLflow is not."""
+    tracker = Tracker.find(tracking_uri, "distill", run.run_id)
+    if tracker is None:
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        for figures in results:
+            name = f"{figures['network']}-{figures['protocol']}"
+            (Path(scratch) / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf8")
+            scored = {"distilled": figures, **figures}
+            means = {row: s["mean"] for row, s in scored.items() if isinstance(s, dict) and "mean" in s}
+            tracker.log(0, {f"evaluation/{name}/{row}": mean for row, mean in means.items()})
+        tracker.artifacts(Path(scratch), "evaluations")
+    tracker.flush()

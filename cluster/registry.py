@@ -91,6 +91,14 @@ def fetch(model: str, folder: Path, uri: str) -> Path:
     return folder
 
 
+def tags(model: str, uri: str) -> dict[str, str]:
+    """Tags of a registered version, `run_id` among them; `model` as for fetch()."""
+    try:
+        return dict(_find(connect(uri), model).tags)
+    except MlflowException as error:
+        raise StoreError(f"registry {uri}, model {model}: {error}; `stillhouse ui` shows what there is") from error
+
+
 def sha256(file: Path) -> str:
     """SHA-256 of a file, in hex."""
     with Path(file).open("rb") as opened:

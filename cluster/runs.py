@@ -79,11 +79,21 @@ class Run:
         except MissingError:
             return None
 
-    def keep_evaluation(self, figures: dict) -> str:
-        """Store what an evaluation measured, and under which recipe; the same figures again change nothing."""
-        key = f"{self.folder}/evaluations/{digest(figures)}.json"
+    def keep_evaluation(self, figures: dict, name: str | None = None) -> str:
+        """Store what an evaluation measured, and under which recipe; the same figures again change nothing.
+
+        `name` is a digest of what was asked for, so that it can be found again; without one the figures' own is used.
+        """
+        key = f"{self.folder}/evaluations/{name or digest(figures)}.json"
         self.store.create(key, json.dumps(figures, sort_keys=True).encode())
         return key
+
+    def evaluation(self, name: str) -> dict | None:
+        """The figures that were stored under a name, if there are any."""
+        try:
+            return json.loads(self.store.read(f"{self.folder}/evaluations/{name}.json"))
+        except MissingError:
+            return None
 
     def evaluations(self) -> list[dict]:
         """All figures that evaluations of the run have stored."""

@@ -73,6 +73,20 @@ class Tracker:
             raise StoreError(f"tracking store {uri}: {error}; mend it or set MLFLOW_TRACKING_URI to another") from error
         return cls(client, uri, run, resumed=bool(found))
 
+    @classmethod
+    def find(cls, uri: str, experiment: str, key: str) -> "Tracker | None":
+        """The run of `experiment` whose key is `key`, if there is one, to add to; its status stays as it is.
+
+        Raises StoreError where the tracking store cannot be used.
+        """
+        try:
+            client = connect(uri)
+            found = client.get_experiment_by_name(experiment)
+            runs = client.search_runs([found.experiment_id], f"tags.`{KEY}` = '{key}'", max_results=1) if found else []
+        except (MlflowException, OSError) as error:
+            raise StoreError(f"tracking store {uri}: {error}; mend it or set MLFLOW_TRACKING_URI to another") from error
+        return cls(client, uri, runs[0], resumed=True) if runs else None
+
     def log(self, step: int, metrics: dict[str, float]) -> None:
         """Keep metrics of one step; they are sent together every 2 seconds, every 200 metrics and by flush()."""
         now = int(time.time() * 1000)

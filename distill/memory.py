@@ -65,7 +65,7 @@ def memory_bytes(context: Context) -> int:
 
 def build_synthetic(context: Context) -> Synthetic:
     """The synthetic set at its start; expert labels are stood in for where there are no experts yet."""
-    return synthetic.build(context if context.experts else context.with_experts(_NoExperts(context)))
+    return synthetic.blank(context if context.experts else context.with_experts(_NoExperts(context)))
 
 
 def outer_step_bytes(context: Context, made: Synthetic) -> int:

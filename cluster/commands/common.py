@@ -49,8 +49,7 @@ def prepared(recipe: Recipe, store: str):
         dataset = data.load(recipe.dataset, recipe.seed, cpu, reading)
     made = context.prepare(recipe, device=cpu, dataset=dataset)
     open_store(store).check_writable()
-    if recipe.synthetic.labels.mode != "expert":
-        synthetic.build(made)
+    synthetic.blank(made)
     return made
 
 
@@ -82,22 +81,15 @@ def percent(score: dict) -> str:
     return f"{100 * score['mean']:.1f} ± {100 * score['std']:.1f}"
 
 
-def accuracy_table(title: str, rows: list[tuple[str, dict]]) -> Table:
-    """Rows of (what was trained on, its score)."""
+def accuracy_table(title: str, columns: list[str], rows: list[tuple[str, list[dict | None]]]) -> Table:
+    """Rows of (what was trained on, its score for each column); a dash where there is none."""
     table = Table(title=title, title_justify="left")
-    for name, justify in (("trained on", "left"), ("test accuracy, %", "right"), ("n", "right")):
+    for name, justify in (("trained on", "left"), *((column, "right") for column in columns), ("n", "right")):
         table.add_column(name, justify=justify)
-    for name, score in rows:
-        table.add_row(name, percent(score), str(score["n"]))
+    for name, scores in rows:
+        n = "/".join(dict.fromkeys(str(score["n"]) for score in scores if score))
+        table.add_row(name, *(percent(score) if score else "-" for score in scores), n)
     return table
-
-
-def rows_of(figures: dict) -> list[tuple[str, dict]]:
-    """The rows of an evaluation: baselines below and above the distilled set."""
-    per_class = max(1, int(figures["budget_ipc"]))
-    rows = [(f"random real images, {per_class} per class", figures["random"])]
-    rows.append((f"distilled, {figures['budget_ipc']:.3g} per class", figures))
-    return rows + ([("all training images", figures["full"])] if "full" in figures else [])
 
 
 def print_recipe(recipe: Recipe) -> None:

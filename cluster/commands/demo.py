@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from cluster.commands import common, distill, evaluate
+from cluster.commands import common, distill, evaluate, evaluation_table
 
 RECIPE = "digits"
 
@@ -21,13 +21,13 @@ def main(overrides: list[str], store: str | None, json: Path | None) -> None:
     with session():
         result = distill.run(context, url, tracking)
         published = evaluating.find(result["run_id"], url, tracking)
-        figures = evaluate.run(published, recipe, url)
+        run = evaluating.run_of(result["run_id"], url, tracking)
+        asked = evaluating.Asked(recipe, (recipe.network,))
+        (figures,) = evaluate.figures_of(asked, published, url, run, tracking)
     seconds = time.monotonic() - started
     folder = Path(home) / "demo"
     export.write(published, folder)
-    common.console.print(
-        common.accuracy_table(f"Digits, {figures['network']}, in {seconds:.0f} s", common.rows_of(figures))
-    )
+    evaluation_table.show(f"Digits, {figures['network']}, in {seconds:.0f} s", [figures])
     common.console.print(
         f"pictures  {folder / 'images.png'}\n"
         f"set       {folder / export.FILE} (and Parquet beside it)\n"

@@ -2,13 +2,34 @@
 
 from importlib import import_module
 
+from torch import Tensor
+
 from distill.context import Context
 from distill.synthetic.base import Synthetic
 
-__all__ = ["Synthetic", "build"]
+__all__ = ["Synthetic", "blank", "build", "restore"]
 
 
 def build(context: Context) -> Synthetic:
     """The synthetic set of a recipe at its start, on the device."""
-    settings = context.recipe.synthetic
-    return import_module(f"distill.synthetic.{settings.kind}").build(settings, context).to(context.device)
+    return _module(context).build(context.recipe.synthetic, context).to(context.device)
+
+
+def blank(context: Context) -> Synthetic:
+    """A set of the recipe's shapes, whatever its values, on the device; raises what can be told without experts.
+
+    A module whose `build` may need experts, or time, has a `blank` besides, which takes neither.
+    """
+    module = _module(context)
+    return getattr(module, "blank", module.build)(context.recipe.synthetic, context).to(context.device)
+
+
+def restore(context: Context, state: dict[str, Tensor]) -> Synthetic:
+    """The set of a recipe as it was published."""
+    made = blank(context)
+    made.load_state_dict(state)
+    return made
+
+
+def _module(context: Context):
+    return import_module(f"distill.synthetic.{context.recipe.synthetic.kind}")

@@ -44,25 +44,22 @@ class Pixels(Synthetic):
 
 
 def build(settings: recipe.Pixels, context: Context) -> Pixels:
-    """Real images, random or chosen by a selector, or noise with the data's mean and deviation."""
-    if settings.init == "noise":
-        return blank(settings, context)
-    if settings.init == "real":
-        x = real_images(context.data.train, context.classes, settings.ipc, _chance(context))
-    else:
-        counts = [settings.ipc] * context.classes
-        rows = select(settings.init, Evidence(context), counts, _chance(context))
-        x = context.data.train.x[rows.to(context.data.train.x.device)].clone()
+    """Real images, random or chosen by a selector, or noise with the data's mean and deviation.
+
+    Raises DataError when a class has too few images, and RecipeError when init or labels need experts there are not.
+    """
     y = _classes(settings, context)
+    x = _noise(context, len(y)) if settings.init == "noise" else _real(settings, context)
     return Pixels(x, _labels(settings, context, x, y), settings.labels)
 
 
 def blank(settings: recipe.Pixels, context: Context) -> Pixels:
-    """The set as noise, which takes neither experts nor time unless its labels do."""
-    data, y = context.data, _classes(settings, context)
-    x = torch.randn(len(y), *data.shape, generator=_chance(context))
-    x = (x * data.train.x.std().cpu() + data.train.x.mean().cpu()).to(data.train.x.device)
-    return Pixels(x, _labels(settings, context, x, y), settings.labels)
+    """The set as noise with plain labels. Raises DataError where `build` would for want of images."""
+    y = _classes(settings, context)
+    for c in range(context.classes) if settings.init != "noise" else ():
+        members_of(context.data.train, c, settings.ipc)
+    x = _noise(context, len(y))
+    return Pixels(x, F.one_hot(y, context.classes).to(x), settings.labels)
 
 
 def real_images(split: Split, classes: int, per_class: int, g: torch.Generator) -> Tensor:
@@ -70,6 +67,20 @@ def real_images(split: Split, classes: int, per_class: int, g: torch.Generator) 
     members = [members_of(split, c, per_class) for c in range(classes)]
     rows = torch.cat([rows[torch.randperm(len(rows), generator=g)[:per_class]] for rows in members])
     return split.x[rows.to(split.x.device)].clone()
+
+
+def _real(settings: recipe.Pixels, context: Context) -> Tensor:
+    train = context.data.train
+    if settings.init == "real":
+        return real_images(train, context.classes, settings.ipc, _chance(context))
+    rows = select(settings.init, Evidence(context), [settings.ipc] * context.classes, _chance(context))
+    return train.x[rows.to(train.x.device)].clone()
+
+
+def _noise(context: Context, n: int) -> Tensor:
+    data = context.data
+    x = torch.randn(n, *data.shape, generator=_chance(context))
+    return (x * data.train.x.std().cpu() + data.train.x.mean().cpu()).to(data.train.x.device)
 
 
 def _chance(context: Context) -> torch.Generator:

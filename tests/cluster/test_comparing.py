@@ -10,7 +10,6 @@ from PIL import Image
 from support.cli import stillhouse
 
 from cluster import comparing
-from cluster.commands.evaluate import keep
 from cluster.runs import Run
 from cluster.store import open_store
 from distill import recipe
@@ -50,7 +49,7 @@ def evaluated(run: Run, figures: dict, *overrides: str) -> None:
     """An evaluation of it, kept as `stillhouse evaluate` keeps one."""
     made = recipe.override(run.published().recipe, list(overrides), "test")
     about = {"protocol": made.evaluation.protocol, "network": made.network.label, "budget_ipc": 1.0}
-    keep(run.run_id, made, {**figures, **about}, run.store.url)
+    run.keep_evaluation({**figures, **about, "recipe": made.model_dump(mode="json")})
 
 
 def test_figures_are_the_runs_own_until_an_evaluation_has_more_networks(store):

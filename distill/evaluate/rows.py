@@ -1,0 +1,118 @@
+"""The rows of an evaluation: what networks are trained on, each by its name.
+
+distilled            the set
+random               random real images of its budget, another draw for every network
+herding, ...         real images of its budget that a selector chooses (distill/selectors/)
+distilled-hard       the set with the most likely class of each image for its label
+distilled-other, random-other   with augmentation where the protocol has none, without where it has some
+
+The last three are what the scores need (distill/evaluate/robustness.py).
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from distill import nets, rng
+from distill.context import Context
+from distill.errors import DataError
+from distill.evaluate.budget import image_counts, real_set, set_of
+from distill.evaluate.judge import Judge
+from distill.evaluate.score import Measured
+from distill.recipe import DSA, Augment, Settings
+from distill.selectors import Evidence, select
+from distill.synthetic.base import Synthetic
+
+OTHER, HARD = "-other", "-hard"
+
+
+class Rows:
+    """Measures rows for one network after another; `context` has the experts through which selectors look, if any.
+
+    `floats` is the budget of the real images; `lr` the rate that the set carries.
+    """
+
+    def __init__(self, context: Context, floats: int, synthetic: Synthetic | None, lr: float | None, trainings: int):
+        self.context, self.floats, self.synthetic, self.lr, self.trainings = context, floats, synthetic, lr, trainings
+        self.evidence = Evidence(context)
+        self.rows: dict[str, Tensor] = {}
+        self.judges: dict[bool, Judge] = {}
+
+    def use(self, network: Settings) -> None:
+        """From now on train networks of this kind; what was compiled for the kind before is given up."""
+        torch.compiler.reset()
+        recipe = self.context.recipe.model_copy(update={"network": network})
+        built = nets.build(network, self.context.data.shape, self.context.classes)
+        plain = replace(self.context, recipe=recipe, network=built)
+        other = replace(plain, recipe=_other_augmentation(recipe))
+        self.judges = {False: Judge(plain, self.trainings), True: Judge(other, self.trainings)}
+
+    def measure(self, row: str, i: int) -> list[Measured]:
+        """Networks i, i + 1, ... of a row that are trained side by side; none where an earlier one had this one with it.
+
+        Raises DataError and RecipeError where a row cannot be made, with the reason.
+        """
+        judge, base = self.judges[row.endswith(OTHER)], row.removesuffix(OTHER)
+        networks = range(i, self.context.recipe.evaluation.networks)
+        if not judge.together(self.training_set(base, i)):
+            networks = [i]
+        elif i:
+            return []
+        sets = [self.training_set(base, k) for k in networks]
+        measured = judge.measure(sets, self.lr if base.startswith("distilled") else None, self.context.data.test,
+                                 [_key(base, k) for k in networks])  # fmt: skip
+        self.judges[not row.endswith(OTHER)].step = judge.step
+        return measured
+
+    def training_set(self, row: str, i: int) -> Synthetic:
+        """What network i of a row is trained on."""
+        if row == "distilled":
+            return self.synthetic
+        if row == f"distilled{HARD}":
+            return Hard(self.synthetic)
+        if row == "random":
+            g = rng.generator(self.context.seed, "random real", i)
+            return real_set(self.context, self._counts(g), g)
+        if row not in self.rows:
+            g = rng.generator(self.context.seed, "baseline", row)
+            self.rows[row] = select(row, self.evidence, self._counts(g), g)
+        return set_of(self.context, self.rows[row])
+
+    def _counts(self, g: torch.Generator) -> list[int]:
+        counts = image_counts(self.context, self.floats, g)
+        if not any(counts):
+            raise DataError(f"the budget of {self.floats} floats is less than one real image")
+        return counts
+
+
+class Hard(Synthetic):
+    """A set whose labels are the most likely classes."""
+
+    def __init__(self, soft: Synthetic):
+        super().__init__()
+        self.soft = soft
+
+    def __len__(self) -> int:
+        return len(self.soft)
+
+    def batch(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        x, y = self.soft.batch(index, generator)
+        return x, torch.nn.functional.one_hot(y.argmax(1), y.shape[1]).to(y)
+
+    def budget_floats(self) -> int:
+        return self.soft.budget_floats()
+
+
+def _key(row: str, i: int) -> tuple:
+    """The draw of a network. Rows of the set share it, so that they differ by what the networks are trained on."""
+    if row == "random":
+        return ("random real", i, "network", 0)
+    return ("evaluate", "network", i)
+
+
+def _other_augmentation(recipe):
+    """The recipe without the protocol's augmentation, or with DSA where it has none."""
+    e = recipe.evaluation
+    other = e.augment.model_copy(update={"strategies": ()}) if e.augment.strategies else Augment(strategies=DSA)
+    return recipe.model_copy(update={"evaluation": e.model_copy(update={"augment": other})})
