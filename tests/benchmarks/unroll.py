@@ -3,13 +3,17 @@
 python tests/benchmarks/unroll.py [--json FILE] [--quick] [--device cuda]
 
 One outer step: N inner SGD steps of ConvNet-3 (width 128, 32 px, float32) on the same images, then the gradient for the
-pixels and the learning rate. Ours: the compiled inner step. Plain: autograd in eager mode, with the norm of the
-published codes (GroupNorm kernel, contiguous) or with ours (arithmetic, channels last), whichever is faster at 10
-images; the table says which. bf16: ours with bfloat16 autocast of the student (`engine.bf16`), which is another
-arithmetic: the last column says how far its gradient is from the float32 one. Seconds are medians of alternating runs.
+pixels and the learning rate. Each rival has a process of its own, and they take turns; seconds are medians.
 
-Memory is the highest resident memory of a process of its own, above its baseline: inputs made, one outer step of N = 1
-done (libraries loaded, compiled code read from the cache that the timing run filled), freed memory given back.
+    ours        the compiled inner step, memory in large pages as our workers take it (distill/allocator.py)
+    bf16        the same with bfloat16 autocast of the student (`engine.bf16`), which is another arithmetic: the last
+                column says how far its gradient is from the float32 one
+    plain       autograd in eager mode with the system's memory, with the norm of the published codes (GroupNorm kernel,
+                contiguous) or with ours (arithmetic, channels last), whichever is faster at 10 images
+    plain+      plain with large pages too, which no published code has: how much of the difference is the memory's
+
+Memory is the highest resident memory of a process above its baseline: inputs made, one outer step of N = 1 done
+(libraries loaded, compiled code read from the cache that the timing run filled), freed memory given back.
 On CUDA it is the peak that the allocator counts.
 """
 
@@ -29,12 +33,15 @@ sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 from support.growth import Growth  # noqa: E402
 from support.plain_unroll import PlainUnroll  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch._dynamo.utils import counters  # noqa: E402
 
-from distill import nets, recipe  # noqa: E402
+from distill import allocator, nets, recipe  # noqa: E402
 from distill.inner import SGD, InnerStep  # noqa: E402
 from distill.nets import Network  # noqa: E402
 from distill.unroll import Unroll  # noqa: E402
@@ -75,12 +82,17 @@ class ContiguousPlain(PlainUnroll):
 
 
 def trainer(kind: str, width: int) -> Callable:
-    """ours, bf16 (ours with autocast), published (plain with GroupNorm) or arithmetic (plain with our norm)."""
-    if kind in ("ours", "bf16"):
-        return Unroll(InnerStep(network(width, published=False, bf16=kind == "bf16"), SGD(), compiled=True), "device")
-    if kind == "published":
+    """ours, bf16, eager (ours uncompiled), published or arithmetic (plain unrolls); a + behind it: in large pages."""
+    if kind in ("ours", "bf16", "eager"):
+        network_ = network(width, published=False, bf16=kind == "bf16")
+        return Unroll(InnerStep(network_, SGD(), compiled=kind != "eager"), "device")
+    if kind.startswith("published"):
         return ContiguousPlain(network(width, published=True), SGD())
     return PlainUnroll(network(width, published=False), SGD())
+
+
+def in_large_pages(kind: str) -> bool:
+    return kind in ("ours", "bf16", "eager") or kind.endswith("+")
 
 
 class OuterStep:
@@ -109,11 +121,59 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+# ---------------------------------------------------------------- time: a process for each rival, taking turns
+
+
+class Rival:
+    """A process that holds one engine and times outer steps when asked."""
+
+    def __init__(self, kind: str, o: argparse.Namespace):
+        command = [sys.executable, __file__, "--serve", kind, "--device", o.device]
+        command += ["--quick"] if o.quick else []
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def seconds(self, images: int, steps: int) -> float:
+        """Of one outer step."""
+        return self._ask(f"{images} {steps} -")
+
+    def gradient(self, images: int, steps: int) -> Tensor:
+        """Of the pixels, after one outer step."""
+        with tempfile.TemporaryDirectory() as folder:
+            self._ask(f"{images} {steps} {folder}/x.safetensors")
+            return load_file(f"{folder}/x.safetensors")["x"]
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+    def _ask(self, question: str) -> float:
+        self.process.stdin.write(question + "\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+
+def serve(kind: str, o: argparse.Namespace) -> None:
+    """The other end of a Rival: one line in, `images steps file-or-dash`; one line out, the seconds it took."""
+    if in_large_pages(kind):
+        allocator.settle()
+    train, outers = trainer(kind, o.width), {}
+    for line in sys.stdin:
+        images, steps, file = line.split()
+        outer = outers.setdefault(images, OuterStep(int(images), o.width, o.device))
+        found: list[Tensor] = []
+        taken = seconds(lambda outer=outer, n=int(steps), found=found: found.append(outer(train, n)))
+        if file != "-":
+            save_file({"x": found[0].cpu().contiguous()}, file)
+        print(taken, flush=True)
+
+
 # ---------------------------------------------------------------- memory: one process per figure
 
 
 def measure(kind: str, images: int, steps: int, width: int, device: str) -> int:
     """Bytes above the baseline, in this process."""
+    if in_large_pages(kind):
+        allocator.settle()
     train, outer = trainer(kind, width), OuterStep(images, width, device)
     outer(train, 1)
     if counters["inductor"]["fxgraph_cache_miss"]:
@@ -143,35 +203,38 @@ def mebibytes(kind: str, images: int, steps: int, o: argparse.Namespace) -> floa
 # ---------------------------------------------------------------- the table
 
 
-def row(images: int, steps: int, engines: dict[str, Callable], plain: str | None, o: argparse.Namespace) -> dict:
-    """Medians of alternating runs, after one run of each; `plain` None where it would not fit."""
-    outer = OuterStep(images, o.width, o.device)
-    trainers = engines | ({"plain": trainer(plain, o.width)} if plain else {})
-    gradients = {kind: outer(train, steps) for kind, train in engines.items()}
-    times: dict[str, list[float]] = {kind: [] for kind in trainers}
+def row(images: int, steps: int, rivals: dict[str, Rival], plain: str, o: argparse.Namespace) -> dict:
+    """Medians of rivals in turn; the plain ones are None where they would not fit."""
+    fits = (needed := plain_bytes(plain, images, steps, o)) < 0.9 * free_bytes(o.device)
+    if not fits:
+        print(f"plain unroll at {images} images, N = {steps}: skipped, it needs about {needed / 2**30:.0f} GiB")
+    kinds = ["ours", "bf16", *([plain, f"{plain}+"] if fits else [])]
+    times: dict[str, list[float]] = {kind: [] for kind in kinds}
     for _ in range(o.repeats):
-        for kind, train in trainers.items():
-            times[kind].append(seconds(lambda train=train: outer(train, steps)))
-    off = (gradients["bf16"] - gradients["ours"]).norm() / gradients["ours"].norm()
+        for kind in kinds:
+            times[kind].append(rivals[kind].seconds(images, steps))
+    exact, off = (rivals[kind].gradient(images, steps) for kind in ("ours", "bf16"))
+    middle = {kind: statistics.median(taken) for kind, taken in times.items()}
     return {
         "images": images,
         "steps": steps,
-        "ours_seconds": statistics.median(times["ours"]),
-        "plain_seconds": statistics.median(times["plain"]) if plain else None,
+        "ours_seconds": middle["ours"],
+        "plain_seconds": middle.get(plain),
         "ours_mib": mebibytes("ours", images, steps, o),
-        "plain_mib": mebibytes(plain, images, steps, o) if plain else None,
-        "bf16_seconds": statistics.median(times["bf16"]),
+        "plain_mib": mebibytes(plain, images, steps, o) if fits else None,
+        "plain_large_pages_seconds": middle.get(f"{plain}+"),
+        "bf16_seconds": middle["bf16"],
         "bf16_mib": mebibytes("bf16", images, steps, o),
-        "bf16_gradient_off": off.item(),
+        "bf16_gradient_off": ((off - exact).norm() / exact.norm()).item(),
     }
 
 
-def faster_plain(o: argparse.Namespace) -> str:
-    """Which plain unroll is faster on 10 images (5 steps); both are run alternately."""
-    outer, times = OuterStep(10, o.width, o.device), {"published": [], "arithmetic": []}
+def faster_plain(rivals: dict[str, Rival]) -> str:
+    """Which plain unroll is faster on 10 images (5 steps); both are run in turn."""
+    times = {"published": [], "arithmetic": []}
     for _ in range(3):
         for kind, taken in times.items():
-            taken.append(seconds(lambda kind=kind: outer(trainer(kind, o.width), 5)))
+            taken.append(rivals[kind].seconds(10, 5))
     found = {kind: statistics.median(taken) for kind, taken in times.items()}
     print("plain unroll, 10 images, N = 5: " + ", ".join(f"{kind} norm {s:.2f} s" for kind, s in found.items()))
     return min(found, key=found.get)
@@ -196,56 +259,55 @@ def free_bytes(device: str) -> int:
 
 
 def show(rows: list[dict], kind: str) -> None:
-    print(f"\nplain: autograd, graphs kept, {kind} norm. ours: adjoint, compiled. MiB above each process's baseline")
-    print(
-        "images  steps   ours s  plain s  faster   ours MiB  plain MiB   part   bf16 s  faster  bf16 MiB  gradient off"
-    )
+    title = f"plain: autograd, graphs kept, {kind} norm; ours: adjoint, compiled; MiB above each process's baseline"
+    heads = ("images", "N", "ours s", "plain s", "faster", "plain+ s", "faster", "ours MiB", "plain MiB", "part")
+    table = Table(*heads, "bf16 s", "faster", "bf16 MiB", "gradient off", title=title)
     for r in rows:
-        faster, faster16 = (
-            f"{r['plain_seconds'] / r[kind]:.2f}x" if r["plain_seconds"] else "-"
-            for kind in ("ours_seconds", "bf16_seconds")
-        )
         part = f"1/{r['plain_mib'] / r['ours_mib']:.1f}" if r["plain_mib"] and r["ours_mib"] else "-"
-        print(
-            f"{r['images']:6d} {r['steps']:6d} {_figure(r['ours_seconds'], 2):>8} {_figure(r['plain_seconds'], 2):>8}"
-            f" {faster:>7} {_figure(r['ours_mib'], 0):>10} {_figure(r['plain_mib'], 0):>10} {part:>6}"
-            f" {_figure(r['bf16_seconds'], 2):>8} {faster16:>7} {_figure(r['bf16_mib'], 0):>9}"
-            f" {r['bf16_gradient_off']:>13.3f}"
-        )
+        cells = [str(r["images"]), str(r["steps"]), _figure(r["ours_seconds"], 2)]
+        for plain in ("plain_seconds", "plain_large_pages_seconds"):
+            cells += [_figure(r[plain], 2), _times(r, plain, "ours_seconds")]
+        cells += [_figure(r["ours_mib"], 0), _figure(r["plain_mib"], 0), part]
+        cells += [_figure(r["bf16_seconds"], 2), _times(r, "plain_seconds", "bf16_seconds")]
+        table.add_row(*cells, _figure(r["bf16_mib"], 0), f"{r['bf16_gradient_off']:.3f}")
+    Console(width=160).print(table)
+
+
+def _times(r: dict, slow: str, fast: str) -> str:
+    return f"{r[slow] / r[fast]:.2f}x" if r[slow] else "-"
 
 
 def _figure(value: float | None, places: int) -> str:
     return "-" if value is None else f"{value:.{places}f}"
 
 
-def compile_cost(images: int, steps: int, o: argparse.Namespace) -> tuple[Callable, str]:
-    """A compiled engine for so many images, and what compiling it cost (an empty cache) and when that is earned."""
-    ours, outer = trainer("ours", o.width), OuterStep(images, o.width, o.device)
-    first = seconds(lambda: outer(ours, 1))
-    again = seconds(lambda: outer(ours, 1))
-    eager = Unroll(InnerStep(network(o.width, published=False), SGD()), "device")
-    outer(eager, 1)
-    saved = statistics.median(seconds(lambda: outer(eager, 1)) - seconds(lambda: outer(ours, 1)) for _ in range(3))
-    cost = first - again
-    text = f"compiling for {images} images: {cost:.0f} s once"
+def compile_cost(images: int, steps: int, rivals: dict[str, Rival]) -> str:
+    """What compiling the engine for so many images costs (an empty cache), and when that is earned."""
+    first, again = (rivals["ours"].seconds(images, 1) for _ in range(2))
+    rivals["eager"].seconds(images, 1)
+    saved = statistics.median(rivals["eager"].seconds(images, 1) - rivals["ours"].seconds(images, 1) for _ in range(3))
+    text = f"compiling for {images} images: {first - again:.0f} s once"
     if saved <= 0:
-        return ours, f"{text}; the compiled step is not faster than the eager one here"
-    return ours, f"{text}; pays after {cost / (saved * steps):.0f} outer steps of {steps} (eager engine as the rival)"
+        return f"{text}; the compiled step is not faster than the eager one here"
+    return (
+        f"{text}; pays after {(first - again) / (saved * steps):.0f} outer steps of {steps} (rival: the eager engine)"
+    )
 
 
 def table(o: argparse.Namespace) -> list[dict]:
-    kind, rows, compiled = faster_plain(o), [], {}
+    rivals = {kind: Rival(kind, o) for kind in ("ours", "bf16", "eager", "published", "arithmetic")}
+    kind, rows, seen = faster_plain(rivals), [], set()
+    rivals[f"{kind}+"] = Rival(f"{kind}+", o)
     for images, steps in QUICK if o.quick else CASES:
-        if images not in compiled:
-            ours, text = compile_cost(images, steps, o)
-            compiled[images] = {"ours": ours, "bf16": trainer("bf16", o.width)}
-            print(text, flush=True)
-        needed = plain_bytes(kind, images, steps, o)
-        fits = needed < 0.9 * free_bytes(o.device)
-        if not fits:
-            print(f"plain unroll at {images} images, N = {steps}: skipped, it needs about {needed / 2**30:.0f} GiB")
-        rows.append(row(images, steps, compiled[images], kind if fits else None, o))
+        if images not in seen:
+            print(compile_cost(images, steps, rivals), flush=True)
+            for warmed in ("bf16", kind, f"{kind}+"):
+                rivals[warmed].seconds(images, 1)
+        seen.add(images)
+        rows.append(row(images, steps, rivals, kind, o))
         print(json.dumps(rows[-1]), flush=True)
+    for rival in rivals.values():
+        rival.close()
     show(rows, kind)
     return rows
 
@@ -257,6 +319,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
     o = parser.parse_args()
     o.width = 8 if o.quick else 128
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", tempfile.mkdtemp(prefix="unroll-benchmark-"))
@@ -265,6 +328,8 @@ def main() -> None:
         images, steps, width = map(int, numbers)
         print(measure(kind, images, steps, width, o.device))
         return
+    if o.serve:
+        return serve(o.serve, o)
     rows = table(o)
     if o.json:
         o.json.write_text(json.dumps(rows, indent=1) + "\n")
