@@ -7,7 +7,9 @@ from support import small
 
 from distill import recipe, rng, synthetic
 from distill.batches import Batches
+from distill.checkpoint import Checkpoint
 from distill.errors import RecipeError
+from distill.loop import Loop, Watcher
 from distill.recipe import Augment, Outer
 
 G = rng.generator(0, "unused")
@@ -96,6 +98,40 @@ def test_labels_follow_the_order_that_is_in_the_state():
     first, again = build('order=["class 2", "class 0", "class 1"]'), build()
     again.load_state_dict(first.state_dict())
     assert again.training_set()[1].argmax(1).tolist() == [2, 2, 0, 0, 1, 1]
+
+
+# ---------------------------------------------------------------- under every objective
+
+
+@pytest.mark.parametrize("objective", small.OBJECTIVES)
+@pytest.mark.parametrize(
+    "options",
+    ["labels={mode='learned', lr=0.1}", "augment={rotate=10, scale=1.1}", "cyclic=true", "posters=per-class ipc=2"],
+)
+def test_every_objective_moves_what_is_learned(objective, options):
+    options = ["synthetic." + option for option in options.replace(", ", ",").split()]
+    context = small.context(objective, *POSTER, *options, "outer.steps=2")
+    loop = Loop(context, Watcher())
+    before = {name: p.detach().clone() for name, p in loop.synthetic.named_parameters()}
+    loop.run()
+    for name, p in loop.synthetic.named_parameters():
+        assert torch.isfinite(p).all() and not torch.equal(p, before[name]), name
+
+
+def test_a_stopped_run_goes_on_to_the_same_bytes():
+    settings = (*POSTER, "synthetic.labels={mode='learned', lr=0.1}", "synthetic.augment={rotate=10}",
+                "synthetic.order=random", "outer.steps=4", "outer.optimizer=adam")  # fmt: skip
+    whole = Loop(small.context("unrolled", *settings), Watcher())
+    whole.run()
+    first = Loop(small.context("unrolled", *settings[:-2], "outer.steps=2", "outer.optimizer=adam"), Watcher())
+    first.run()
+    again = Loop(small.context("unrolled", *settings), Watcher())
+    checkpoint = Checkpoint.decode(first.checkpoint().encode(), "test")
+    again.resume(checkpoint)
+    again.run()
+    assert again.done == 4
+    for name, value in whole.synthetic.state_dict().items():
+        assert torch.equal(again.synthetic.state_dict()[name], value), name
 
 
 # ---------------------------------------------------------------- the class grid
