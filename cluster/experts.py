@@ -110,6 +110,7 @@ def train_experts(context: Context, store_url: str, on_event: group.Event, track
     Run again after a kill it goes on; with a larger experts.count the set grows. Without a tracking store nothing is
     tracked.
     """
+    group.uses_gpu(context.recipe.device)  # an absent device is refused before anything is written
     store = open_store(store_url)
     store.check_writable()
     experts, count = TrajectorySet(store, set_name(context)), context.recipe.experts.count

@@ -85,7 +85,7 @@ def run_one(work: Callable[[Worker, dict], None], config: dict, recipe: Recipe, 
 def _told(work: Callable, config: dict, recipe: Recipe, workers: int, items, gpus_each: float) -> dict:
     """What every worker is sent."""
     threads = recipe.threads or max(1, cores() // workers)
-    gpu = gpus_each if _use_gpu(recipe.device) else 0
+    gpu = gpus_each if uses_gpu(recipe.device) else 0
     return {"work": work, "config": config, "board": Board.remote(items), "threads": threads, "gpu": gpu}
 
 
@@ -158,7 +158,8 @@ def _work(worker: Worker, told: dict) -> None:
             raise  # the other workers wait for this one: end the group
 
 
-def _use_gpu(device: str) -> bool:
+def uses_gpu(device: str) -> bool:
+    """Whether workers of a recipe with this `device` get GPUs. Raises DeviceError when there must be one and is none."""
     if device == "cpu":
         return False
     if device.startswith("cuda") and not gpus():
