@@ -60,8 +60,10 @@ class Grower:
     def _take(self, course: Course) -> None:
         """Measure an epoch, tell of it, and keep it if it is one of those that are saved."""
         c, t = self.context, course.training
-        on_train = [accuracy(self.step, theta, probe(c.data.train)) for theta in t.theta]
-        on_test = [accuracy(self.step, theta, c.data.test) for theta in t.theta]
+        known = probe(c.data.train)
+        seen = known.x.split(c.recipe.experts.batch)
+        on_train = [accuracy(self.step, theta, known, seen=seen) for theta in t.theta]
+        on_test = [accuracy(self.step, theta, c.data.test, seen=seen) for theta in t.theta]
         if t.epoch in self.spec.epochs:
             course.snapshots.append(t.theta.cpu())
             course.train_accuracy.append(on_train)
