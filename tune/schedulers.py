@@ -59,7 +59,9 @@ class _Stub:
 
 
 class _Nobody:
-    """Stands in for Ray's controller: no trial waits."""
+    """Stands in for Ray's controller: no trial waits, no searcher learns."""
+
+    search_alg = None
 
     @staticmethod
     def get_live_trials() -> list:
@@ -86,7 +88,13 @@ def _population(plan: Plan, judged: dict) -> PopulationBasedTraining:
 
 
 class Population(PopulationBasedTraining):
-    """Population based training in which a trial keeps its number when it takes over another's config."""
+    """Population based training in which a trial keeps its number when it takes over another's config.
+
+    Ray's refuses every searcher, since some learn from values that trials no longer have; `random` learns nothing.
+    """
+
+    def on_trial_add(self, tune_controller, trial) -> None:
+        super().on_trial_add(_Nobody, trial)
 
     def _get_new_config(self, trial, trial_to_clone) -> tuple[dict, dict]:
         config, operations = super()._get_new_config(trial, trial_to_clone)

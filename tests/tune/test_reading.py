@@ -88,7 +88,7 @@ def test_settings_that_make_no_sense_are_named(tmp_path, extra, named):
 
 
 def test_pbt_changes_only_rates_of_the_outer_optimiser(tmp_path):
-    text = HEAD + "[scheduler]\nkind = 'pbt'\n[search]\n" + RATE
+    text = HEAD + "[scheduler]\nkind = 'pbt'\n[searcher]\nkind = 'random'\n[search]\n" + RATE
     assert reading.load(write(tmp_path, text)).sweep.scheduler.kind == "pbt"
     said = refusal(tmp_path, text + '"synthetic.ipc" = { kind = "choice", values = [1, 2] }\n')
     assert "search.synthetic.ipc" in said

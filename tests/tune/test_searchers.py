@@ -224,7 +224,7 @@ def test_orders_are_searched_and_go_on(tmp_path, journal):
 
 def test_a_trial_that_takes_over_another_keeps_its_number_and_its_range(tmp_path):
     (tmp_path / "p.toml").write_text(
-        'recipe = "digits"\n[scheduler]\nkind = "pbt"\n[search]\n'
+        'recipe = "digits"\n[scheduler]\nkind = "pbt"\n[searcher]\nkind = "random"\n[search]\n'
         '"outer.lr_img" = { kind = "loguniform", low = 1.0, high = 10.0 }\n'
     )
     scheduler = schedulers.build(load(str(tmp_path / "p.toml")))
