@@ -45,7 +45,10 @@ DryRun = Annotated[
 def experts(
     recipe: RecipeName, overrides: Overrides = None, store: Store = None, dry_run: DryRun = False, json: Json = None
 ):
-    """Train expert networks on the real data and write their trajectories to the store."""
+    """Train expert networks on the real data and write their trajectories to the store.
+
+    Run again after it was stopped, it goes on, inside an expert too; with a larger experts.count it adds to the set.
+    """
     from cluster.commands import experts as command
 
     command.main(recipe, overrides or [], store, dry_run, json)

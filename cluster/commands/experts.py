@@ -31,7 +31,8 @@ def train(context, url: str, tracking: str) -> dict:
     accuracies = [reader.test_accuracy(i)[-1] for i in range(trained.count)]
     common.console.print(
         f"{trained.count} experts in {url}/experts/{trained.name}: {trained.new} new, {trained.bytes / 1e6:.1f} MB, "
-        f"test accuracy {100 * sum(accuracies) / len(accuracies):.1f} %, {seconds:.0f} s",
+        f"test accuracy {100 * sum(accuracies) / len(accuracies):.1f} %, {seconds:.0f} s\n"
+        f"curves    run {trained.name} of the experiment experts in {tracking}",
         soft_wrap=True,
     )
     return {
@@ -40,5 +41,6 @@ def train(context, url: str, tracking: str) -> dict:
         "new": trained.new,
         "bytes": trained.bytes,
         "seconds": seconds,
+        "train_accuracy": [reader.train_accuracy(i)[-1] for i in range(trained.count)],
         "test_accuracy": accuracies,
     }

@@ -1,8 +1,10 @@
 """Whole jobs on real Ray: on a cluster by `ray job submit`, on a Ray of the command's own, and after kill -9."""
 
 import contextlib
+import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +15,12 @@ import torch
 from support.cli import TINY
 from support.ray_head import RAY, head
 
-from cluster import evaluating
+from cluster import evaluating, experts
 from cluster.runs import Run, run_ids
 from cluster.store import open_store
 from cluster.tracking import connect
+from distill import context as contexts
+from distill import recipe
 
 ROOT = Path(__file__).parents[2]
 STILLHOUSE = str(Path(sys.executable).with_name("stillhouse"))
@@ -145,3 +149,51 @@ def test_kill_9_and_again_gives_the_same_bytes(undisturbed, victim, tmp_path):
     said = finish(process, home)
     assert "going on from step" in said
     assert only_run(home).result()["sha256"] == only_run(undisturbed).result()["sha256"]
+
+
+# ---------------------------------------------------------------- experts
+
+EXPERTS = ("digits", *TINY, "dataset.limit=0", "network.width=24", "experts.epochs=60", "experts.state_every=4")
+
+
+def test_kill_9_of_a_worker_inside_an_expert_costs_the_epochs_since_its_last_saved_state(tmp_path, one_thread):
+    """Against experts trained undisturbed in this process: a Ray worker, killed or not, must not change a byte."""
+    context = contexts.prepare(recipe.load("digits", list(EXPERTS[1:])))
+    experts.train_here(context, f"file:{tmp_path}/undisturbed")
+    home, folder = tmp_path / "home", f"experts/{experts.set_name(context)}"
+    process, store = start(home, "experts", *EXPERTS), open_store(f"file:{tmp_path}/home/store")
+
+    def saved() -> list[int]:
+        states = store.list(f"{folder}/partial/expert-00000/")
+        return [int(entry.key.rpartition("/")[2].split("-")[1]) for entry in states]
+
+    wait_for(lambda: saved() and saved()[-1] >= 8, process)
+    at_kill = saved()[-1]
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "RayTrainWorker" in " ".join(child.cmdline()):
+                child.kill()
+    assert f"{folder}/expert-00000.arrow" not in [e.key for e in store.list(folder)], "the kill came too late"
+    said = finish(process, home)
+    (resumed,) = re.findall(r"expert 0 goes on from epoch (\d+)", said)
+    assert int(resumed) >= at_kill
+    assert sha256(store, folder) == sha256(open_store(f"file:{tmp_path}/undisturbed"), folder)
+    assert store.list(f"{folder}/partial/") == []
+    client = connect(f"sqlite:///{home}/mlflow.db")
+    (tracked,) = client.search_runs([client.get_experiment_by_name("experts").experiment_id])
+    for metric in ("expert-000/test_accuracy", "expert-001/train_accuracy", "mean-of-2/test_accuracy"):
+        assert [m.step for m in client.get_metric_history(tracked.info.run_id, metric)] == list(range(61))
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def sha256(store, folder: str) -> dict[str, str]:
+    """Of the experts by key."""
+    keys = [entry.key for entry in store.list(folder) if entry.key.endswith(".arrow")]
+    return {key: hashlib.sha256(store.read(key)).hexdigest() for key in keys}
