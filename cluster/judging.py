@@ -82,7 +82,6 @@ def _rows(context: Context, config: dict) -> Rows:
 
 def _one(worker: group.Worker, rows: Rows, kind: Recipe, item: Item, full: bool) -> None:
     """Measure an item, with those that are trained beside it, and post it; or why its row cannot be made."""
-    worker.post("stage", text=f"{kind.network.label}, {item.row}: network {item.i + 1}")
     try:
         if item.row == "full":
             measured = _full(rows.context, kind, item.i, full)
@@ -92,6 +91,9 @@ def _one(worker: group.Worker, rows: Rows, kind: Recipe, item: Item, full: bool)
         worker.post("skipped", network=item.network, row=item.row, reason=str(error))
         return
     through = rows.evidence.source if item.row in rows.rows else None
+    if measured:
+        told = ", ".join(f"{100 * one.accuracy[-1]:.1f}" for one in measured)
+        worker.post("stage", text=f"{kind.network.label}, {item.row}: {told} %")
     for k, one in enumerate(measured):
         told = {"network": item.network, "row": item.row, "through": through}
         worker.post("measured", i=item.i + k, measured=asdict(one), **told)

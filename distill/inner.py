@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.func import grad, vjp, vmap
 
 from distill.nets import Network
+from distill.tracing import Traced
 
 State = tuple[Tensor, ...]
 
@@ -75,14 +76,17 @@ Optimizer = SGD | Adam
 class InnerStep:
     """Forward and adjoint step of training `network` by `optimizer`; `compiled` sends both through torch.compile.
 
+    `traced` records the forward step and replays it, which is for many steps of small networks (distill/tracing.py).
+
     Images x are (b, c, h, w), labels y probabilities (b, classes); with s networks side by side both have s in front.
     """
 
-    def __init__(self, network: Network, optimizer: Optimizer, compiled: bool = False):
+    def __init__(self, network: Network, optimizer: Optimizer, compiled: bool = False, traced: bool = False):
         self.network, self.optimizer = network, optimizer
         side_by_side = vmap(self._step, in_dims=(0, 0, 0, None, None))
-        self._single = _compiled(_pair(self._step), compiled)
-        self._many = _compiled(_pair(side_by_side), compiled)
+        record = Traced if traced and not compiled else (lambda step: step)
+        self._single = _compiled(_pair(self._step, record), compiled)
+        self._many = _compiled(_pair(side_by_side, record), compiled)
         (self.logits,) = _compiled((network.__call__,), compiled)
         """The network's answers (n, classes) from theta (p,) and images (n, c, h, w)."""
 
@@ -101,12 +105,12 @@ class InnerStep:
         return back(state, _packed(x), y.detach(), lr, _scalar(i, lr), after)
 
 
-def _pair(step: Callable) -> tuple[Callable, Callable]:
+def _pair(step: Callable, record: Callable) -> tuple[Callable, Callable]:
     def back(state, x, y, lr, t, after):
         _, pull = vjp(lambda *inputs: step(*inputs, t), state, x, y, lr)
         return pull(after)
 
-    return step, back
+    return record(step), back
 
 
 def _compiled(functions: tuple[Callable, ...], compiled: bool) -> tuple[Callable, ...]:

@@ -24,6 +24,8 @@ from distill.synthetic.base import Synthetic
 
 SIDE_BY_SIDE_FLOPS = 1e8
 """Steps smaller than this are ruled by the overhead of their kernels, so networks are trained side by side."""
+TRACED_STEPS = 100
+"""Trainings of so many steps earn the second or so that recording a step takes."""
 SEEN = 16
 """Batches, at least, from which batch norms take their statistics after a training."""
 
@@ -125,8 +127,10 @@ class Judge:
                     yield state[0].view(len(keys), -1)
 
     def _new_step(self, images: int) -> InnerStep:
-        """A forward step is a quarter of an engine step."""
+        """Compiled where that pays, a forward step being a quarter of an engine step; else recorded, if it is long."""
         c, e, outer = self.context, self._settings, self.context.recipe.outer
         networks = self.networks or outer.steps // outer.evaluate_every * e.selection_networks + 2 * e.networks
+        steps = e.lengths(images)[-1]
         seconds = eager_seconds(self.network, c.data.shape, e.batch_of(images)) / 4
-        return InnerStep(self.network, optimizer_of(e), pays(c, seconds * e.lengths(images)[-1] * networks))
+        compiled = pays(c, seconds * steps * networks)
+        return InnerStep(self.network, optimizer_of(e), compiled, traced=steps >= TRACED_STEPS)

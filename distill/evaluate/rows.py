@@ -49,7 +49,7 @@ class Rows:
         self.judges = {False: Judge(plain, self.trainings), True: Judge(other, self.trainings)}
 
     def measure(self, row: str, i: int) -> list[Measured]:
-        """Networks i, i + 1, ... of a row that are trained side by side; none where an earlier one had this one with it.
+        """Networks i, i + 1, ... of a row that are trained side by side; none where this one was with an earlier one.
 
         Raises DataError and RecipeError where a row cannot be made, with the reason.
         """
