@@ -132,7 +132,7 @@ def test_experts_trained_together_are_those_trained_alone():
 
 
 def test_neither_count_nor_workers_decide_what_an_expert_is():
-    few, many = (context(f"experts.count={n}", f"experts.workers={w}") for n, w in ((2, 2), (1000, 1)))
+    few, many = (context(f"experts.count={n}", f"experts.workers={w}") for n, w in ((2, 2), (1_000_000, 1)))
     assert train.choose(few) == train.choose(many)
     assert few.recipe.experts_id("data") == many.recipe.experts_id("data")
     for setting in ("together=2", "bf16=on", "compile=on", "ema=0.5", "sam_rho=0.1", "lr_decay=step", "save_every=2"):
