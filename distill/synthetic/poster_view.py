@@ -8,6 +8,7 @@ from distill.crops import Crops
 from distill.picture import grid, shorten, tidy_columns
 
 LONGEST = 960  # pixels that a poster is enlarged to, by a whole factor
+WIDEST_SHEET = 40  # patches side by side where several posters follow each other
 SPREAD = 2.5  # deviations of stored values between grey and black or white
 COLOURS = [(214, 69, 65), (52, 120, 199), (60, 145, 75), (204, 132, 28), (128, 80, 165), (20, 140, 150)]
 
@@ -19,12 +20,13 @@ def pictures(
     below and beside each other, `order` (m, rows, columns) the class grid."""
     names = list(classes) if len(crops.x) > 1 else None
     _, windows = crops.windows()
+    columns = counts[1] if len(crops.x) == 1 else counts[1] * min(counts[0], max(1, WIDEST_SHEET // counts[1]))
     stored = 0.5 + (crops.x - crops.x.mean()) / (2 * SPREAD * crops.x.std())
     return {
         "synthetic": sources(crops.pixels, names),
         "as-stored": sources(stored, names),
         "regions": regions(crops, order, classes),
-        "patches": grid(windows, columns=counts[1], labels=[classes[k] for k in y.argmax(1)]),
+        "patches": grid(windows, columns=columns, labels=[classes[k] for k in y.argmax(1)]),
     }
 
 
@@ -45,14 +47,14 @@ def regions(crops: Crops, order: Tensor, classes: tuple[str, ...]) -> Image.Imag
     for i in range(m):
         left, top = gap + i % columns * (width * scale + gap), gap + i // columns * (height * scale + gap)
         _draw_patches(draw, crops, i, (left, top), scale)
-        _draw_classes(draw, order[i], (left, top), (height * scale, width * scale), classes)
+        _draw_classes(draw, order[i], (left, top), (height, width), scale, classes)
     return plain
 
 
 def _draw_patches(draw: ImageDraw.ImageDraw, crops: Crops, poster: int, at: tuple[int, int], scale: int) -> None:
     """A small cross at the centre of each patch, and the outline of the first one."""
     (h, w), (height, width) = crops.size, crops.pixels.shape[2:]
-    arm = max(2, scale // 2)
+    arm = min(max(2, scale // 2), 5)
     mine = crops.corners[crops.corners[:, 0] == poster, 1:].tolist()
     for top, left in mine:
         x = at[0] + (left + w / 2) % width * scale
@@ -66,15 +68,15 @@ def _draw_patches(draw: ImageDraw.ImageDraw, crops: Crops, poster: int, at: tupl
 
 
 def _draw_classes(
-    draw: ImageDraw.ImageDraw, order: Tensor, at: tuple[int, int], size, classes: tuple[str, ...]
+    draw: ImageDraw.ImageDraw, order: Tensor, at: tuple[int, int], size, scale: int, classes: tuple[str, ...]
 ) -> None:
     """A frame and the name of the class in each cell."""
     rows, columns = order.shape
     font = ImageFont.load_default(13)
     for row in range(rows):
         for column in range(columns):
-            left, right = (at[0] + round(k * size[1] / columns) for k in (column, column + 1))
-            top, bottom = (at[1] + round(k * size[0] / rows) for k in (row, row + 1))
+            left, right = (at[0] + -(-k * size[1] // columns) * scale for k in (column, column + 1))  # as label_grid
+            top, bottom = (at[1] + -(-k * size[0] // rows) * scale for k in (row, row + 1))
             colour = COLOURS[(row * 2 + column) % len(COLOURS)]
             draw.rectangle((left, top, right - 1, bottom - 1), outline=colour, width=2)
             name = shorten(classes[int(order[row, column])], right - left - 8, font)
