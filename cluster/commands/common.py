@@ -83,7 +83,7 @@ def percent(score: dict) -> str:
 
 def accuracy_table(title: str, columns: list[str], rows: list[tuple[str, list[dict | None]]]) -> Table:
     """Rows of (what was trained on, its score for each column); a dash where there is none."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title or None, title_justify="left")
     for name, justify in (("trained on", "left"), *((column, "right") for column in columns), ("n", "right")):
         table.add_column(name, justify=justify)
     for name, scores in rows:

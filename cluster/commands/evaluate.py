@@ -19,6 +19,7 @@ def main(
     json: Path | None,
 ) -> None:
     from cluster import evaluating
+    from distill import nets
     from distill.recipe import override
 
     url, tracking, _ = common.places(store)
@@ -26,6 +27,8 @@ def main(
     published = evaluating.find(what, url, tracking)
     recipe = common.absolute(override(published.recipe, with_baselines(overrides, baselines), what))
     asked = evaluating.Asked(recipe, kinds(recipe, networks), full, scores)
+    for kind in asked.networks:
+        nets.build(kind, tuple(published.x.shape[1:]), len(published.classes))  # what does not fit is refused now
     run = evaluating.run_of(what, url, tracking)
     started = time.monotonic()
     results = figures_of(asked, published, url, run, tracking)

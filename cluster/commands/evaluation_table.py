@@ -22,11 +22,15 @@ SAYS = {
 def show(title: str, results: list[dict]) -> None:
     """Print what was found for one or several kinds of network."""
     columns = ["test accuracy, %"] if len(results) == 1 else [r["network"] for r in results]
-    common.console.print(common.accuracy_table(title, columns, _rows(results)))
+    common.console.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
+    common.console.print(common.accuracy_table("", columns, _rows(results)))
     for result in results:
         if stations := _stations(result):
+            chosen = "the TEST images" if result["evaluation"]["selection"] == "best-on-test" else "held-out images"
+            common.console.print(f"{result['network']} after so many steps; in brackets the best on {chosen}")
             common.console.print(stations)
     if any("scores" in result for result in results):
+        common.console.print("scores of DD-Ranking, fractions")
         common.console.print(_scores(results))
     for line in dict.fromkeys(line for result in results for line in notes(result)):
         common.console.print(line, soft_wrap=True)
@@ -72,9 +76,7 @@ def _stations(result: dict) -> Table | None:
     named = {row: score for row, score in named.items() if score and score.get("stations")}
     if not named:
         return None
-    chosen = "the TEST images" if result["evaluation"]["selection"] == "best-on-test" else "held-out training images"
-    title = f"after so many steps ({result['network']}); in brackets the length that did best on {chosen}"
-    table = Table("trained on", *next(iter(named.values()))["stations"], title=title, title_justify="left")
+    table = Table("trained on", *next(iter(named.values()))["stations"])
     for row, score in named.items():
         cells = [f"{'[' * (int(k) == score['steps'])}{common.percent(s)}{']' * (int(k) == score['steps'])}"
                  for k, s in score["stations"].items()]  # fmt: skip
@@ -85,7 +87,7 @@ def _stations(result: dict) -> Table | None:
 def _scores(results: list[dict]) -> Table:
     """DD-Ranking's scores, as fractions."""
     names = ("hlr", "ior", "lrs", "ars")
-    table = Table("network", *map(str.upper, names), title="scores of DD-Ranking, fractions", title_justify="left")
+    table = Table("network", *map(str.upper, names))
     for result in results:
         scores = result.get("scores", {})
         table.add_row(result["network"], *(f"{scores[name]:.3f}" if name in scores else "-" for name in names))
