@@ -1,6 +1,5 @@
 """Whole jobs on real Ray: on a cluster by `ray job submit`, on a Ray of the command's own, and after kill -9."""
 
-import contextlib
 import hashlib
 import json
 import os
@@ -9,10 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 from support.cli import TINY
+from support.killing import kill_tree, kill_workers, wait_for
 from support.ray_head import RAY, head
 
 from cluster import evaluating, experts
@@ -49,14 +48,6 @@ def only_run(home: Path) -> Run:
     store = open_store(f"file:{home}/store")
     (run_id,) = run_ids(store)
     return Run(store, run_id)
-
-
-def wait_for(condition, process: subprocess.Popen) -> None:
-    """Until the condition holds; the process must not end before."""
-    while not condition():
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=0.05)
-            raise AssertionError("the command ended before the test could interrupt it")
 
 
 def submit(command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess:
@@ -133,19 +124,14 @@ def test_kill_9_and_again_gives_the_same_bytes(undisturbed, victim, tmp_path):
     home = tmp_path / "home"
     process = start(home, *DISTILL)
     store = open_store(f"file:{home}/store")
-    wait_for(lambda: run_ids(store) and only_run(home).checkpoints(), process)
+    wait_for(lambda: run_ids(store) and only_run(home).checkpoints(), process, home / "output.log")
     if victim == "driver":
-        # With the workers, as when a machine goes down: those of a dead driver may live on long enough to finish.
-        for member in (psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.kill()
+        kill_tree(process.pid)
         process.wait()
         assert only_run(home).result() is None, "the kill came too late to prove anything"
         process = start(home, *DISTILL)
     else:
-        for child in psutil.Process(process.pid).children(recursive=True):
-            if "RayTrainWorker" in " ".join(child.cmdline()):
-                child.kill()
+        kill_workers(process.pid)
     said = finish(process, home)
     assert "going on from step" in said
     assert only_run(home).result()["sha256"] == only_run(undisturbed).result()["sha256"]
@@ -167,12 +153,9 @@ def test_kill_9_of_a_worker_inside_an_expert_costs_the_epochs_since_its_last_sav
         states = store.list(f"{folder}/partial/expert-00000/")
         return [int(entry.key.rpartition("/")[2].split("-")[1]) for entry in states]
 
-    wait_for(lambda: saved() and saved()[-1] >= 8, process)
+    wait_for(lambda: saved() and saved()[-1] >= 8, process, home / "output.log")
     at_kill = saved()[-1]
-    for child in psutil.Process(process.pid).children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if "RayTrainWorker" in " ".join(child.cmdline()):
-                child.kill()
+    kill_workers(process.pid)
     assert f"{folder}/expert-00000.arrow" not in [e.key for e in store.list(folder)], "the kill came too late"
     said = finish(process, home)
     (resumed,) = re.findall(r"expert 0 goes on from epoch (\d+)", said)

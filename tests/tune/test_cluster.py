@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 from support.cli import TINY
-from support.killing import kill_tree
+from support.killing import kill_tree, wait_for
 from support.ray_head import RAY, head, second_node
 
 from cluster.store import open_store
@@ -57,8 +57,7 @@ def test_a_sweep_survives_the_death_of_a_node(tmp_path):
             reported = [t for t in journal.trials() if t.reports and not t.end] if journal else []
             return bool(reported) and trials_on(node) > 0
 
-        while not under_way():
-            assert submitted.poll() is None, (tmp_path / "job.log").read_text()
+        wait_for(under_way, submitted, tmp_path / "job.log")
         lost = trials_on(node)
         kill_tree(node.pid)
         assert submitted.wait() == 0, (tmp_path / "job.log").read_text()

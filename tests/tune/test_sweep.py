@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.cli import TINY
-from support.killing import kill_tree
+from support.killing import kill_tree, wait_for
 
 from cluster.runs import run_ids
 from cluster.store import open_store
@@ -67,8 +67,7 @@ def resumed(tmp_path_factory) -> tuple[Path, dict]:
         trials = journal_of(home).trials()
         return any(t.end for t in trials) and any(not t.end and t.best and 5 <= t.best.step <= 25 for t in trials)
 
-    while not in_the_middle():
-        assert process.poll() is None, (home / "output.log").read_text()
+    wait_for(in_the_middle, process, home / "output.log")
     kill_tree(process.pid)
     process.wait()
     (home / "before.json").write_text(json.dumps(snapshot(home)))
