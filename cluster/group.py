@@ -159,7 +159,7 @@ def _work(worker: Worker, told: dict) -> None:
 
 
 def uses_gpu(device: str) -> bool:
-    """Whether workers of a recipe with this `device` get GPUs. Raises DeviceError when there must be one and is none."""
+    """Whether workers of a recipe with this `device` get GPUs. Raises DeviceError when it asks for one in vain."""
     if device == "cpu":
         return False
     if device.startswith("cuda") and not gpus():
