@@ -1,5 +1,6 @@
 """ConvNet: [3x3 conv, norm, ReLU, 2x2 average pool] x depth, then linear; the network of DC, DM, MTT and PoDD."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -24,9 +25,20 @@ class ConvNet(nn.Module):
     def forward(self, x: Tensor, features: bool = False) -> Tensor:
         """Logits (n, classes), or with features=True what the classifier sees (n, d)."""
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = F.avg_pool2d(F.relu(norm(conv(x))), 2)
+            x = halved(F.relu(norm(conv(x))))
         x = x.flatten(1)
         return x if features else self.classifier(x)
+
+
+def halved(x: Tensor) -> Tensor:
+    """2x2 average pool of (n, c, h, w); an odd last row or column is left out.
+
+    Compiled it is a mean over a view, whose gradient needs no arithmetic on indices.
+    """
+    if not torch.compiler.is_compiling():
+        return F.avg_pool2d(x, 2)
+    n, c, h, w = x.shape
+    return x[:, :, : h // 2 * 2, : w // 2 * 2].reshape(n, c, h // 2, 2, w // 2, 2).mean((3, 5))
 
 
 def build(settings: recipe.ConvNet, shape: tuple[int, int, int], classes: int) -> ConvNet:

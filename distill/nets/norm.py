@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 KINDS = ("instance", "batch", "group", "layer", "none")
+DIMS = {"instance": (2, 3), "layer": (1, 2, 3), "batch": (0, 2, 3)}
+"""What is averaged over of (n, c, h, w)."""
 
 
 class Norm(nn.Module):
@@ -31,8 +33,10 @@ class Norm(nn.Module):
         if self.kind == "none":
             return x
         scale, shift = _per_channel(self.weight), _per_channel(self.bias)
-        out = self._standardize(x.float() if x.dtype == torch.bfloat16 else x) * scale + shift
-        return out.to(x.dtype)
+        wide = x.float() if x.dtype == torch.bfloat16 else x
+        if torch.compiler.is_compiling() and self.kind in DIMS and (self.training or self.kind != "batch"):
+            return _fused(wide, DIMS[self.kind], self.eps, scale, shift).to(x.dtype)
+        return (self._standardize(wide) * scale + shift).to(x.dtype)
 
     def _standardize(self, x: Tensor) -> Tensor:
         if self.kind == "batch" and not self.training:
@@ -41,8 +45,7 @@ class Norm(nn.Module):
             n, c, h, w = x.shape
             grouped = x.reshape(n, _groups(c), -1)
             return _whiten(grouped, (2,), self.eps).reshape(n, c, h, w)
-        dims = {"instance": (2, 3), "layer": (1, 2, 3), "batch": (0, 2, 3)}[self.kind]
-        return _whiten(x, dims, self.eps)
+        return _whiten(x, DIMS[self.kind], self.eps)
 
 
 class TokenNorm(nn.Module):
@@ -64,21 +67,24 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _whiten(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
+    centred = x - x.mean(dims, keepdim=True)
+    return centred * torch.rsqrt((centred * centred).mean(dims, keepdim=True) + eps)
+
+
+def _fused(x: Tensor, dims: tuple[int, ...], eps: float, scale: Tensor, shift: Tensor) -> Tensor:
+    """The same, scaled and shifted, in the form that compiles to the fastest code: one multiplication per pixel."""
     mean = x.mean(dims, keepdim=True)
-    centred = x - mean
-    var = (centred * centred).mean(dims, keepdim=True)
-    if not torch.compiler.is_compiling():
-        return centred * torch.rsqrt(var + eps)
-    mean, var = _kept(mean, var)
-    mean, scale = _kept(mean, torch.rsqrt(var + eps))
-    return (x - mean) * scale
+    mean, var = _kept(mean, (x - mean).square().mean(dims, keepdim=True))
+    slope = torch.rsqrt(var + eps) * scale
+    slope, offset = _kept(slope, shift - mean * slope)
+    return x * slope + offset
 
 
 def _kept(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """The same two, written to memory, and so are their gradients.
 
-    Left alone, inductor works such small tensors out anew at each pixel, divisions and roots among it: the CPU step of
-    ConvNet-3 took twice as long.
+    Left alone, inductor works such small tensors out anew at each pixel, divisions and roots among it: on the CPU a
+    step of ConvNet-3 took twice as long.
     """
     return torch.stack((a, b)).unbind()
 
