@@ -1,12 +1,12 @@
 """Times the judge: five networks trained on a set and scored, ours against one after another in eager mode.
 
-python tests/benchmarks/evaluate.py [--json FILE] [--repeats 3] [--quick] [--threads 2] [--case digits --case cifar]
+python tests/benchmarks/evaluate.py [--json FILE] [--repeats 3] [--compile] [--threads 2] [--case digits --case cifar]
 
 Eager: an nn.Module with the norm of the published codes (GroupNorm kernel), torch.optim.SGD, one network after another.
-Ours: the judge of `stillhouse evaluate`, float32 like the other, compiled and side by side where it decides so (its
-threshold is lowered to nothing here with --compile, as in a run long enough to pay). Both see the same images, the same
-DSA augmentation and the same number of test images. Seconds are medians of alternating runs; what compiling took the
-first time is reported on its own.
+Ours: the judge of `stillhouse evaluate`, float32 like the other, side by side where it decides so. Its step is recorded
+and replayed, or, with --compile, compiled, which a run long enough decides by itself. Both see as many images, the same
+DSA augmentation and the same test images. Seconds are medians of alternating runs; the first run of ours, which records
+or compiles, is reported on its own.
 """
 
 import argparse
