@@ -28,6 +28,12 @@ def context(*overrides):
     return small.context("trajectory", *settings)
 
 
+def asking_for(**experts):
+    """The same with other settings of the experts, none of which are there."""
+    c = context()
+    return replace(c, recipe=c.recipe.model_copy(update={"experts": c.recipe.experts.model_copy(update=experts)}))
+
+
 def snapshots(c, experts=(0,)):
     """Every epoch's (s, p), from epoch 0."""
     step = train.expert_step(c)
@@ -132,7 +138,7 @@ def test_experts_trained_together_are_those_trained_alone():
 
 
 def test_neither_count_nor_workers_decide_what_an_expert_is():
-    few, many = (context(f"experts.count={n}", f"experts.workers={w}") for n, w in ((2, 2), (1_000_000, 1)))
+    few, many = asking_for(count=2, workers=2), asking_for(count=1_000_000, workers=1)
     assert train.choose(few) == train.choose(many)
     assert few.recipe.experts_id("data") == many.recipe.experts_id("data")
     for setting in ("together=2", "bf16=on", "compile=on", "ema=0.5", "sam_rho=0.1", "lr_decay=step", "save_every=2"):
@@ -146,7 +152,7 @@ def test_neither_count_nor_workers_decide_what_an_expert_is():
 
 @pytest.mark.parametrize("bf16", ["auto", "off"])
 def test_auto_compiles_long_training_and_takes_bf16_where_it_is_multiplied_in_hardware(monkeypatch, bf16):
-    c = context("experts.epochs=100000", f"experts.bf16={bf16}")
+    c = asking_for(epochs=100_000, bf16=bf16)
     for hardware in (True, False):
         monkeypatch.setattr(train, "multiplies_bf16", lambda device, yes=hardware: yes)
         assert train.choose(c) == train.Choices(compiled=True, bf16=hardware and bf16 == "auto")
