@@ -16,7 +16,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from cluster.board import Board
-from cluster.session import cores, gpus
+from cluster.session import cores, gpus, on_this_node
 from distill import allocator, errors
 from distill.recipe import Recipe
 
@@ -86,7 +86,8 @@ def _told(work: Callable, config: dict, recipe: Recipe, workers: int, items, gpu
     """What every worker is sent."""
     threads = recipe.threads or max(1, cores() // workers)
     gpu = gpus_each if uses_gpu(recipe.device) else 0
-    return {"work": work, "config": config, "board": Board.remote(items), "threads": threads, "gpu": gpu}
+    board = Board.options(scheduling_strategy=on_this_node()).remote(items)
+    return {"work": work, "config": config, "board": board, "threads": threads, "gpu": gpu}
 
 
 def _watch(job: Callable[[], object], board, on_event: Event) -> None:

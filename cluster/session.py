@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 
 @contextmanager
@@ -30,6 +31,11 @@ def _connect() -> None:
         ray.init(address="auto", **quiet)
     else:
         ray.init(address="local", include_dashboard=False, **quiet)
+
+
+def on_this_node() -> NodeAffinitySchedulingStrategy:
+    """Where an actor that a command depends on belongs: it lives as long as the command's own node does."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 def cores() -> int:

@@ -17,11 +17,10 @@ import torch
 from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig
 from ray.tune.schedulers import TrialScheduler
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster import distilling, experts
 from cluster.runs import Run
-from cluster.session import gpus
+from cluster.session import gpus, on_this_node
 from cluster.store import open_store
 from cluster.tracking import Tracker
 from distill.context import Context
@@ -81,8 +80,7 @@ def run(plan: Plan, context: Context, journal: Journal, places: Places, watch: W
     The result is empty where no trial finished.
     """
     parent = open_parent(plan, journal, places)
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    library = Library.options(scheduling_strategy=here).remote()  # it lives as long as this process, not another node
+    library = Library.options(scheduling_strategy=on_this_node()).remote()
     ray.get(library.give.remote(key_of(plan.base), [share(context.data)]))
     shared = _shared(plan, journal, places, parent, library)
     past = journal.trials()
