@@ -86,8 +86,12 @@ def _told(work: Callable, config: dict, recipe: Recipe, workers: int, items, gpu
     """What every worker is sent."""
     threads = recipe.threads or max(1, cores() // workers)
     gpu = gpus_each if uses_gpu(recipe.device) else 0
-    board = Board.options(scheduling_strategy=on_this_node()).remote(items)
-    return {"work": work, "config": config, "board": board, "threads": threads, "gpu": gpu}
+    return {"work": work, "config": config, "board": _board(items), "threads": threads, "gpu": gpu}
+
+
+def _board(items):
+    """A board that no other node's death can take away."""
+    return Board.options(scheduling_strategy=on_this_node()).remote(items)
 
 
 def _watch(job: Callable[[], object], board, on_event: Event) -> None:

@@ -3,7 +3,6 @@
 import pytest
 
 from cluster import group
-from cluster.board import Board
 from distill import recipe
 from distill.errors import RecipeError
 
@@ -12,7 +11,7 @@ def told(monkeypatch, cpus, gpus, workers, each, *overrides):
     """What workers are sent on a cluster of so many cores and GPUs."""
     monkeypatch.setattr(group, "cores", lambda: cpus)
     monkeypatch.setattr(group, "gpus", lambda: gpus)
-    monkeypatch.setattr(Board, "remote", lambda items: None, raising=False)
+    monkeypatch.setattr(group, "_board", lambda items: None)
     r = recipe.load("digits", [f"experts.gpus_per_worker={each}", *overrides])
     return group._told(print, {}, r, workers, (), r.experts.gpus_per_worker)
 
