@@ -1,4 +1,4 @@
-"""The console script `stillhouse`: the commands of cluster/cli.py, and those that need sweeps.
+"""The console script `stillhouse`: the commands of cluster/cli, and those that need sweeps.
 
 stillhouse sweep digits-rates --dry-run
 """

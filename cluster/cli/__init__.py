@@ -1,0 +1,42 @@
+"""The command line. Only what --help needs is imported here; each command imports its own work.
+
+stillhouse demo
+stillhouse distill cifar10-1ipc-small dataset.path=data/cifar10 --dry-run
+"""
+
+import re
+import sys
+
+from rich.console import Console
+
+from cluster.cli import runs, sets, views  # noqa: F401
+from cluster.cli.options import DryRun, Json, Overrides, Store, app
+from distill.errors import StillhouseError
+
+__all__ = ["DryRun", "Json", "Overrides", "Store", "app", "main"]
+
+
+def main() -> None:
+    """Run the command line; an error the user can mend is one message and exit code 2."""
+    try:
+        app(_overrides_as_arguments(sys.argv[1:]))
+    except StillhouseError as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {_escaped(str(error))}", soft_wrap=True, highlight=False)
+        sys.exit(2)
+
+
+def _overrides_as_arguments(arguments: list[str]) -> list[str]:
+    """`--outer.steps=5` and `--outer.steps 5` are taken as `outer.steps=5`: only overrides have a dot in their name."""
+    taken, rest = [], iter(arguments)
+    for argument in rest:
+        if re.match(r"--[a-z_]+\.[a-z_.-]+", argument):
+            taken.append(argument[2:] if "=" in argument else f"{argument[2:]}={next(rest, '')}")
+        else:
+            taken.append(argument)
+    return taken
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,29 @@
+"""Arguments that several commands take, and the application they are commands of."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Stillhouse distills image datasets: thousands of labelled images become a few synthetic ones.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+RecipeName = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A shipped recipe (`stillhouse recipes`) or a TOML file.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Dotted overrides of the recipe, e.g. objective.syn_steps=20."),
+]
+Store = Annotated[
+    str | None,
+    typer.Option(help="file:PATH or s3://bucket/prefix [default: $STILLHOUSE_STORE, else ~/stillhouse/store]"),
+]
+Json = Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file as JSON.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the resolved recipe, the store and an estimate; start nothing.")
+]
