@@ -22,7 +22,7 @@ FLOPS_PER_SECOND = 60e9
 OVERHEAD_SECONDS = 8e-3
 """Eager cost of one forward and one adjoint step: arithmetic at this rate, and at least the overhead of its kernels."""
 STEP_FLOPS = 12
-"""Forward passes that a forward step (3) and an adjoint step (9) are worth."""
+"""Forward passes that a forward step (3) and an adjoint step (9, of SGD 8) are worth."""
 
 
 def engine(context: Context, optimizer: Optimizer, images: int, inner_steps: int) -> Unroll:

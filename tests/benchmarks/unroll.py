@@ -1,6 +1,6 @@
 """Times and measures the engine against the plain unroll, which keeps the graph of every step, in the same run.
 
-python tests/benchmarks/unroll.py [--json FILE] [--quick] [--device cuda]
+python tests/benchmarks/unroll.py [--json FILE] [--quick] [--case 100x10] [--device cuda]
 
 One outer step: N inner SGD steps of ConvNet-3 (width 128, 32 px, float32) on the same images, then the gradient for the
 pixels and the learning rate. Each rival has a process of its own, and they take turns; seconds are medians.
@@ -298,7 +298,7 @@ def table(o: argparse.Namespace) -> list[dict]:
     rivals = {kind: Rival(kind, o) for kind in ("ours", "bf16", "eager", "published", "arithmetic")}
     kind, rows, seen = faster_plain(rivals), [], set()
     rivals[f"{kind}+"] = Rival(f"{kind}+", o)
-    for images, steps in QUICK if o.quick else CASES:
+    for images, steps in QUICK if o.quick else o.case or CASES:
         if images not in seen:
             print(compile_cost(images, steps, rivals), flush=True)
             for warmed in ("bf16", kind, f"{kind}+"):
@@ -312,12 +312,18 @@ def table(o: argparse.Namespace) -> list[dict]:
     return rows
 
 
+def _case(text: str) -> tuple[int, int]:
+    images, steps = text.split("x")
+    return int(images), int(steps)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="also write the rows here")
     parser.add_argument("--quick", action="store_true", help="tiny network and few steps: does it run?")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--case", type=_case, action="append", help="IMAGESxSTEPS, e.g. 100x10 [default: all six]")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     o = parser.parse_args()
