@@ -4,16 +4,19 @@ python tests/benchmarks/experts.py [--json FILE] [--quick]
 python tests/benchmarks/experts.py --accuracy [--json FILE]
 
 Ours: the step that long training on this machine gets by default (compiled, channels last, bfloat16 autocast where it
-is multiplied in hardware), images and augmentation drawn as experts draw them. Plain: a module with GroupNorm(C, C),
-float32, torch.optim.SGD, nothing compiled; its DSA is the same code. ConvNet-3, width 128, 32 px, batch 256; images/s
-are medians of alternating runs. --accuracy trains five of each on 8,000 images of CIFAR-10 ($STILLHOUSE_DATA), width
-32, or on the digits.
+is multiplied in hardware), images and augmentation drawn as experts draw them, memory in large pages as workers take it
+(distill/allocator.py). Plain: a module with GroupNorm(C, C), float32, torch.optim.SGD, nothing compiled, the system's
+memory; its DSA is the same code. Each has a process of its own and they take turns; images/s are medians. ConvNet-3,
+width 128, 32 px, batch 256. --accuracy trains five of each on 8,000 images of CIFAR-10 ($STILLHOUSE_DATA), width 32, or
+on the digits.
 """
 
 import argparse
 import json
 import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,8 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distill import allocator, nets, recipe, rng, train
 from distill import context as contexts
-from distill import nets, recipe, rng, train
 from distill.accuracy import accuracy
 from distill.augment import augment
 from distill.context import Context
@@ -93,37 +96,70 @@ def plain_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, context: Con
         optimizer.step()
 
 
-def speed(name: str, context: Context, repeats: int) -> dict:
+class Rival:
+    """A process that holds one way of training and times epochs when asked."""
+
+    def __init__(self, kind: str, quick: bool):
+        command = [sys.executable, __file__, "--serve", kind] + ["--quick"] * quick
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def seconds(self, augmentation: str) -> float:
+        """Of one epoch."""
+        self.process.stdin.write(augmentation + "\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def serve(kind: str, quick: bool) -> None:
+    """The other end of a Rival: a line with the augmentation in, a line with the seconds of an epoch out."""
+    if kind == "ours":
+        allocator.settle()
+    made = {name: RIVALS[kind](context_of(name, quick)) for name in AUGMENTATIONS}
+    for line in sys.stdin:
+        start = time.perf_counter()
+        made[line.strip()]()
+        print(time.perf_counter() - start, flush=True)
+
+
+RIVALS = {"ours": ours, "plain": plain}
+AUGMENTATIONS = {"none": (), "dsa": recipe.DSA}
+
+
+def context_of(augmentation: str, quick: bool) -> Context:
+    width, batch, batches = (8, 32, 2) if quick else (128, 256, 4)
+    return random_context(width, batch, AUGMENTATIONS[augmentation], batch * batches)
+
+
+def speed(name: str, images: int, rivals: dict[str, Rival], repeats: int) -> dict:
     """Images per second of both, alternating."""
-    rivals = {"ours": ours(context), "plain": plain(context)}
-    start = time.perf_counter()
-    rivals["ours"]()
-    print(f"{name}: first epoch, with compiling, {time.perf_counter() - start:.0f} s", flush=True)
-    rivals["plain"]()
+    for kind, rival in rivals.items():
+        print(f"{name}: first epoch of {kind} {rival.seconds(name):.1f} s", flush=True)
     seconds: dict[str, list[float]] = {kind: [] for kind in rivals}
     for _ in range(repeats):
-        for kind, epoch in rivals.items():
-            start = time.perf_counter()
-            epoch()
-            seconds[kind].append(time.perf_counter() - start)
-    rate = {kind: len(context.data.train) / statistics.median(s) for kind, s in seconds.items()}
+        for kind, rival in rivals.items():
+            seconds[kind].append(rival.seconds(name))
+    rate = {kind: images / statistics.median(s) for kind, s in seconds.items()}
     return {"augment": name, "ours_images_per_s": rate["ours"], "plain_images_per_s": rate["plain"]}
 
 
 def speeds(o: argparse.Namespace) -> dict:
-    width, batch, batches = (8, 32, 2) if o.quick else (128, 256, 4)
-    rows = [
-        speed(name, random_context(width, batch, strategies, batch * batches), o.repeats)
-        for name, strategies in (("none", ()), ("dsa", recipe.DSA))
-    ]
-    chosen = train.choose(random_context(width, batch, (), batch))
-    print(f"\nConvNet-3 width {width}, batch {batch}, {torch.get_num_threads()} threads, bf16 {chosen.bf16}")
+    example = context_of("none", o.quick)
+    rivals = {kind: Rival(kind, o.quick) for kind in RIVALS}
+    rows = [speed(name, len(example.data.train), rivals, o.repeats) for name in AUGMENTATIONS]
+    for rival in rivals.values():
+        rival.close()
+    width, batch, bf16 = example.recipe.network.width, example.recipe.experts.batch, train.choose(example).bf16
+    print(f"\nConvNet-3 width {width}, batch {batch}, {torch.get_num_threads()} threads, bf16 {bf16}")
     print(f"{'augmentation':>12} {'ours, images/s':>16} {'plain, images/s':>16} {'faster':>8}")
     for r in rows:
         a, b = r["ours_images_per_s"], r["plain_images_per_s"]
         print(f"{r['augment']:>12} {a:16.0f} {b:16.0f} {a / b:7.1f}x")
     figures = {key: rows[0][key] for key in ("ours_images_per_s", "plain_images_per_s")}
-    return {**figures, "width": width, "threads": torch.get_num_threads(), "bf16": chosen.bf16, "rows": rows}
+    return {**figures, "width": width, "threads": torch.get_num_threads(), "bf16": bf16, "rows": rows}
 
 
 # ---------------------------------------------------------------- accuracy
@@ -183,8 +219,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--accuracy", action="store_true", help="final accuracies instead of speed")
     parser.add_argument("--quick", action="store_true", help="tiny: does it run?")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--serve", choices=RIVALS, help=argparse.SUPPRESS)
     o = parser.parse_args()
+    if o.serve:
+        return serve(o.serve, o.quick)
     figures = accuracies(o) if o.accuracy else speeds(o)
     if o.json:
         o.json.write_text(json.dumps(figures, indent=1) + "\n")

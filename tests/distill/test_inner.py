@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch.func import functional_call
 
 from distill import nets, recipe, rng
-from distill.inner import SGD, Adam, InnerStep, cross_entropy
+from distill.inner import SGD, Adam, InnerStep, cross_entropy, pulled_sgd
+from distill.train import SharpnessAwareStep
 
 
 @pytest.fixture(autouse=True)
@@ -73,3 +74,33 @@ def test_bfloat16_student_stays_near_and_keeps_its_dtype():
     error = (moves[0] - moves[1]).norm() / moves[0].norm()
     assert moves[1].dtype == torch.float32
     assert 1e-5 < error < 0.03
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch", "group", "layer"])
+@pytest.mark.parametrize("sgd", [SGD(), SGD(0.9), SGD(0.0, 0.05), SGD(0.9, 0.05)])
+@pytest.mark.parametrize("networks", [1, 2])
+def test_the_adjoint_of_sgd_is_the_same_by_reverse_over_forward_mode(norm, sgd, networks):
+    net = nets.build(recipe.ConvNet(depth=2, width=4, norm=norm), (3, 8, 8), 3)
+    step, g = InnerStep(net, sgd), rng.generator(0, "theta")
+    thetas, batches = [net.init(g) for _ in range(networks)], [batch(i) for i in range(networks)]
+    theta, x, y = (torch.stack(t) if networks > 1 else t[0] for t in (thetas, *zip(*batches, strict=True)))
+    state = tuple(theta + k * torch.randn(theta.shape, generator=g) for k in range(len(sgd.start(theta))))
+    after = tuple(torch.randn(theta.shape, generator=g) for _ in state)
+    lr, t = torch.tensor(0.1), torch.tensor(0.0)
+    loss = step._losses if networks > 1 else step._loss
+
+    exact, found = step.adjoint(state, x, y, lr, 0, after), pulled_sgd(sgd, loss)(state, x, y, lr, t, after)
+    for a, b in zip((*exact[0], *exact[1:]), (*found[0], *found[1:]), strict=True):
+        assert torch.allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_the_adjoint_of_a_sharpness_aware_step_is_that_of_its_own_gradient():
+    net, g = network(), rng.generator(0, "theta")
+    step = SharpnessAwareStep(net, SGD(), rho=0.5, compiled=True)
+    theta, (x, y), lr, t = net.init(g), batch(0), torch.tensor(0.1), torch.tensor(0.0)
+    after, towards = torch.randn(theta.shape, generator=g), torch.randn(theta.shape, generator=g)
+    back = step._adjoint(step._step, step._loss)  # what would be compiled
+
+    (found,), *_ = back((theta,), x, y, lr, t, (after,))
+    ahead, behind = (step._step((theta + h * towards,), x, y, lr, t)[0] for h in (1e-5, -1e-5))
+    assert torch.isclose((found * towards).sum(), (after * (ahead - behind)).sum() / 2e-5, rtol=1e-6)
