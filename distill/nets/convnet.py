@@ -33,12 +33,14 @@ class ConvNet(nn.Module):
 def halved(x: Tensor) -> Tensor:
     """2x2 average pool of (n, c, h, w); an odd last row or column is left out.
 
-    Compiled it is a mean over a view, whose gradient needs no arithmetic on indices.
+    Compiled it is a sum over a view, whose gradient needs no arithmetic on indices and, times a quarter, no division;
+    with the channels last, because convolutions would have any other order of the result turned back.
     """
     if not torch.compiler.is_compiling():
         return F.avg_pool2d(x, 2)
     n, c, h, w = x.shape
-    return x[:, :, : h // 2 * 2, : w // 2 * 2].reshape(n, c, h // 2, 2, w // 2, 2).mean((3, 5))
+    whole = x[:, :, : h // 2 * 2, : w // 2 * 2].permute(0, 2, 3, 1)  # (n, h, w, c)
+    return (whole.reshape(n, h // 2, 2, w // 2, 2, c).sum((2, 4)) * 0.25).permute(0, 3, 1, 2)
 
 
 def build(settings: recipe.ConvNet, shape: tuple[int, int, int], classes: int) -> ConvNet:

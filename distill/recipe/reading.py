@@ -12,9 +12,11 @@ from distill.recipe.dataset import Dataset
 from distill.recipe.network import Network
 from distill.recipe.objective import ObjectiveSettings
 from distill.recipe.outer import REPLACED
-from distill.recipe.settings import members
+from distill.recipe.settings import Settings, members
 from distill.recipe.synthetic import SyntheticSettings
 from distill.recipe.whole import Recipe
+
+UNIONS = {"dataset": Dataset, "network": Network, "synthetic": SyntheticSettings, "objective": ObjectiveSettings}
 
 
 def shipped() -> list[str]:
@@ -44,7 +46,7 @@ def parse(table: dict, source: str) -> Recipe:
 def override(table: dict, overrides: list[str], source: str) -> Recipe:
     """A recipe from the resolved values that were stored with a result, with overrides."""
     table = json.loads(json.dumps(table))
-    for text in sorted(overrides, key=lambda text: not text.startswith("evaluation.protocol=")):
+    for text in sorted(overrides, key=lambda text: not _decides_others(text)):
         _override(table, text)
     return parse(table, source)
 
@@ -62,6 +64,12 @@ def _read(source: str) -> dict:
         raise RecipeError(f"recipe {source}: not TOML: {error}") from None
 
 
+def _decides_others(assignment: str) -> bool:
+    """Whether an override must come before the rest: it takes values out that belong to what it replaces."""
+    path = assignment.partition("=")[0]
+    return path == "evaluation.protocol" or path in {f"{block}.kind" for block in UNIONS}
+
+
 def _override(table: dict, assignment: str) -> None:
     path, equals, text = assignment.partition("=")
     if not equals or not path:
@@ -77,13 +85,22 @@ def _override(table: dict, assignment: str) -> None:
             raise RecipeError(f"override {assignment!r}: {block} is a value, not a table")
     for replaced in REPLACED.get(key, ()) if blocks == ["evaluation"] else ():
         table.pop(replaced, None)
+    if key == "kind" and ".".join(blocks) in UNIONS:
+        _leave_out_other_kinds(table, members(UNIONS[blocks[0]]), value)
     table[key] = value
+
+
+def _leave_out_other_kinds(table: dict, kinds: tuple[type[Settings], ...], chosen: object) -> None:
+    """Drop settings that another kind has and the chosen one has not; misspelt ones stay, to be named."""
+    fields = {kind.model_fields["kind"].default: kind.model_fields.keys() for kind in kinds}
+    others = set().union(*fields.values()) - fields.get(chosen, table.keys())
+    for key in others & table.keys():
+        del table[key]
 
 
 def _path(location: tuple) -> str:
     """Dotted path without the tag that a discriminated union adds behind its block."""
-    unions = (Dataset, Network, SyntheticSettings, ObjectiveSettings)
-    kinds = {member.model_fields["kind"].default for union in unions for member in members(union)}
+    kinds = {member.model_fields["kind"].default for union in UNIONS.values() for member in members(union)}
     return ".".join(str(p) for i, p in enumerate(location) if not (i == 1 and p in kinds)) or "recipe"
 
 

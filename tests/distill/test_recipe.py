@@ -119,3 +119,13 @@ def test_experts_id_leaves_their_number_out():
     base, more = recipe.load("digits"), recipe.load("digits", ["experts.count=20", "outer.lr_img=1"])
     assert base.experts_id("data") == more.experts_id("data")
     assert base.experts_id("data") != recipe.load("digits", ["experts.lr=0.03"]).experts_id("data")
+
+
+def test_another_kind_leaves_the_settings_of_the_first_kind_behind():
+    r = recipe.load("mtt-cifar10-1ipc", ["network.width=16", "network.kind=resnet", "objective.kind=distribution"])
+    assert r.network == recipe.ResNet(width=16, norm="instance")
+    assert r.objective == recipe.Distribution()
+    with pytest.raises(RecipeError, match="network.dpeth: unknown key"):
+        recipe.load("mtt-cifar10-1ipc", ["network.dpeth=2", "network.kind=resnet"])
+    with pytest.raises(RecipeError, match="network"):
+        recipe.load("mtt-cifar10-1ipc", ["network.kind=resnt"])
