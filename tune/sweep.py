@@ -130,7 +130,7 @@ def train_experts(plan: Plan, shared: Shared, watch: Watch) -> None:
             if context.recipe.objective.trajectories:
                 raise
             watch.event({"kind": "stage", "text": "the store does not hold all experts: training them first"})
-            experts.train_experts(context, shared.store, watch.event)
+            experts.train_experts(context, shared.store, watch.event, shared.tracking)
 
 
 def expert_recipes(plan: Plan) -> list[Recipe]:
