@@ -1,6 +1,6 @@
 """Accuracy of posters: against the budget, the number of patches and the order of classes; tables and plots.
 
-    python tests/benchmarks/posters_figures.py run digits --out figures.jsonl [--part 0/2] [--only budget] [KEY=VALUE]
+    python tests/benchmarks/posters_figures.py run digits [KEY=VALUE] --out figures.jsonl [--part 0/2] [--only budget]
     python tests/benchmarks/posters_figures.py draw figures.jsonl --folder docs/pictures
 
 `run` distills one setting after another in this process, without Ray, and appends a line of JSON for each; settings
@@ -29,6 +29,7 @@ BASE = {"digits": "poster-digits-10", "fashion": "poster-fashion-10", "cifar10":
 BUDGETS = (0.3, 0.5, 0.8, 1.0)
 PATCHES = ((5, 2), (8, 3), (10, 4), (12, 5), (16, 6), (18, 7), (20, 8))
 ORDER_IPC = {"digits": 0.5, "fashion": 0.3, "cifar10": 0.3}
+LEARNED = "synthetic.labels.mode=learned"
 RANDOM_ORDERS = 6
 PIXELS = ['synthetic={kind="pixels", ipc=1, init="%s", labels={mode="%s", lr=%s}}']
 
@@ -57,6 +58,7 @@ def _budget(data: str) -> list[Setting]:
     ]
     return [
         *(Setting("budget", f"poster {ipc}", (f"synthetic.ipc={ipc}",)) for ipc in BUDGETS),
+        *(Setting("budget", f"poster {ipc} learned labels", (f"synthetic.ipc={ipc}", LEARNED)) for ipc in BUDGETS[:2]),
         *pixels,
         Setting("budget", "random real 1.0", (), baseline=True),
     ]
@@ -150,7 +152,7 @@ def draw(o: argparse.Namespace) -> None:
     for data in dict.fromkeys(row["data"] for row in rows):
         for figure, plot in (("budget", plot_budget), ("patches", plot_patches), ("order", plot_order)):
             chosen = [row for row in rows if (row["data"], row["figure"]) == (data, figure)]
-            if chosen:
+            if chosen := sorted(chosen, key=lambda row: [s.name for s in settings(data)].index(row["name"])):
                 print(f"\n{data}, {figure}")
                 for row in chosen:
                     print(f"  {row['name']:24} {_percent(row)}  {row.get('order_score', '')}")
@@ -161,13 +163,14 @@ def plot_budget(data: str, rows: list[dict], file: Path) -> None:
     """Accuracy against images per class; pixels and random images as lines across."""
     figure, axes = _axes(data, "images per class")
     posters = [row for row in rows if row["name"].startswith("poster")]
-    x = [float(row["name"].split()[1]) for row in posters]
-    y, error = _values(posters)
-    axes.errorbar(x, y, error, marker="o", capsize=3, color="#3478c7", label="poster")
+    for labels, marker, colour in (("", "o", "#3478c7"), ("learned labels", "s", "#3c914b")):
+        series = [row for row in posters if row["name"].split(" ", 2)[2:] == [labels] * bool(labels)]
+        x, (y, error) = [float(row["name"].split()[1]) for row in series], _values(series)
+        axes.errorbar(x, y, error, marker=marker, capsize=3, color=colour, label=f"poster {labels}".strip())
     for row, colour in zip([r for r in rows if r not in posters], ("#d64541", "#cc841c", "#777777"), strict=False):
         mean = 100 * row["test"]["mean"]
         axes.axhline(mean, color=colour, linestyle="--", label=row["name"])
-    axes.set_xticks(x)
+    axes.set_xticks(BUDGETS)
     axes.legend(loc="lower right", frameon=False)
     _save(figure, file)
 
