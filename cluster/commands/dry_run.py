@@ -11,15 +11,17 @@ def show(recipe: Recipe, url: str, json: Path | None) -> None:
     from cluster.experts import set_name
     from distill import allocator
     from distill.estimate import estimate
+    from distill.objectives import needs_experts
 
     allocator.settle()  # as workers do: it changes how long a step takes
     context = common.prepared(recipe, url)
     e, size = estimate(context), common.size
     common.print_recipe(recipe)
+    unneeded = "" if needs_experts(recipe.objective.kind) else " (this objective needs none)"
     common.console.print(
         f"\nstore     {url}\n"
         f"run       runs/{context.run_id}\n"
-        f"experts   experts/{set_name(context)}\n"
+        f"experts   experts/{set_name(context)}{unneeded}\n"
         f"storage   {size(e.storage_bytes)}\n"
         f"memory    {size(e.memory_bytes)} per worker while distilling, {size(e.available_bytes)} free here\n"
         f"time      {_time(e.experts_seconds)} for the experts, {_time(e.distill_seconds)} to distill, on this machine",
