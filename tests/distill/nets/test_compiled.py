@@ -26,3 +26,13 @@ def test_a_compiled_convnet_is_the_eager_one_on_images_of_odd_sides():
     slope = grad(lambda theta: network(theta, x).square().sum())
     assert torch.allclose(torch.compile(network.__call__, fullgraph=True)(theta, x), network(theta, x), rtol=1e-10)
     assert torch.allclose(torch.compile(slope, fullgraph=True)(theta), slope(theta), rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["instance", "batch"])
+def test_one_pass_over_maps_far_from_zero_is_as_accurate_as_two(kind):
+    norm = Norm(kind, 4).float()
+    x = 1000 + torch.randn(3, 4, 8, 8, generator=rng.generator(0, "far"), dtype=torch.float32)
+    exact = Norm(kind, 4).double()(x.double())
+    assert torch.allclose(torch.compile(norm, fullgraph=True)(x).double(), exact, atol=2e-3)
+    flat = torch.full_like(x, 1000)
+    assert torch.compile(norm, fullgraph=True)(flat).abs().max() < 2e-3
