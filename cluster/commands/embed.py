@@ -57,7 +57,8 @@ def network_of(context, url: str) -> Trained:
     if found := _expert(context, url):
         return found
     step, epochs = train.expert_step(context), context.recipe.experts.epochs
-    with common.console.status(f"the store holds no expert of this recipe: training one for {epochs} epochs") as status:
+    common.console.print(f"the store holds no expert of this recipe: training a network for {epochs} epochs")
+    with common.console.status("") as status:
         for epoch, latest in train.expert_epochs(context, step, 0):
             theta = latest
             status.update(f"training a network on the real images: epoch {epoch} of {epochs}")
