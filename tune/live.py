@@ -99,12 +99,12 @@ class Screen(Watch):
         return time.strftime("%H:%M:%S", time.gmtime(time.monotonic() - self.started))
 
 
-def brief(value) -> str:
-    """A value as tables show it."""
+def brief(value, items: int = 4) -> str:
+    """A value as tables show it: of a list that is longer than `items`, the beginning."""
     if isinstance(value, float):
         return f"{value:.3g}"
     if isinstance(value, list):
-        return " ".join(map(brief, value)) if len(value) <= 4 else f"{brief(value[0])} {brief(value[1])} ..."
+        return " ".join(map(brief, value)) if len(value) <= items else f"{brief(value[0])} {brief(value[1])} ..."
     return str(value)
 
 

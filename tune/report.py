@@ -169,7 +169,7 @@ def _table(results: Results) -> Table:
         b, values = trial.best, (trial.best.values if trial.best else trial.values)
         figures = [str(b.step), f"{100 * b.best_accuracy:.1f}", f"{b.budget_floats:,}"] if b else ["0", "", ""]
         style = "bold green" if trial is results.winner else None
-        cells = [brief(values[path]) for path in sweep.search]
+        cells = [brief(values[path], 20) for path in sweep.search]
         table.add_row(str(trial.number), *cells, *figures, trial.status, style=style)
     return table
 
