@@ -74,9 +74,9 @@ def _whiten(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
 def _fused(x: Tensor, dims: tuple[int, ...], eps: float, scale: Tensor, shift: Tensor) -> Tensor:
     """The same, scaled and shifted, in the form that compiles to the fastest code.
 
-    One pass over the pixels gives mean and variance, one multiplication each applies them. A pixel of every map is taken
-    from all first, which keeps the difference of two means of squares accurate: variances do not depend on it, so its
-    derivatives of every order vanish and it is detached. The gradient of a mean would divide at each pixel.
+    One pass over the pixels gives mean and variance, one multiplication each applies them. A pixel of every map is
+    taken from all first, which keeps the difference of two means of squares accurate: variances do not depend on it, so
+    its derivatives of every order vanish and it is detached. The gradient of a mean would divide at each pixel.
     """
     pixel, part = x.detach(), 1.0
     for dim in dims:
