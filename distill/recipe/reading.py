@@ -46,7 +46,7 @@ def parse(table: dict, source: str) -> Recipe:
 def override(table: dict, overrides: list[str], source: str) -> Recipe:
     """A recipe from the resolved values that were stored with a result, with overrides."""
     table = json.loads(json.dumps(table))
-    for text in sorted(overrides, key=lambda text: not _decides_others(text)):
+    for text in sorted(overrides, key=lambda text: not text.startswith("evaluation.protocol=")):
         _override(table, text)
     return parse(table, source)
 
@@ -62,12 +62,6 @@ def _read(source: str) -> dict:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"recipe {source}: not TOML: {error}") from None
-
-
-def _decides_others(assignment: str) -> bool:
-    """Whether an override must come before the rest: it takes values out that belong to what it replaces."""
-    path = assignment.partition("=")[0]
-    return path == "evaluation.protocol" or path in {f"{block}.kind" for block in UNIONS}
 
 
 def _override(table: dict, assignment: str) -> None:

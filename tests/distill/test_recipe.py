@@ -125,6 +125,7 @@ def test_another_kind_leaves_the_settings_of_the_first_kind_behind():
     r = recipe.load("mtt-cifar10-1ipc", ["network.width=16", "network.kind=resnet", "objective.kind=distribution"])
     assert r.network == recipe.ResNet(width=16, norm="instance")
     assert r.objective == recipe.Distribution()
+    assert recipe.load("digits", ["objective={}", "objective.kind=distribution"]).objective == recipe.Distribution()
     with pytest.raises(RecipeError, match="network.dpeth: unknown key"):
         recipe.load("mtt-cifar10-1ipc", ["network.dpeth=2", "network.kind=resnet"])
     with pytest.raises(RecipeError, match="network"):
