@@ -27,3 +27,6 @@ Json = Annotated[Path | None, typer.Option("--json", help="Also write the figure
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the resolved recipe, the store and an estimate; start nothing.")
 ]
+RunName = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run, an exported folder, or a model such as digits@best.")
+]

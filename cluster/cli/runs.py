@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.cli.options import DryRun, Json, Overrides, RecipeName, Store, app
+from cluster.cli.options import DryRun, Json, Overrides, RecipeName, RunName, Store, app
 
 Full = Annotated[bool, typer.Option(help="Train networks on the full data when the store holds no experts.")]
 Baselines = Annotated[
@@ -48,9 +48,7 @@ def distill(
 
 @app.command()
 def evaluate(
-    what: Annotated[
-        str, typer.Argument(metavar="RUN-OR-PATH", help="A run, an exported folder, or a model such as digits@best.")
-    ],
+    what: RunName,
     overrides: Overrides = None,
     store: Store = None,
     full: Full = False,

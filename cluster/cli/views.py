@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.cli.options import Json, Overrides, Store, app
+from cluster.cli.options import Json, Overrides, RunName, Store, app
 
 
 @app.command()
@@ -74,9 +74,7 @@ def range_(
 
 @app.command()
 def embed(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run, an exported folder, or a model such as digits@best.")
-    ],
+    run: RunName,
     overrides: Overrides = None,
     store: Store = None,
     images: Annotated[int, typer.Option(min=1, help="Real test images on the map, at most.")] = 2000,
