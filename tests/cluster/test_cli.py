@@ -139,6 +139,15 @@ def test_dry_run_prints_everything_and_starts_nothing(home, tmp_path, monkeypatc
     assert "ray" not in sys.modules or not sys.modules["ray"].is_initialized()
 
 
+@pytest.mark.parametrize("kind, needs", [("trajectory", True), ("distribution", False)])
+def test_dry_run_says_whether_experts_are_needed(home, monkeypatch, capsys, kind, needs):
+    tiny = [s for s in TINY if not s.startswith("objective.")]
+    assert (
+        stillhouse(monkeypatch, "distill", "digits", "objective={}", f"objective.kind={kind}", *tiny, "--dry-run") == 0
+    )
+    assert ("this objective needs none" in capsys.readouterr().out) is not needs
+
+
 def test_overrides_may_be_written_as_options(home, monkeypatch, capsys):
     assert stillhouse(monkeypatch, "distill", "digits", "--outer.setps=1", "--objective.syn_steps", "0") == 2
     said = capsys.readouterr().err

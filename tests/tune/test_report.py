@@ -11,6 +11,7 @@ from cluster.store import open_store
 from distill import recipe as recipes
 from tune import plots, report
 from tune.journal import DIVERGED, FINISHED, STOPPED, End, Journal, Report, Trial
+from tune.live import brief
 from tune.reading import load
 from tune.report import Results
 
@@ -119,3 +120,8 @@ def test_logarithmic_axes_are_even_in_decades(results):
     first, last = found.trials[0], found.trials[-1]
     assert (axis.share(first), axis.share(last)) == (0.0, 1.0)
     assert axis.share(found.trials[1]) == pytest.approx(0.5646, abs=1e-3)  # log(1.5 / 0.5) / log(3.5 / 0.5)
+
+
+def test_an_order_is_shown_whole_on_the_page_and_begun_in_the_live_table():
+    order = [3, 1, 2, 0, 4]
+    assert (brief(order, 20), brief(order)) == ("3 1 2 0 4", "3 1 ...")

@@ -122,6 +122,8 @@ def test_mlflow_has_a_child_per_trial_with_pictures_and_the_registry_the_best(re
     version = client.get_model_version_by_alias("digits", "best")
     assert float(version.tags["selection_accuracy"]) == best["validation_accuracy"]
     assert version.run_id == children[best["number"]].info.run_id
+    (experts,) = client.search_runs([client.get_experiment_by_name("experts").experiment_id])
+    assert experts.info.status == "FINISHED"
 
 
 def test_the_winners_recipe_is_ready_to_distill(resumed, monkeypatch, capsys):
