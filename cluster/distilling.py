@@ -191,7 +191,7 @@ def result_of(context: Context, loop: Loop, test: Score) -> dict:
         "test_mean": test.mean,
         "test_std": test.std,
         "test_n": test.n,
-        "protocol": recipe.evaluation.protocol,
+        "protocol": recipe.evaluation.label,
         "network": recipe.network.label,
         "budget_floats": floats,
         "budget_ipc": budget_ipc(context, floats),

@@ -147,7 +147,7 @@ def _assembled(asked: Asked, found: _Found, k: int, rows: list[str]) -> dict:
     e = asked.recipe.evaluation
     scored = {row: score for row in rows if (score := found.score(k, row))}
     by_name = {row: score.as_dict() for row, score in scored.items()}
-    figures = by_name.pop("distilled", {}) | {"protocol": e.protocol, "network": asked.networks[k].label}
+    figures = by_name.pop("distilled", {}) | {"protocol": e.label, "network": asked.networks[k].label}
     figures |= found.budget | by_name
     figures["skipped"] = {row: found.skipped[k, row] for row in rows if (k, row) in found.skipped}
     figures["selected_through"] = found.through.get(k)
@@ -196,7 +196,7 @@ def track(run: Run, results: list[dict], tracking_uri: str) -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         for figures in results:
-            name = f"{figures['network']}-{figures['protocol']}"
+            name = f"{figures['network']}-{figures['protocol']}".replace(" ", "-")
             (Path(scratch) / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf8")
             scored = {"distilled": figures, **figures}
             means = {row: s["mean"] for row, s in scored.items() if isinstance(s, dict) and "mean" in s}

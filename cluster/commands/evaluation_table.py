@@ -47,7 +47,7 @@ def settings(e: Evaluation, student_lr: float | None) -> str:
     batch = f"batch {e.batch}" if e.batch else "the whole set each step"
     augmented = ", ".join(e.augment.strategies) or "none"
     return (
-        f"protocol {e.protocol}: {e.optimizer}, {rate}{momentum}, {batch}, {length}{decay}; augmentation: {augmented}"
+        f"protocol {e.label}: {e.optimizer}, {rate}{momentum}, {batch}, {length}{decay}; augmentation: {augmented}"
     )
 
 

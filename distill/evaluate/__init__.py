@@ -3,7 +3,8 @@
     Judge(context).score(synthetic, lr, context.data.test, 5, "test")
 
 The protocols are settings (`recipe.Evaluation`): mtt (Cazenavette et al. 2022), podd (RaT-BPTT, Feng et al. 2024; PoDD,
-Shul et al. 2024) and steps-1000 (the generative thesis). All of them use float32.
+Shul et al. 2024) and steps-1000 (the generative thesis). All of them use float32; evaluation.bf16 departs
+from that.
 """
 
 from distill.evaluate.budget import real_set

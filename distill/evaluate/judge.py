@@ -44,7 +44,7 @@ class Judge:
 
     def __init__(self, context: Context, networks: int | None = None):
         self.context = context
-        self.network = Network(context.network.module)  # float32, whatever the engine runs in
+        self.network = Network(context.network.module, self._settings.bf16)  # whatever the engine runs in
         self.networks = networks
         self.step: InnerStep | None = None
 

@@ -82,6 +82,9 @@ class Evaluation(Settings):
     baselines: tuple[Baseline, ...] = ("random", "full")
     """What `stillhouse evaluate` sets beside the result: random real images of the same budget, real images chosen by
     a selector (as in synthetic.init), all training images."""
+    bf16: bool = False
+    """Networks under bfloat16 autocast, their parameters float32: faster where a device multiplies it in hardware, but
+    another arithmetic, so that it is off in every protocol and named wherever figures are shown."""
     workers: Count = 1
     """Ray workers that share the networks of `stillhouse evaluate`."""
 
@@ -111,6 +114,11 @@ class Evaluation(Settings):
         if self.optimizer == "adam" and (self.momentum or self.weight_decay):
             raise ValueError("momentum and weight_decay are of SGD: leave them out or set them to 0")
         return self
+
+    @property
+    def label(self) -> str:
+        """The protocol's name beside a figure."""
+        return self.protocol + (" in bfloat16" if self.bf16 else "")
 
     def batch_of(self, images: int) -> int:
         """Images per step on a set of so many."""

@@ -1,10 +1,11 @@
 """Times the judge: five networks trained on a set and scored, ours against one after another in eager mode.
 
-python tests/benchmarks/evaluate.py [--json FILE] [--repeats 3] [--compile] [--threads 2] [--case digits --case cifar]
+python tests/benchmarks/evaluate.py [--json FILE] [--repeats 3] [--compile] [--bf16] [--threads 2] [--case cifar]
 
 Eager: an nn.Module with the norm of the published codes (GroupNorm kernel), torch.optim.SGD, one network after another.
-Ours: the judge of `stillhouse evaluate`, float32 like the other, side by side where it decides so. Its step is recorded
-and replayed, or, with --compile, compiled, which a run long enough decides by itself. Both see as many images, the same
+Ours: the judge of `stillhouse evaluate`, float32 like the other or, with --bf16, as `evaluation.bf16=true` has it; side
+by side where it decides so. Its step is recorded and replayed, or, with --compile, compiled, which a run long enough
+decides by itself. Both see as many images, the same
 DSA augmentation and the same test images. Seconds are medians of alternating runs; the first run of ours, which records
 or compiles, is reported on its own.
 """
@@ -64,11 +65,12 @@ class PublishedNorm(nn.Module):
         return F.group_norm(x, x.shape[1], self.weight, self.bias)
 
 
-def context_of(case: Case) -> Context:
+def context_of(case: Case, bf16: bool) -> Context:
     """Random images; what they show does not matter to the clock."""
     table = {
         "name": "benchmark", "dataset": {"kind": "digits"}, "network": {"depth": case.depth, "width": case.width},
-        "evaluation": {"networks": NETWORKS, "epochs": case.epochs, "augment": {"strategies": case.strategies}},
+        "evaluation": {"networks": NETWORKS, "epochs": case.epochs, "augment": {"strategies": case.strategies},
+                       "bf16": bf16},
     }  # fmt: skip
     r = recipe.parse(table, "benchmark")
     g = rng.generator(0, "benchmark")
@@ -102,9 +104,9 @@ def eager_one(context: Context, x: Tensor, y: Tensor, i: int) -> float:
     return float((answers == test.y).float().mean())
 
 
-def measure(name: str, repeats: int, compiled: bool) -> dict:
+def measure(name: str, repeats: int, compiled: bool, bf16: bool) -> dict:
     """Medians of alternating runs of a case."""
-    context = context_of(CASES[name])
+    context = context_of(CASES[name], bf16)
     images = real_set(context, 1, rng.generator(0, "images"))
     x, y = (t.detach() for t in images.training_set())
     judge = Judge(context)
@@ -121,8 +123,9 @@ def measure(name: str, repeats: int, compiled: bool) -> dict:
         times["eager"].append(clock(lambda: eager(context, x, y.argmax(1))))
     ours_seconds, eager_seconds = (statistics.median(times[k]) for k in ("ours", "eager"))
     figures = {"case": name, "ours_seconds": ours_seconds, "eager_seconds": eager_seconds}
-    figures |= {"faster": eager_seconds / ours_seconds, "first_run_seconds": warm_up, "compiled": compiled}
-    return figures | {"side_by_side": judge.together(images), "threads": torch.get_num_threads()}
+    figures |= {"faster": eager_seconds / ours_seconds, "first_run_seconds": warm_up}
+    figures |= {"compiled": compiled, "bf16": bf16, "threads": torch.get_num_threads()}
+    return figures | {"side_by_side": judge.together(images)}
 
 
 def clock(work) -> float:
@@ -139,11 +142,12 @@ def main() -> None:
     parser.add_argument("--case", action="append", choices=CASES)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--bf16", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     rows = []
     for name in options.case or CASES:
-        rows.append(measure(name, options.repeats, options.compile))
+        rows.append(measure(name, options.repeats, options.compile, options.bf16))
         print("{case}: ours {ours_seconds:.2f} s, eager {eager_seconds:.2f} s, {faster:.2f}x, first run "
               "{first_run_seconds:.1f} s, side by side {side_by_side}".format(**rows[-1]), flush=True)  # fmt: skip
     if options.json:

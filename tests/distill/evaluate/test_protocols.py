@@ -108,7 +108,8 @@ def test_the_judge_asks_the_held_out_part_or_the_test_part():
         assert Judge(context)._chooses(context.data.test) is getattr(context.data, part)
 
 
-def test_the_judge_never_uses_bfloat16():
-    context = small.context("trajectory", "objective.engine.bf16=true")
-    context.network.bf16 = True
-    assert not Judge(context).network.bf16
+def test_the_judge_uses_bfloat16_only_where_it_is_asked_for():
+    for asked in (False, True):
+        context = small.context("trajectory", "objective.engine.bf16=true", f"evaluation.bf16={asked}".lower())
+        context.network.bf16 = True
+        assert Judge(context).network.bf16 is asked
