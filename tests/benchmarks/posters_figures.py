@@ -6,8 +6,8 @@
 `run` distills one setting after another in this process, without Ray, and appends a line of JSON for each; settings
 that the file already holds are left out, so it can be stopped and started again. Two processes share it by --part.
 The data: digits, fashion, cifar10, each with the shipped recipe of a poster of one image per class as its base. Every
-setting of one figure takes the same number of outer steps. --only budget, or --only "budget poster 1.0", runs those alone
-whose figure and name begin like that; several times for several.
+setting of one figure takes the same number of outer steps. --only "budget poster 1.0", given once or more often, runs
+those alone whose figure and name begin so.
 
 budget     posters of 0.3, 0.5, 0.8, 1.0 images per class, pixels of 1 (the same objective), random real images of 1
 patches    from as many patches as classes (no overlap) to 160, at 1 image per class (PoDD, figure 6)
