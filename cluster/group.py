@@ -16,7 +16,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from cluster.board import Board
-from cluster.session import cores, gpus, on_this_node
+from cluster.session import cores, gpus, is_private, on_this_node
 from distill import allocator, errors
 from distill.recipe import Recipe
 
@@ -57,7 +57,7 @@ def run(
     if short := shortage(resources(told), workers, {"CPU": cores(), "GPU": gpus()}):
         on_event({"kind": "stage", "text": short})
     with tempfile.TemporaryDirectory(prefix="stillhouse-train-") as scratch:
-        trainer = TorchTrainer(
+        trainer = _Trainer(
             _in_worker,
             train_loop_config=told,
             scaling_config=ScalingConfig(
@@ -80,6 +80,19 @@ def run_one(work: Callable[[Worker, dict], None], config: dict, recipe: Recipe, 
     cpus, gpus_ = (resources(told).get(name, 0) for name in ("CPU", "GPU"))
     task = ray.remote(num_cpus=cpus, num_gpus=gpus_)(_in_task)
     _watch(lambda: ray.get(task.remote(told)), told["board"], on_event)
+
+
+class _Trainer(TorchTrainer):
+    """Ray Train without two helper processes that a Ray of the command's own has no use for (seen in Ray 2.60).
+
+    One gives reserved resources back should the controller die, where here everything ends with the command; it asks
+    the dashboard, which a private Ray has not, and is waited for 12 s at the end of every job. The other hands out
+    shards of Ray datasets; there are none.
+    """
+
+    def _create_default_callbacks(self) -> list:
+        idle = ("PlacementGroupCleanerCallback", "DatasetsCallback") if is_private() else ()
+        return [c for c in super()._create_default_callbacks() if type(c).__name__ not in idle]
 
 
 def _told(work: Callable, config: dict, recipe: Recipe, workers: int, items, gpus_each: float) -> dict:

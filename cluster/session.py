@@ -27,10 +27,16 @@ def session() -> Iterator[None]:
 
 def _connect() -> None:
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    if os.environ.get("RAY_ADDRESS"):
+    if not is_private():
         ray.init(address="auto", **quiet)
     else:
+        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # for 2: how late a short job is seen to end
         ray.init(address="local", include_dashboard=False, **quiet)
+
+
+def is_private() -> bool:
+    """Whether this Ray was started for the command alone and ends with it."""
+    return not os.environ.get("RAY_ADDRESS")
 
 
 def on_this_node() -> NodeAffinitySchedulingStrategy:

@@ -46,9 +46,7 @@ def settings(e: Evaluation, student_lr: float | None) -> str:
     decay = ", x0.1 at half" if e.decay == "half" else ""
     batch = f"batch {e.batch}" if e.batch else "the whole set each step"
     augmented = ", ".join(e.augment.strategies) or "none"
-    return (
-        f"protocol {e.label}: {e.optimizer}, {rate}{momentum}, {batch}, {length}{decay}; augmentation: {augmented}"
-    )
+    return f"protocol {e.label}: {e.optimizer}, {rate}{momentum}, {batch}, {length}{decay}; augmentation: {augmented}"
 
 
 def notes(result: dict) -> list[str]:

@@ -1,6 +1,7 @@
 """What workers claim of a cluster, and what is said when it has less."""
 
 import pytest
+from ray.train import RunConfig, ScalingConfig
 
 from cluster import group
 from distill import recipe
@@ -43,3 +44,14 @@ def test_eight_workers_on_two_gpus_fit_with_a_quarter_each_and_not_with_a_whole_
 def test_a_worker_has_at_most_one_gpu(part):
     with pytest.raises(RecipeError, match="experts.gpus_per_worker"):
         recipe.load("digits", [f"experts.gpus_per_worker={part}"])
+
+
+@pytest.mark.parametrize("address, helpers", [(None, 0), ("http://127.0.0.2:8265", 2)])
+def test_a_ray_of_the_commands_own_does_not_wait_for_helpers_it_has_no_use_for(monkeypatch, tmp_path, address, helpers):
+    """They cost 12 s at the end of every job, and a cluster needs them."""
+    monkeypatch.setenv("RAY_ADDRESS", address) if address else monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    run = RunConfig(name="test", storage_path=str(tmp_path))
+    trainer = group._Trainer(print, scaling_config=ScalingConfig(num_workers=1), run_config=run)
+    made = {type(callback).__name__ for callback in trainer._create_default_callbacks()}
+    assert len(made & {"PlacementGroupCleanerCallback", "DatasetsCallback"}) == helpers
+    assert "BackendSetupCallback" in made
