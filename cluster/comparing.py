@@ -7,6 +7,7 @@ Nothing is computed anew. A run's own figure stands in runs/<id>/result.json; it
 `stillhouse evaluate` leaves beside it.
 """
 
+import json
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from cluster.runs import Run, run_ids
 from cluster.store import Store
 from distill.errors import DataError
 from distill.published import Reference, reference
-from distill.recipe import parse
+from distill.recipe import dotted, parse
 
 Score = dict
 """mean, std and n of an accuracy, as a fraction."""
@@ -37,6 +38,8 @@ class Entry:
     score: Score
     baselines: dict[str, Score] = field(default_factory=dict)
     """Of the same recipe, by name; `full` is all training images."""
+    apart: dict[str, str] = field(default_factory=dict)
+    """Settings that every run has and in which they differ, by dotted name."""
 
     @property
     def label(self) -> str:
@@ -75,14 +78,15 @@ def gather(runs: Sequence[str], store: Store) -> Comparison:
         raise DataError(f"store {store.url}:\n" + "\n".join(faults) + f"\n  runs there: {', '.join(known) or 'none'}")
     sets = {run_id: Run(store, run_id).published() for run_id in results}
     _same_dataset({run_id: _identity(made) for run_id, made in sets.items()})
-    entries = [_entry(store, run_id, result, sets[run_id].recipe) for run_id, result in results.items()]
+    apart = _apart({run_id: made.recipe for run_id, made in sets.items()})
+    entries = [_entry(store, run_id, result, sets[run_id].recipe, apart[run_id]) for run_id, result in results.items()]
     first = next(iter(sets.values()))
     dataset = first.recipe["dataset"]
     papers = reference(dataset, first.classes, min(first.x.shape[2:]))
     return Comparison(_name(dataset), tuple(sorted(entries, key=lambda e: (e.ipc, e.run_id))), papers)
 
 
-def _entry(store: Store, run_id: str, result: dict, recipe: dict) -> Entry:
+def _entry(store: Store, run_id: str, result: dict, recipe: dict, apart: dict[str, str]) -> Entry:
     method = f"{recipe['synthetic']['kind']} x {recipe['objective']['kind']}"
     own = {"mean": result["test_mean"], "std": result["test_std"], "n": result["test_n"]}
     baselines: dict[str, Score] = {}
@@ -92,7 +96,16 @@ def _entry(store: Store, run_id: str, result: dict, recipe: dict) -> Entry:
             baselines |= _baselines(figures)
     score = {key: own[key] for key in ("mean", "std", "n")}
     kinds = result["network"], result["protocol"], result["selection"]
-    return Entry(run_id, method, *kinds, result["budget_ipc"], score, baselines)
+    return Entry(run_id, method, *kinds, result["budget_ipc"], score, baselines, apart)
+
+
+def _apart(recipes: dict[str, dict]) -> dict[str, dict[str, str]]:
+    """Of every run the settings in which they differ; kinds, and what only some kinds have, are told by the method."""
+    tables = {run_id: dotted(parse(recipe, run_id).decisive()) for run_id, recipe in recipes.items()}
+    first, *others = tables.values()
+    every = [name for name in first if all(name in table for table in others) and not name.endswith(".kind")]
+    apart = [name for name in every if any(table[name] != first[name] for table in others)]
+    return {run_id: {name: json.dumps(table[name]) for name in apart} for run_id, table in tables.items()}
 
 
 def _as_the_run(evaluated: dict, recipe: dict) -> bool:
@@ -166,8 +179,17 @@ def markdown(found: Comparison, picture: str) -> str:
     text += [
         "",
         "Mean and standard deviation of n networks, trained from scratch and judged on the test images.",
+        *_settings_apart(found.entries),
     ]
     return "\n".join([*text, *_papers(found.published)]) + "\n"
+
+
+def _settings_apart(entries: Sequence[Entry]) -> list[str]:
+    names = list(entries[0].apart)
+    if not names:
+        return []
+    rows = [[name, *(e.apart[name] for e in entries)] for name in names]
+    return ["", "## Settings in which the runs differ", "", *_table(["setting", *(e.run_id for e in entries)], rows)]
 
 
 def _papers(papers: Reference | None) -> list[str]:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from cluster import home
 from distill.errors import StoreError
+from distill.recipe import dotted
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # read when mlflow is imported
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
@@ -68,7 +69,7 @@ class Tracker:
             run = found[0] if found else _start(client, experiment_id, run_name, key, tags)
             client.update_run(run.info.run_id, status="RUNNING")
             if not run.data.params:
-                _log_params(client, run.info.run_id, flatten(params))
+                _log_params(client, run.info.run_id, {k: str(v) for k, v in dotted(params).items()})
         except (MlflowException, OSError) as error:
             raise StoreError(f"tracking store {uri}: {error}; mend it or set MLFLOW_TRACKING_URI to another") from error
         return cls(client, uri, run, resumed=bool(found))
@@ -152,17 +153,6 @@ def _client(uri: str) -> MlflowClient:
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     client.search_experiments(max_results=1)
     return client
-
-
-def flatten(params: dict, prefix: str = "") -> dict[str, str]:
-    """Nested blocks as one dict of dotted names, values as text."""
-    flat = {}
-    for name, value in params.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = str(value)
-    return flat
 
 
 def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:

@@ -94,7 +94,7 @@ def accuracy_table(title: str, columns: list[str], rows: list[tuple[str, list[di
 
 def print_recipe(recipe: Recipe) -> None:
     """The resolved recipe as dotted lines."""
-    from cluster.commands.recipes import flat
+    from distill.recipe import dotted
 
-    for path, value in flat(recipe.model_dump(mode="json")):
+    for path, value in dotted(recipe.model_dump(mode="json")).items():
         console.print(f"[cyan]{path}[/] = {json.dumps(value)}", soft_wrap=True)

@@ -43,6 +43,8 @@ def _table(found) -> Table:
     table.add_column("n", justify="right")
     for e in found.entries:
         table.add_row(e.run_id, f"{e.ipc:.3g}", e.method, f"[bold]{percent(e.score)}[/]", str(e.score["n"]))
+        for name, value in e.apart.items():
+            table.add_row("", "", f"[dim]{escape(f'{name} = {value}')}[/]", "", "")
         for name in found.baselines:
             if score := e.baselines.get(name):
                 table.add_row("", "", baseline_title(name), percent(score), str(score["n"]))

@@ -15,15 +15,6 @@ def main(fields: bool) -> None:
     console.print(_fields() if fields else _shipped())
 
 
-def flat(block: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted path, value) of a nested block."""
-    for key, value in block.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def _shipped() -> Table:
     table = Table("recipe", "paper", "expected", title="Shipped recipes", title_justify="left")
     for name in recipe.shipped():

@@ -25,7 +25,7 @@ from distill.recipe.network import VGG, AlexNet, CarRacing, ConvNet, Network, Re
 from distill.recipe.objective import Distribution, Engine, ObjectiveSettings, Trajectory, Unrolled
 from distill.recipe.outer import PROTOCOLS, Baseline, Evaluation, Outer
 from distill.recipe.reading import load, override, parse, shipped
-from distill.recipe.settings import Name, Settings, members
+from distill.recipe.settings import Name, Settings, dotted, members
 from distill.recipe.synthetic import Labels, PatchAugment, Pixels, Poster, PosterLabels, Selector, SyntheticSettings
 from distill.recipe.whole import Recipe, digest
 
@@ -71,6 +71,7 @@ __all__ = [
     "Unrolled",
     "ViT",
     "digest",
+    "dotted",
     "load",
     "members",
     "override",

@@ -16,6 +16,14 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
+def dotted(block: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested blocks as one dict of dotted names, as overrides name them."""
+    flat: dict[str, Any] = {}
+    for key, value in block.items():
+        flat |= dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
 def members(union: Any) -> tuple[type[Settings], ...]:
     """The settings classes of a registry: of a discriminated union, or of one class alone."""
     return (union,) if isinstance(union, type) else get_args(get_args(union)[0])

@@ -90,12 +90,15 @@ class Recipe(Settings):
         `dataset` is the fingerprint of the data, which stands for where the data lie. Workers, device, the number of
         judging networks and the baselines do not make another run.
         """
-        left_out = {"name", "paper", "expected", "device", "dataset"}
-        blocks = self.model_dump(mode="json", exclude=left_out)
+        return f"{self.name[:46]}-{digest({**self.decisive(), 'data': dataset})}"
+
+    def decisive(self) -> dict[str, Any]:
+        """The blocks without what a run's result does not depend on, and without the dataset."""
+        blocks = self.model_dump(mode="json", exclude={"name", "paper", "expected", "device", "dataset"})
         asides = (("outer", ("workers",)), ("evaluation", EVALUATION_ASIDES), ("experts", EXPERTS_RUN_BY))
         for block, key in ((block, key) for block, keys in asides for key in keys):
             del blocks[block][key]
-        return f"{self.name[:46]}-{digest({**blocks, 'data': dataset})}"
+        return blocks
 
     def experts_id(self, dataset: str) -> str:
         """Digest of all that expert i depends on; a set of experts is named by it."""

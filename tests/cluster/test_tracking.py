@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from cluster import tracking
-from cluster.tracking import Tracker, flatten
+from cluster.tracking import Tracker
 from distill.errors import StoreError
 
 RECIPE = {"name": "tiny", "outer": {"steps": 3, "lr_img": 0.5}, "experts": {"augment": {"strategies": ["flip"]}}}
@@ -148,10 +148,6 @@ def test_many_and_long_parameters(uri):
     params = {"block": {f"p{i}": i for i in range(230)}, "long": "x" * 7000}
     found = stored(uri, start(uri, "many", params)).data.params
     assert len(found) == 231 and found["block.p229"] == "229" and found["long"] == "x" * 6000
-
-
-def test_flatten_joins_with_dots():
-    assert flatten({"a": {"b": {"c": 1}, "d": None}, "e": (1, 2)}) == {"a.b.c": "1", "a.d": "None", "e": "(1, 2)"}
 
 
 def test_global_state_of_mlflow_is_left_alone(uri):

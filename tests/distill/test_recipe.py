@@ -107,6 +107,10 @@ def test_a_file_is_read_and_must_be_toml(tmp_path):
         recipe.load(str(bad))
 
 
+def test_dotted_names_are_those_of_overrides():
+    assert recipe.dotted({"a": {"b": {"c": 1}, "d": None}, "e": (1, 2)}) == {"a.b.c": 1, "a.d": None, "e": (1, 2)}
+
+
 def test_run_id_is_of_what_the_result_depends_on():
     base = recipe.load("digits")
     same = recipe.load("digits", ["outer.workers=1", "experts.workers=7", "evaluation.networks=9", "device=cpu"])
