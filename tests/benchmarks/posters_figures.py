@@ -30,7 +30,7 @@ BASE = {"digits": "poster-digits-10", "fashion": "poster-fashion-10", "cifar10":
 BUDGETS = (0.3, 0.5, 0.8, 1.0)
 PATCHES = ((5, 2), (8, 3), (10, 4), (12, 5), (16, 6), (18, 7), (20, 8))
 ORDER_IPC = {"digits": 0.5, "fashion": 0.3, "cifar10": 0.3}
-LEARNED = "synthetic.labels.mode=learned"
+LEARNED = ("synthetic.labels.mode=learned", "synthetic.labels.lr=0.05")
 RANDOM_ORDERS = 6
 PIXELS = ['synthetic={kind="pixels", ipc=1, init="%s", labels={mode="%s", lr=%s}}']
 
@@ -59,7 +59,7 @@ def _budget(data: str) -> list[Setting]:
     ]
     return [
         *(Setting("budget", f"poster {ipc}", (f"synthetic.ipc={ipc}",)) for ipc in BUDGETS),
-        *(Setting("budget", f"poster {ipc} learned labels", (f"synthetic.ipc={ipc}", LEARNED)) for ipc in BUDGETS[:2]),
+        *(Setting("budget", f"poster {ipc} learned labels", (f"synthetic.ipc={ipc}", *LEARNED)) for ipc in BUDGETS[:2]),
         *pixels,
         Setting("budget", "random real 1.0", (), baseline=True),
     ]
@@ -72,11 +72,12 @@ def _patches() -> list[Setting]:
 
 
 def _orders(data: str) -> list[Setting]:
-    at = f"synthetic.ipc={ORDER_IPC[data]}"
-    found = [Setting("order", name, (at, f"synthetic.order={name}")) for name in ("greedy", "optimal")]
+    ipc = ORDER_IPC[data]
+    at = (f"synthetic.ipc={ipc}", *(LEARNED if ipc < 0.5 else ()))  # fixed labels leave classes out there
+    found = [Setting("order", name, (*at, f"synthetic.order={name}")) for name in ("greedy", "optimal")]
     for i in range(RANDOM_ORDERS):
         shuffled = torch.randperm(10, generator=torch.Generator().manual_seed(i)).tolist()
-        found.append(Setting("order", f"random {i}", (at, f"synthetic.order={shuffled}")))
+        found.append(Setting("order", f"random {i}", (*at, f"synthetic.order={shuffled}")))
     return found
 
 
