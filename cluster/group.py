@@ -85,9 +85,10 @@ def run_one(work: Callable[[Worker, dict], None], config: dict, recipe: Recipe, 
 class _Trainer(TorchTrainer):
     """Ray Train without two helper processes that a Ray of the command's own has no use for (seen in Ray 2.60).
 
-    One gives reserved resources back should the controller die, where here everything ends with the command; it asks
-    the dashboard, which a private Ray has not, and is waited for 12 s at the end of every job. The other hands out
-    shards of Ray datasets; there are none.
+    One gives reserved resources back should the controller die, where here everything ends with the command. It asks
+    the cluster that the last `ray start` on this machine left a note of: one that is gone is waited for, 12 s at the
+    end of every job, and one that lives knows no such controller. The other hands out shards of Ray datasets; there are
+    none.
     """
 
     def _create_default_callbacks(self) -> list:

@@ -48,7 +48,7 @@ def test_a_worker_has_at_most_one_gpu(part):
 
 @pytest.mark.parametrize("address, helpers", [(None, 0), ("http://127.0.0.2:8265", 2)])
 def test_a_ray_of_the_commands_own_does_not_wait_for_helpers_it_has_no_use_for(monkeypatch, tmp_path, address, helpers):
-    """They cost 12 s at the end of every job, and a cluster needs them."""
+    """One of them asks another cluster, if there was one on this machine; a cluster needs them."""
     monkeypatch.setenv("RAY_ADDRESS", address) if address else monkeypatch.delenv("RAY_ADDRESS", raising=False)
     run = RunConfig(name="test", storage_path=str(tmp_path))
     trainer = group._Trainer(print, scaling_config=ScalingConfig(num_workers=1), run_config=run)
