@@ -108,7 +108,7 @@ def draw(embedding: Embedding, title: str, path: Path) -> None:
     beside = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
     axes.legend(handles=_legend(embedding), frameon=False, fontsize=10, **beside)
     try:
-        figure.savefig(path, format="png")
+        figure.savefig(path, format="png", bbox_inches="tight")
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; name a file that can be written") from None
 
