@@ -45,7 +45,7 @@ def prepared(plan: Plan, url: str):
         same_data = (recipe.dataset, recipe.seed) == (plan.base.dataset, plan.base.seed)
         if block not in seen and same_data and recipe.synthetic.labels.mode != "expert":
             seen.add(block)
-            synthetic.blank(prepare(recipe, device=context.device, dataset=context.data))
+            synthetic.check(prepare(recipe, device=context.device, dataset=context.data))
     return context
 
 

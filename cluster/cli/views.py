@@ -15,15 +15,18 @@ def order(
     ],
     overrides: Overrides = None,
     layout: Annotated[
-        str | None, typer.Option(help="greedy (PoCO), optimal, random or given (by --order) [default: greedy]")
+        str | None,
+        typer.Option(
+            help="greedy (PoCO), optimal, random or given (by --order) [default: a poster's own, else greedy]"
+        ),
     ] = None,
     embedding: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="clip-table, file:PATH, clip:NAME, open-clip:MODEL@FILE, mean-colour, mean-image or expert; "
-            "auto: clip-table where one knows every class, else mean-image."
+            "auto: clip-table where one knows every class, else mean-image [default: a poster's own]"
         ),
-    ] = "auto",
+    ] = None,
     distance: Annotated[
         str | None, typer.Option(help="cosine or euclidean [default: euclidean for mean-colour and mean-image]")
     ] = None,
@@ -32,7 +35,7 @@ def order(
     given: Annotated[
         str | None, typer.Option("--order", help="Classes row by row: a list, or the JSON file of an earlier order.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of random and optimal.")] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of random and optimal [default: the recipe's]")] = None,
     store: Store = None,
     out: Annotated[Path | None, typer.Option(metavar="PNG", help="Also draw the grid into this file.")] = None,
     json: Json = None,

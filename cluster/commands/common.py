@@ -28,7 +28,11 @@ def read(source: str, overrides: list[str]) -> Recipe:
 
 
 def absolute(recipe: Recipe) -> Recipe:
-    """The same recipe with the dataset's path absolute; a url stays, as each machine fetches from it for itself."""
+    """The same recipe with its paths absolute; a url stays, as each machine fetches from it for itself."""
+    kind, _, path = getattr(recipe.synthetic, "embedding", "").partition(":")
+    if kind == "file":
+        place = f"file:{Path(path).expanduser().absolute()}"
+        recipe = recipe.model_copy(update={"synthetic": recipe.synthetic.model_copy(update={"embedding": place})})
     if not isinstance(recipe.dataset, recipes.Files) or "://" in recipe.dataset.path:
         return recipe
     from distill.data.places import local
@@ -49,7 +53,7 @@ def prepared(recipe: Recipe, store: str):
         dataset = data.load(recipe.dataset, recipe.seed, cpu, reading)
     made = context.prepare(recipe, device=cpu, dataset=dataset)
     open_store(store).check_writable()
-    synthetic.blank(made)
+    synthetic.check(made)
     return made
 
 

@@ -9,17 +9,21 @@ from distill.recipe import Recipe
 
 def show(recipe: Recipe, url: str, json: Path | None) -> None:
     from cluster.experts import set_name
-    from distill import allocator
+    from distill import allocator, synthetic
     from distill.estimate import estimate
+    from distill.evaluate.budget import per_class
     from distill.objectives import needs_experts
 
     allocator.settle()  # as workers do: it changes how long a step takes
     context = common.prepared(recipe, url)
     e, size = estimate(context), common.size
+    made = synthetic.blank(context)
+    floats = made.budget_floats()
     common.print_recipe(recipe)
     unneeded = "" if needs_experts(recipe.objective.kind) else " (this objective needs none)"
     common.console.print(
-        f"\nstore     {url}\n"
+        f"\nset       {made.describe()}: {floats:,} floats, {per_class(context, floats):.4g} images per class\n"
+        f"store     {url}\n"
         f"run       runs/{context.run_id}\n"
         f"experts   experts/{set_name(context)}{unneeded}\n"
         f"storage   {size(e.storage_bytes)}\n"

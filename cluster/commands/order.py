@@ -33,23 +33,27 @@ class Asked:
     dataset: str
     overrides: list[str]
     layout: str | None
-    embedding: str
+    embedding: str | None
     distance: str | None
     rows: int | None
     columns: int | None
     given: str | None
-    seed: int
+    seed: int | None
     store: str | None
+    listed: tuple[str | int, ...] = ()
+    """The order that is asked for, row by row, where the layout is `given`."""
 
 
 def main(asked: Asked, out: Path | None, json_file: Path | None) -> None:
     if out and not (out.suffix == ".png" and out.absolute().parent.is_dir()):
         raise StoreError(f"--out {out}: name a .png in a folder that exists")
-    asked = replace(asked, layout=_layout(asked))
-    asked, classes, source, context = _subject(asked)
+    asked, classes, source, context = _subject(_with_order(asked))
     distances = order.distances(classes, source, asked.distance, context)
     rows, columns = _shape(len(classes), asked.rows, asked.columns)
-    grid = _grid(asked, classes, distances, rows, columns)
+    if asked.layout == "given":
+        grid = order.given(asked.listed or range(len(classes)), classes, rows, columns)
+    else:
+        grid = order.layout(distances, rows, columns, asked.layout, asked.seed)
     figures = _figures(asked, classes, distances, grid, source)
     _print(figures, classes, distances)
     if out:
@@ -63,17 +67,18 @@ def main(asked: Asked, out: Path | None, json_file: Path | None) -> None:
 
 
 def _subject(asked: Asked) -> tuple[Asked, tuple[str, ...], str, Context | None]:
-    """What is asked for with the recipe's grid, class names, embedding, and a context if it looks at images."""
+    """What is asked for with the recipe's defaults, class names, embedding, and a context if it looks at images."""
     if asked.dataset in clip_table.tables():
         if asked.overrides:
             raise RecipeError(f"{asked.dataset} is a shipped table, which has no settings: name a recipe to override")
         classes, _ = clip_table.table(asked.dataset)
+        asked = _with_defaults(asked, "greedy", "auto", 0)
         return asked, classes, resolve(asked.embedding, classes), None
     from distill import context as contexts
     from distill import data
 
     recipe = common.read(asked.dataset, asked.overrides)
-    asked = _with_grid(asked, recipe)
+    asked = _with_recipe(asked, recipe)
     if asked.embedding in FROM_IMAGES:
         context = contexts.prepare(recipe)
         if asked.embedding == "expert":
@@ -84,12 +89,25 @@ def _subject(asked: Asked) -> tuple[Asked, tuple[str, ...], str, Context | None]
     return asked, classes, source, contexts.prepare(recipe) if source in FROM_IMAGES else None
 
 
-def _with_grid(asked: Asked, recipe: Recipe) -> Asked:
-    """The rows and columns of a poster's recipe where the command line gives none."""
+def _with_recipe(asked: Asked, recipe: Recipe) -> Asked:
+    """A poster's recipe says what the command line leaves open: the order that a run would have."""
     poster = recipe.synthetic
-    if poster.kind != "poster" or not poster.rows or asked.rows or asked.columns:
-        return asked
-    return replace(asked, rows=poster.rows, columns=poster.columns)
+    if poster.kind != "poster":
+        return _with_defaults(asked, "greedy", "auto", recipe.seed)
+    if poster.grid and not (asked.rows or asked.columns):
+        asked = replace(asked, rows=poster.grid[0], columns=poster.grid[1])
+    if poster.order_rows and not asked.layout:
+        asked = replace(asked, listed=tuple(c for row in poster.order_rows for c in row))
+    return _with_defaults(asked, "given" if poster.order_rows else poster.order, poster.embedding, recipe.seed)
+
+
+def _with_defaults(asked: Asked, layout: str, embedding: str, seed: int) -> Asked:
+    return replace(
+        asked,
+        layout=asked.layout or layout,
+        embedding=asked.embedding or embedding,
+        seed=seed if asked.seed is None else asked.seed,
+    )
 
 
 def _with_experts(context: Context, store: str | None) -> Context:
@@ -113,29 +131,21 @@ def _shape(classes: int, rows: int | None, columns: int | None) -> tuple[int, in
     return rows or classes // columns, columns or classes // rows
 
 
-def _layout(asked: Asked) -> str:
-    """The layout that is asked for, `given` where an order is. RecipeError where the two do not fit."""
-    layout = asked.layout or ("given" if asked.given else "greedy")
-    if layout not in (*order.LAYOUTS, "given"):
+def _with_order(asked: Asked) -> Asked:
+    """With the order of --order, if there is one. RecipeError where the layout is unknown or does not fit it."""
+    layout = asked.layout or ("given" if asked.given else None)
+    if layout not in (*order.LAYOUTS, "given", None):
         raise RecipeError(f"--layout {layout}: use one of {', '.join(order.LAYOUTS)} or given")
     if (layout == "given") != bool(asked.given):
         raise RecipeError(
             f"--layout {layout} {'with' if asked.given else 'without'} --order: give --order '[\"cat\", ...]', or the "
             "JSON file of an earlier order, with --layout given alone"
         )
-    return layout
+    return replace(asked, layout=layout, listed=_read_order(asked.given) if asked.given else ())
 
 
-def _grid(asked: Asked, classes: tuple[str, ...], distances: np.ndarray, rows: int, columns: int) -> order.Grid:
-    if asked.layout != "given":
-        return order.layout(distances, rows, columns, asked.layout, asked.seed)
-    if not asked.given:
-        raise RecipeError('--layout given needs the order: --order \'["cat", "dog", ...]\', or a JSON file that has it')
-    return order.given(_read_order(asked.given), classes, rows, columns)
-
-
-def _read_order(text: str) -> list[str | int]:
-    """The order in a list as TOML or JSON write it, or in a file: a JSON list, or what --json wrote."""
+def _read_order(text: str) -> tuple[str | int, ...]:
+    """The order in a list, flat or by rows, as TOML or JSON write it; or in a file, also what --json wrote."""
     if Path(text).suffix == ".json":
         if not Path(text).is_file():
             raise RecipeError(f"--order {text}: no such file")
@@ -145,9 +155,11 @@ def _read_order(text: str) -> list[str | int]:
     except ValueError:
         raise RecipeError(f"--order: not a list of class names or numbers: {text[:60]}") from None
     entries = value.get("order") if isinstance(value, dict) else value
-    if not isinstance(entries, list) or not all(isinstance(entry, str | int) for entry in entries):
+    if isinstance(entries, list) and all(isinstance(entry, list) for entry in entries):
+        entries = [c for row in entries for c in row]
+    if not isinstance(entries, list) or not entries or not all(isinstance(entry, str | int) for entry in entries):
         raise RecipeError("--order: write it as a list of class names or numbers, row by row")
-    return entries
+    return tuple(entries)
 
 
 # ---------------------------------------------------------------- what is shown

@@ -24,7 +24,8 @@ class Objective(base.Objective):
         key = ("distribution", step, segment)
         theta = c.network.init(rng.generator(c.seed, *key, "network")).to(c.device)
         x, y = synthetic.batch(torch.arange(len(synthetic)), rng.generator(c.seed, *key, "draw"))
-        return sum(self._class_distance(theta, x, y, k, key) for k in range(c.classes))
+        labelled = (y.sum(0) > 0).nonzero().flatten().tolist()  # learned labels can leave a class out
+        return sum(self._class_distance(theta, x, y, k, key) for k in labelled)
 
     def _class_distance(self, theta: Tensor, x: Tensor, y: Tensor, k: int, key: tuple) -> Tensor:
         """Real and synthetic images of class k see the same augmentation (siamese)."""

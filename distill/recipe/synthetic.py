@@ -10,6 +10,10 @@ Selector = Literal["herding", "kmeans-nearest", "kmeans-farthest", "forgetting",
 """Ways to choose real images: distill/selectors/."""
 
 
+ClassKey = str | Annotated[int, Field(strict=True)]
+"""A class by its name or its number."""
+
+
 class Labels(Settings):
     """Labels of the synthetic images."""
 
@@ -53,6 +57,8 @@ class PosterLabels(Settings):
             raise ValueError("give rows and columns, or neither")
         if self.mode == "fixed" and (self.rows or self.ipc):
             raise ValueError('rows, columns and ipc are of the learned grid: set mode = "learned"')
+        if self.mode == "learned" and self.rule != "majority":
+            raise ValueError(f'rule = "{self.rule}" is of fixed labels: set mode = "fixed" or leave it out')
         return self
 
 
@@ -88,13 +94,14 @@ class Poster(Settings):
     """Patches wrap round the edges."""
     init: Literal["noise", "blend"] = "noise"
     """Standard Gaussian noise, or a real image of each class on its place, blended into its neighbours."""
-    order: (
-        Literal["given", "greedy", "optimal", "random"] | tuple[str | int, ...] | tuple[tuple[str | int, ...], ...]
-    ) = "given"
+    order: Literal["given", "greedy", "optimal", "random"] | tuple[ClassKey, ...] | tuple[tuple[ClassKey, ...], ...] = (
+        "given"
+    )
     """Which class lies where: in the dataset's order, row by row; by likeness (PoCO, or an optimal assignment); at
     random; or a list of class names or indices, flat or one list for each row."""
     embedding: str = "auto"
-    """What likeness is, for greedy and optimal: see `stillhouse order --help`."""
+    """What likeness is, for greedy and optimal: see `stillhouse order --help`. What `file:PATH` holds decides the run,
+    not where it lies."""
     labels: PosterLabels = PosterLabels()
     augment: PatchAugment = PatchAugment()
 
@@ -109,14 +116,36 @@ class Poster(Settings):
             )
         if self.posters == "per-class" and (self.columns or self.order != "given"):
             raise ValueError('columns, rows and order are of posters = "one"')
+        if not self.by_likeness and self.embedding != "auto":
+            raise ValueError(f'embedding = "{self.embedding}" is of order = "greedy" or "optimal"')
+        if (rows := self.order_rows) is not None:
+            sides = {len(row) for row in rows}
+            if not rows or 0 in sides or len(sides) > 1:
+                raise ValueError("order: give every class once, as one list or as a list for each row, all as long")
+            if isinstance(self.order[0], tuple) and self.rows and (self.rows, self.columns) != (len(rows), *sides):
+                raise ValueError(f"order has {len(rows)} rows, not rows = {self.rows}, columns = {self.columns}")
         return self
 
     @property
-    def order_list(self) -> tuple[str | int, ...]:
-        """An order that was given as a list, row by row; empty where it was not."""
+    def by_likeness(self) -> bool:
+        """Whether the order follows from an embedding of the classes."""
+        return self.order in ("greedy", "optimal")
+
+    @property
+    def order_rows(self) -> tuple[tuple[str | int, ...], ...] | None:
+        """An order that was given as a list, as rows (a flat list is one row); None where it was not."""
         if isinstance(self.order, str):
-            return ()
-        return tuple(c for entry in self.order for c in (entry if isinstance(entry, tuple) else (entry,)))
+            return None
+        nested = bool(self.order) and isinstance(self.order[0], tuple)
+        return self.order if nested else (self.order,)
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """(rows, columns) of classes that the settings name, or the rows of the order; None where neither does."""
+        if self.rows:
+            return self.rows, self.columns
+        nested = not isinstance(self.order, str) and isinstance(self.order[0], tuple)
+        return (len(self.order), len(self.order[0])) if nested else None
 
 
 SyntheticSettings = Annotated[Pixels | Poster, Field(discriminator="kind")]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, model_validator
@@ -93,11 +94,14 @@ class Recipe(Settings):
         return f"{self.name[:46]}-{digest({**self.decisive(), 'data': dataset})}"
 
     def decisive(self) -> dict[str, Any]:
-        """The blocks without what a run's result does not depend on, and without the dataset."""
+        """The blocks without the dataset and what a run's result does not depend on; files by what they hold."""
         blocks = self.model_dump(mode="json", exclude={"name", "paper", "expected", "device", "dataset"})
         asides = (("outer", ("workers",)), ("evaluation", EVALUATION_ASIDES), ("experts", EXPERTS_RUN_BY))
         for block, key in ((block, key) for block, keys in asides for key in keys):
             del blocks[block][key]
+        kind, _, path = getattr(self.synthetic, "embedding", "").partition(":")
+        if kind == "file" and Path(path).is_file():
+            blocks["synthetic"]["embedding"] = f"file:{hashlib.sha256(Path(path).read_bytes()).hexdigest()}"
         return blocks
 
     def experts_id(self, dataset: str) -> str:

@@ -7,7 +7,7 @@ from torch import Tensor
 from distill.context import Context
 from distill.synthetic.base import Synthetic
 
-__all__ = ["Synthetic", "blank", "build", "restore"]
+__all__ = ["Synthetic", "blank", "build", "check", "restore"]
 
 
 def build(context: Context) -> Synthetic:
@@ -22,6 +22,15 @@ def blank(context: Context) -> Synthetic:
     """
     module = _module(context)
     return getattr(module, "blank", module.build)(context.recipe.synthetic, context).to(context.device)
+
+
+def check(context: Context) -> Synthetic:
+    """Raise what `build` would, as far as it can be told without experts and in a moment; give the blank set.
+
+    A module has a `check(settings, context)` for what its `blank` does not need, such as a file of the user's.
+    """
+    getattr(_module(context), "check", lambda settings, context: None)(context.recipe.synthetic, context)
+    return blank(context)
 
 
 def restore(context: Context, state: dict[str, Tensor]) -> Synthetic:

@@ -44,6 +44,10 @@ class Synthetic(nn.Module):
         """All floats a user must store to train on this set, labels included unless they are the plain classes."""
         raise NotImplementedError
 
+    def describe(self) -> str:
+        """What the set is, in a line."""
+        return f"{len(self)} training images"
+
     def training_set(self) -> tuple[Tensor, Tensor]:
         """One pass as fixed tensors: images (n, c, h, w) and label probabilities (n, classes)."""
         with torch.no_grad():

@@ -71,5 +71,6 @@ def learned_shape(settings: recipe.PosterLabels, ipc: float, classes: int, grid:
 
 def one_hot_blocks(order: Tensor, shape: Size, classes: int) -> Tensor:
     """The learned grid at its start (m, rows * columns, classes): the classes `order` (m, R, C), each a block."""
-    at = [torch.arange(n) * side // n for n, side in zip(shape, order.shape[1:], strict=True)]
-    return F.one_hot(order[:, at[0][:, None], at[1]], classes).flatten(1, 2).float()
+    at = [torch.arange(n, device=order.device) * side // n for n, side in zip(shape, order.shape[1:], strict=True)]
+    blocks = order.index_select(1, at[0]).index_select(2, at[1])
+    return F.one_hot(blocks, classes).flatten(1, 2).float()

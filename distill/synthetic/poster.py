@@ -16,6 +16,7 @@ from distill import recipe, rng
 from distill.context import Context
 from distill.crops import Crops, cut, join, warp
 from distill.errors import RecipeError
+from distill.order.embeddings import FROM_IMAGES
 from distill.recipe import Outer
 from distill.synthetic import label_grid, patches, poster_view
 from distill.synthetic.base import Synthetic, ToPixels
@@ -27,6 +28,7 @@ class Poster(Synthetic):
     """Posters x (m, c, H, W), m = 1 or one per class; its items are the patches, poster by poster, row by row.
 
     `order` (m, rows, columns) is the class grid, `y` (m, cells, classes) the learned label grid, if labels are learned.
+    All that it holds lies where x does.
     """
 
     def __init__(self, settings: recipe.Poster, x: Tensor, order: Tensor, image: Size, cells: Size, classes: int):
@@ -38,7 +40,7 @@ class Poster(Synthetic):
             patches.starts(length, window, count, settings.cyclic)
             for length, window, count in zip(self.size, image, self.counts, strict=True)
         ]
-        corners = patches.corners(len(x), *lie)
+        corners, order = patches.corners(len(x), *lie).to(x.device), order.to(x.device)
         learned = settings.labels.mode == "learned"
         self.cells = cells if learned else tuple(order.shape[1:])
         self.x = nn.Parameter(x)
@@ -57,11 +59,17 @@ class Poster(Synthetic):
 
     def labels(self, index: Tensor) -> Tensor:
         """Label probabilities (b, classes) of the patches `index` (b,)."""
-        inside, poster = self.inside[index], self.corners[index, 0]
         if self.y is not None:
-            return label_grid.average(inside, self.y, poster)
-        rule = self.settings.labels.rule
-        return label_grid.fixed(inside, self.order.flatten(1)[poster], rule, self.classes).to(self.x)
+            return label_grid.average(self.inside[index], self.y, self.corners[index, 0])
+        return self._fixed(index, self.settings.labels.rule)
+
+    def shares(self, index: Tensor) -> Tensor:
+        """What part of each patch lies on each class, of fixed labels (b, classes)."""
+        return self._fixed(index, "share")
+
+    def _fixed(self, index: Tensor, rule: str) -> Tensor:
+        order = self.order.flatten(1)[self.corners[index, 0]]
+        return label_grid.fixed(self.inside[index], order, rule, self.classes).to(self.x)
 
     def project(self) -> None:
         if self.y is not None:
@@ -75,6 +83,15 @@ class Poster(Synthetic):
     def budget_floats(self) -> int:
         """Fixed labels follow from the order of classes, which is no float."""
         return self.x.numel() + (0 if self.y is None else self.y.numel())
+
+    def describe(self) -> str:
+        (down, across), (rows, columns) = self.counts, self.order.shape[1:]
+        posters = "a poster" if len(self.x) == 1 else f"{len(self.x)} posters"
+        labels = "fixed" if self.y is None else f"learned ({self.cells[1]}x{self.cells[0]} cells)"
+        return (
+            f"{posters} of {self.size[1]}x{self.size[0]}, {across}x{down} patches of {self.image[1]}x{self.image[0]}, "
+            f"{columns}x{rows} classes, {labels} labels"
+        )
 
     def training_set(self) -> tuple[Tensor, Tensor]:
         """All patches as they lie on the poster, neither turned nor scaled."""
@@ -104,8 +121,23 @@ class Poster(Synthetic):
 
 def build(settings: recipe.Poster, context: Context) -> Poster:
     """A poster of noise or of blended real images. Raises RecipeError for one that cannot be as the recipe says it."""
+    return _build(settings, context, class_grid(settings, context))
+
+
+def blank(settings: recipe.Poster, context: Context) -> Poster:
+    """The same without asking an embedding: where likeness decides, classes lie in the dataset's order."""
+    given = settings.model_copy(update={"order": "given"}) if settings.by_likeness else settings
+    return _build(settings, context, class_grid(given, context))
+
+
+def check(settings: recipe.Poster, context: Context) -> None:
+    """Raise RecipeError where an embedding of the user's is missing or does not know every class."""
+    if settings.by_likeness and settings.embedding not in FROM_IMAGES:
+        ordering.distances(context.data.classes, settings.embedding, context=context)
+
+
+def _build(settings: recipe.Poster, context: Context, order: Tensor) -> Poster:
     image, classes = context.data.shape[1:], context.classes
-    order = class_grid(settings, context)
     one = settings.posters == "one"
     size = poster_size(settings, image, classes, order.shape[1:])
     cells = label_grid.learned_shape(settings.labels, settings.ipc, classes, order.shape[1:], len(order))
@@ -116,7 +148,7 @@ def build(settings: recipe.Poster, context: Context) -> Poster:
     else:
         x = torch.randn(len(order), context.data.shape[0], *size, generator=g)
     made = Poster(settings, x.to(context.data.train.x), order, image, cells, classes)
-    _check_every_class_has_a_patch(made, context)
+    _check_labels(made, context.data.classes)
     return made
 
 
@@ -138,19 +170,20 @@ def class_grid(settings: recipe.Poster, context: Context) -> Tensor:
     classes = context.classes
     if settings.posters == "per-class":
         return torch.arange(classes).view(-1, 1, 1)
-    rows, columns = (settings.rows, settings.columns) if settings.rows else ordering.shape_of(classes)
+    rows, columns = settings.grid or ordering.shape_of(classes)
     if rows * columns != classes:
         raise RecipeError(
             f"synthetic.columns: a grid of {columns}x{rows} does not hold the {classes} classes, each once: columns "
             f"times rows must be {classes}"
         )
-    if settings.order in ("greedy", "optimal"):
+    if settings.by_likeness:
         apart = ordering.distances(context.data.classes, settings.embedding, context=context)
         grid = ordering.layout(apart, rows, columns, settings.order, context.seed)
     elif settings.order == "random":
         grid = ordering.layout(np.zeros((classes, classes)), rows, columns, "random", context.seed)
     else:
-        grid = ordering.given(settings.order_list or range(classes), context.data.classes, rows, columns)
+        listed = [c for row in settings.order_rows or () for c in row]
+        grid = ordering.given(listed or range(classes), context.data.classes, rows, columns)
     return torch.tensor(grid)[None]
 
 
@@ -193,11 +226,19 @@ def _turn_and_scale(settings: recipe.PatchAugment, n: int, g: torch.Generator) -
     return turn @ torch.diag_embed(factors)
 
 
-def _check_every_class_has_a_patch(made: Poster, context: Context) -> None:
-    _, y = made.training_set()
-    missing = [context.data.classes[k] for k in (y.amax(0) == 0).nonzero().flatten().tolist()]
-    if missing:
+def _check_labels(made: Poster, classes: tuple[str, ...]) -> None:
+    """Every class has a patch; with fixed labels, no two classes have the same label on every patch."""
+    index = torch.arange(len(made), device=made.x.device)
+    y = made.labels(index)
+    fixed, few = made.y is None, "raise synthetic.patches_x and patches_y"
+    learn = ', or set synthetic.labels.mode = "learned"' if fixed else ""
+    lies = made.shares(index) if fixed and made.settings.labels.rule == "softmax" else y
+    if missing := [classes[k] for k in (lies.amax(0) == 0).nonzero().flatten().tolist()]:
+        raise RecipeError(f"synthetic: no patch has a label of {', '.join(missing)}: {few}{learn}")
+    _, group = torch.unique(y.T, dim=0, return_inverse=True)
+    alike = [[classes[k] for k in (group == i).nonzero().flatten().tolist()] for i in group.unique().tolist()]
+    if fixed and (same := [" and ".join(names) for names in alike if len(names) > 1]):
         raise RecipeError(
-            f"synthetic: no patch has a label of {', '.join(missing)}: raise synthetic.patches_x and patches_y, or set "
-            f'synthetic.labels.mode = "learned"'
+            f"synthetic: {', '.join(same)} have the same label on every patch, and nothing tells them apart: {few}, "
+            f"lay the classes out otherwise (synthetic.rows = 1 and columns = {len(classes)} on a flat poster){learn}"
         )

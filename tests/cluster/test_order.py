@@ -72,6 +72,23 @@ def test_the_grid_of_a_posters_recipe_is_taken(monkeypatch, capsys, tmp_path):
     assert np.shape(json.loads(file.read_text())["grid"]) == (1, 10)
 
 
+def test_a_posters_recipe_is_shown_as_it_will_run(monkeypatch, capsys, tmp_path):
+    from distill import context, recipe, synthetic
+
+    file = tmp_path / "poster.json"
+    settings = ["dataset.limit=400", "synthetic.order=optimal", "synthetic.embedding=mean-colour", "seed=3"]
+    assert stillhouse(monkeypatch, "order", "poster-digits-10", *settings, "--json", str(file)) == 0
+    wrote = json.loads(file.read_text())
+    made = synthetic.build(context.prepare(recipe.load("poster-digits-10", settings)))
+    assert wrote["layout"] == "optimal" and wrote["grid"] == made.order[0].tolist()
+    listed = "synthetic.order=[[9,8,7,6,5],[4,3,2,1,0]]"
+    assert stillhouse(monkeypatch, "order", "poster-digits-10", "dataset.limit=400", listed, "--json", str(file)) == 0
+    assert json.loads(file.read_text())["grid"] == [[9, 8, 7, 6, 5], [4, 3, 2, 1, 0]]
+    rows = ("--order", "[[9,8,7,6,5],[4,3,2,1,0]]")
+    assert stillhouse(monkeypatch, "order", "digits", "dataset.limit=400", *rows, "--json", str(file)) == 0
+    assert json.loads(file.read_text())["grid"] == [[9, 8, 7, 6, 5], [4, 3, 2, 1, 0]]
+
+
 REFUSED = {
     "no such dataset": (("cifar11",), "cifar11"),
     "overrides of a table": (("cifar10", "seed=1"), "table"),

@@ -33,6 +33,7 @@ def test_settings_are_the_papers(name, ipc):
     assert (s.patches_x, s.patches_y) == (patches if tall_enough else (16, 4))
     assert (o.batch_syn, o.batch_real, o.unroll, o.window, o.inner, o.clip) == (syn, real, unroll, window, "adam", 2)
     assert (r.outer.optimizer, r.outer.lr_img, r.dataset.preprocess) == ("adam", lr, "zca-podd")
+    assert {o.lr_inner, r.evaluation.lr, *([s.labels.lr] if s.labels.mode == "learned" else [])} == {lr}
     assert s.ipc == int(ipc) / 10 and ((s.width, s.height) == size) == (ipc == "09")
     assert s.labels.mode == ("fixed" if name == "cifar10" and s.ipc >= 0.7 else "learned")
     assert o.augment.strategies == ("flip", "rotate") and r.evaluation.protocol == "podd"

@@ -1,5 +1,7 @@
 """Embeddings from what the training images look like, which PoDD names as future work (section 6)."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,21 +13,34 @@ CHUNK = 4096
 
 def mean_colour(context: Context) -> np.ndarray:
     """Mean colour of each class (c, channels), pixels in [0, 1]."""
-    return class_means(context, lambda x: context.data.to_pixels(x).mean((2, 3)))
+    return _means(context, lambda x: context.data.to_pixels(x).mean((2, 3)))
 
 
 def mean_image(context: Context) -> np.ndarray:
     """Mean image of each class (c, channels * h * w), pixels in [0, 1]."""
-    return class_means(context, context.data.to_pixels)
+    return _means(context, context.data.to_pixels)
 
 
-def class_means(context: Context, embed) -> np.ndarray:
-    """Mean of embed(x) over the training images of each class, flattened (c, d), float64."""
+def _means(context: Context, embed: Callable[[Tensor], Tensor]) -> np.ndarray:
+    """Means of embed(x) over the training images of each class, chunk by chunk."""
     train, sums = context.data.train, None
     for x, y in zip(train.x.split(CHUNK), train.y.split(CHUNK), strict=True):
         with torch.no_grad():
-            embedded: Tensor = embed(x).flatten(1).double()  # (n, d)
-        sums = embedded.new_zeros(context.classes, embedded.shape[1]) if sums is None else sums
-        sums.index_add_(0, y, embedded)
-    counts = torch.bincount(train.y, minlength=context.classes).double()
-    return (sums / counts[:, None]).cpu().numpy()
+            chunk = _sums(embed(x), y, context.classes)
+        sums = chunk if sums is None else sums + chunk
+    return (sums / _counts(train.y, context.classes)).cpu().numpy()
+
+
+def class_means(embedded: Tensor, y: Tensor, classes: int) -> np.ndarray:
+    """Mean of the rows of embedded (n, ...) that have each label, flattened (c, d), float64."""
+    return (_sums(embedded, y, classes) / _counts(y, classes)).cpu().numpy()
+
+
+def _sums(embedded: Tensor, y: Tensor, classes: int) -> Tensor:
+    """Sums of the rows of embedded (n, ...) that have each label, flattened (c, d), float64."""
+    rows = embedded.flatten(1).double()
+    return rows.new_zeros(classes, rows.shape[1]).index_add_(0, y, rows)
+
+
+def _counts(y: Tensor, classes: int) -> Tensor:
+    return torch.bincount(y, minlength=classes).double()[:, None]

@@ -61,6 +61,15 @@ def test_learned_labels_weigh_their_images():
     assert (ours - theirs).norm() <= 1e-9 * theirs.norm()
 
 
+def test_a_class_that_learned_labels_left_out_is_left_out():
+    c, made, objective = build("objective.batch_real=1000", "synthetic.labels.mode=learned")
+    whole = objective.loss(made, 0, [0])
+    with torch.no_grad():
+        made.y[:, 1] = 0
+    loss = objective.loss(made, 0, [0])
+    assert 0 < loss < whole and torch.autograd.grad(loss, made.x)[0].isfinite().all()
+
+
 def test_the_real_batch_is_so_many_different_images_of_the_class():
     c, made, objective = build("objective.batch_real=4")
     seen = []

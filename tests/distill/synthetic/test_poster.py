@@ -1,5 +1,7 @@
 """Posters: what their items are, what is learned and counted, where classes lie, and what is refused."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from distill.checkpoint import Checkpoint
 from distill.errors import RecipeError
 from distill.loop import Loop, Watcher
 from distill.recipe import Augment, Outer
+from distill.synthetic import poster
 
 G = rng.generator(0, "unused")
 # Three classes of 8x8 images: by default a poster of 24x8 with 6 patches.
@@ -245,6 +248,45 @@ def test_un_whitened_a_poster_is_what_its_patches_look_like():
     assert torch.equal(crops.windows()[0], made.training_set()[0])
 
 
+def test_rows_of_a_given_order_are_the_grid():
+    made = build("order=[[2], [0], [1]]", "ipc=1", "height=24", "width=8", "patches_x=1", "patches_y=6")
+    assert made.order.tolist() == [[[2], [0], [1]]]
+
+
+def test_a_set_is_restored_without_the_embedding_that_ordered_it(tmp_path):
+    vectors = tmp_path / "vectors.json"
+    vectors.write_text(json.dumps({"class 0": [1.0, 0.0], "class 1": [0.0, 1.0], "class 2": [1.0, 0.1]}))
+    context = small.context("unrolled", *POSTER, "synthetic.order=optimal", f"synthetic.embedding=file:{vectors}")
+    made = synthetic.build(context)
+    assert made.order.tolist() != [[[0, 1, 2]]]
+    first = context.run_id
+    vectors.write_text(vectors.read_text() + "\n")
+    assert context.run_id != first, "other vectors are another run"
+    vectors.unlink()
+    again = synthetic.restore(context, made.state_dict())
+    for one, other in zip(made.training_set(), again.training_set(), strict=True):
+        assert torch.equal(one, other)
+    with pytest.raises(RecipeError, match="no embeddings"):
+        synthetic.check(context)
+
+
+@pytest.mark.parametrize("mode", ["fixed", "learned"])
+def test_everything_lies_where_the_poster_does(mode):
+    """As on a GPU; the device here is the one whose tensors have no values."""
+    settings = small.context("unrolled", *POSTER, f"synthetic.labels.mode={mode}").recipe.synthetic
+    x = torch.empty(1, 3, 8, 24, device="meta")
+    made = poster.Poster(settings, x, torch.arange(3).view(1, 1, 3), (8, 8), (1, 3), 3)
+    tensors = [*made.parameters(), *made.buffers(), *made.training_set(), *made.batch(torch.arange(2), G)]
+    assert {t.device.type for t in tensors} == {"meta"}
+
+
+def test_it_says_what_it_is():
+    made = build("ipc=3", "columns=3", "rows=1", "patches_x=4", "patches_y=2", "height=13", "width=41")
+    assert made.describe() == "a poster of 41x13, 4x2 patches of 8x8, 3x1 classes, fixed labels"
+    made = build("ipc=4", "posters=per-class", "labels.mode=learned")
+    assert made.describe().startswith("3 posters of 16x16, ") and "1x1 classes, learned (2x2 cells)" in made.describe()
+
+
 # ---------------------------------------------------------------- what is refused
 
 
@@ -259,12 +301,23 @@ def test_un_whitened_a_poster_is_what_its_patches_look_like():
         (["labels={mode='learned', rows=2, columns=3}"], r"larger than its budget of 3 cells"),
         (["order=[0, 1, 1]"], r"'class 1' comes 2 times; 'class 2' is missing"),
         (["order=[0, 1, 'ship']"], r"'ship' is no class"),
-        (["patches_x=2"], r"no patch has a label of class 1: raise synthetic\.patches_x"),
+        (["patches_x=2"], r"no patch has a label of class 1: raise synthetic\.patches_x and .*\.labels\.mode"),
+        (["patches_x=2", "labels.rule=softmax"], r"no patch has a label of class 1"),
+        (["patches_x=2", "labels.mode=learned"], r"no patch has a label of class 1: raise .*patches_y$"),
+        (
+            ["columns=3", "rows=1", "height=24", "width=8", "labels.rule=share"],
+            r"class 0 and class 1 have the same label",
+        ),
+        (["order=[[0, 1], [2]]"], r"list for each row, all as long"),
+        (["order=[]"], r"list for each row, all as long"),
+        (["order=[true, false, 2]"], r"synthetic\.order"),
+        (["order=[[0], [1], [2]]", "rows=1", "columns=3"], r"order has 3 rows, not rows = 1"),
+        (["order=greedy", "embedding=file:none.npy"], r"no embeddings at .*none\.npy"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_runs(overrides, says):
     with pytest.raises(RecipeError, match=says):
-        build(*overrides)
+        synthetic.check(small.context("unrolled", *POSTER, *(f"synthetic.{o}" for o in overrides)))
 
 
 @pytest.mark.parametrize(
@@ -278,6 +331,8 @@ def test_what_cannot_be_is_refused_before_anything_runs(overrides, says):
         (["labels.rows=2"], "give rows and columns"),
         (["labels={rows=2, columns=2}"], 'set mode = "learned"'),
         (["order=alphabetic"], "order"),
+        (["embedding=mean-image"], 'is of order = "greedy" or "optimal"'),
+        (["labels={mode='learned', rule='share'}"], 'rule = "share" is of fixed labels'),
     ],
 )
 def test_what_needs_no_data_to_be_refused_is_refused_in_the_recipe(overrides, says):
