@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 from cluster.runs import Run, run_ids
 from cluster.store import Store
 from distill.errors import DataError
+from distill.export import Published
 from distill.published import Reference, reference
 from distill.recipe import dotted, parse
 
@@ -79,24 +80,24 @@ def gather(runs: Sequence[str], store: Store) -> Comparison:
     sets = {run_id: Run(store, run_id).published() for run_id in results}
     _same_dataset({run_id: _identity(made) for run_id, made in sets.items()})
     apart = _apart({run_id: made.recipe for run_id, made in sets.items()})
-    entries = [_entry(store, run_id, result, sets[run_id].recipe, apart[run_id]) for run_id, result in results.items()]
+    entries = [_entry(Run(store, run_id), result, sets[run_id], apart[run_id]) for run_id, result in results.items()]
     first = next(iter(sets.values()))
     dataset = first.recipe["dataset"]
     papers = reference(dataset, first.classes, min(first.x.shape[2:]))
     return Comparison(_name(dataset), tuple(sorted(entries, key=lambda e: (e.ipc, e.run_id))), papers)
 
 
-def _entry(store: Store, run_id: str, result: dict, recipe: dict, apart: dict[str, str]) -> Entry:
-    method = f"{recipe['synthetic']['kind']} x {recipe['objective']['kind']}"
+def _entry(run: Run, result: dict, made: Published, apart: dict[str, str]) -> Entry:
+    method = f"{made.recipe['synthetic']['kind']} x {made.recipe['objective']['kind']}"
     own = {"mean": result["test_mean"], "std": result["test_std"], "n": result["test_n"]}
     baselines: dict[str, Score] = {}
-    for figures in Run(store, run_id).evaluations():
-        if _as_the_run(figures["recipe"], recipe):
+    for figures in run.evaluations():
+        if _as_the_run(figures, made):
             own = max(own, figures, key=lambda score: score["n"])
             baselines |= _baselines(figures)
     score = {key: own[key] for key in ("mean", "std", "n")}
     kinds = result["network"], result["protocol"], result["selection"]
-    return Entry(run_id, method, *kinds, result["budget_ipc"], score, baselines, apart)
+    return Entry(run.run_id, method, *kinds, result["budget_ipc"], score, baselines, apart)
 
 
 def _apart(recipes: dict[str, dict]) -> dict[str, dict[str, str]]:
@@ -108,10 +109,11 @@ def _apart(recipes: dict[str, dict]) -> dict[str, dict[str, str]]:
     return {run_id: {name: json.dumps(table[name]) for name in apart} for run_id, table in tables.items()}
 
 
-def _as_the_run(evaluated: dict, recipe: dict) -> bool:
-    """Whether an evaluation's recipe is the run's, but for how many networks and which baselines it had."""
-    ids = {parse(table, "of an evaluation").run_id("") for table in (evaluated, recipe)}
-    return len(ids) == 1 and _limits(evaluated["dataset"]) == _limits(recipe["dataset"])
+def _as_the_run(figures: dict, made: Published) -> bool:
+    """Whether an evaluation's recipe and data are the run's, but for how many networks and which baselines it had."""
+    ids = {parse(table, "of an evaluation").run_id("") for table in (figures["recipe"], made.recipe)}
+    limits = [_limits(table["dataset"]) for table in (figures["recipe"], made.recipe)]
+    return len(ids) == 1 and limits[0] == limits[1] and figures.get("data", {}) == made.data
 
 
 def _baselines(figures: dict) -> dict[str, Score]:
@@ -123,7 +125,7 @@ def _baselines(figures: dict) -> dict[str, Score]:
 # ---------------------------------------------------------------- one dataset
 
 
-def _identity(published) -> dict:
+def _identity(published: Published) -> dict:
     """What must agree between runs for their test accuracies to be of the same task."""
     dataset = published.recipe["dataset"]
     return {
@@ -131,6 +133,7 @@ def _identity(published) -> dict:
         "classes": list(published.classes),
         "image shape": list(published.x.shape[1:]),
         "limits": _limits(dataset),
+        **({"test images": published.data["test"]} if published.data else {}),
     }
 
 
@@ -143,7 +146,7 @@ def _same_dataset(identities: dict[str, dict]) -> None:
     faults = []
     for other in others:
         mine, theirs = identities[first], identities[other]
-        if differing := [key for key in mine if mine[key] != theirs[key]]:
+        if differing := [key for key in mine if key in theirs and mine[key] != theirs[key]]:
             key = differing[0]
             faults.append(f"  {key}: {other} has {_short(theirs[key])}, {first} has {_short(mine[key])}")
     if faults:

@@ -219,6 +219,7 @@ def _published(loop: Loop) -> Published:
         recipe=context.recipe.model_dump(mode="json"),
         step=loop.best.step,
         state=loop.best.state,
+        data=context.data.parts,
         crops=crops and crops.cpu(),
         pictures=made.pictures(context.data.to_pixels, context.data.classes),
     )

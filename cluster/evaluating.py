@@ -8,12 +8,14 @@ import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from cluster import group, judging, registry
+from cluster import experts, group, judging, registry
 from cluster.runs import Run, run_ids
 from cluster.store import open_store
 from cluster.tracking import Tracker
-from distill import export
-from distill.errors import ConflictError, DataError, MissingError, StoreError
+from cluster.trajectories import TrajectorySet
+from distill import data, export
+from distill.data.rows import Notice
+from distill.errors import ConflictError, DataError, MissingError, StoreError, TrajectoryError
 from distill.evaluate.robustness import scores
 from distill.evaluate.rows import HARD, OTHER
 from distill.evaluate.score import Measured, Score, headline
@@ -49,16 +51,60 @@ class Asked:
     """Train networks on all training images where the store holds no experts."""
     scores: bool = False
     """Measure what the scores of DD-Ranking need."""
+    data: dict[str, str] = field(default_factory=dict)
+    """Digests of the data's parts (Raw.parts)."""
+    data_seed: int = 0
+    """Seed of the split of the data, which is the run's whatever seed the networks are drawn with."""
+    experts: str | None = None
+    """The set of experts that the store holds, through which selectors look; None where there is none."""
 
     def digest(self, network: Settings) -> str:
-        """Name of a result: all that it depends on besides the set and the data."""
+        """Name of a result: all that it depends on besides the set."""
         dataset = self.recipe.dataset.model_dump(mode="json", exclude={"path"})
         return digest({
             "evaluation": self.recipe.evaluation.model_dump(mode="json", exclude={"workers"}),
             "network": network.model_dump(mode="json"),
             "trained as experts": self.recipe.experts.model_dump(mode="json") if self.full else None,
-            "seed": self.recipe.seed, "dataset": dataset, "scores": self.scores,
+            "seed": self.recipe.seed, "dataset": dataset, "scores": self.scores, "data": self.data,
+            "experts": self.experts,
         })  # fmt: skip
+
+
+def ask(
+    recipe: Recipe, networks: tuple[Settings, ...], published: Published, store_url: str, notice: Notice, **more
+) -> Asked:
+    """What is asked for of a set, on the recipe's data as they lie there now.
+
+    Raises DataError where these are not the data that the set was distilled from.
+    """
+    seed = published.recipe["seed"]
+    parts, fingerprint = data.identify(recipe.dataset, seed, notice)
+    check_data(published, recipe, parts)
+    name = getattr(recipe.objective, "trajectories", "") or experts.name_of_set(recipe, fingerprint)
+    try:
+        TrajectorySet(open_store(store_url), name).open().close()
+    except TrajectoryError:
+        name = None
+    return Asked(recipe, networks, data=parts, data_seed=seed, experts=name, **more)
+
+
+def check_data(published: Published, recipe: Recipe, parts: dict[str, str]) -> None:
+    """Raise DataError unless networks would see these data as they saw those that the set was distilled from.
+
+    The test images may be others. Sets of earlier versions do not tell from which images they are.
+    """
+    own, asked = published.recipe["dataset"], recipe.dataset.model_dump(mode="json")
+    if own["preprocess"] != asked["preprocess"]:
+        raise DataError(
+            f"dataset.preprocess = {asked['preprocess']}: the set was distilled with {own['preprocess']}, and networks "
+            "that train on it must see the test images so: leave dataset.preprocess as the run has it"
+        )
+    if published.data and parts["train"] != published.data["train"]:
+        place = asked.get("path", asked["kind"])
+        raise DataError(
+            f"{place}: not the training images, labels and class names that the set was distilled from: "
+            "leave dataset.path, size and limit as the run has them, or restore the files"
+        )
 
 
 def evaluate(asked: Asked, published: Published, store_url: str, on_event: group.Event) -> list[dict]:
@@ -67,7 +113,7 @@ def evaluate(asked: Asked, published: Published, store_url: str, on_event: group
     Each has mean, std and n of the set, its protocol, network and budget, and mean, std and n of every baseline by its
     name; `skipped` says why a baseline is missing. Needs a Ray session.
     """
-    soft = bool((published.y.max(1).values < 1).any())
+    soft = not bool(((published.y == 0) | (published.y == 1)).all())
     rows = ["distilled", *asked.recipe.evaluation.baselines]
     if asked.scores:
         rows += [*EXTRA, *(["distilled" + HARD] if soft else []), *({"random", "full"} - {*rows})]
@@ -126,6 +172,7 @@ def _figures(
         "state": state,
         "student_lr": published.student_lr if published else None,
         "per_class": per_class,
+        "data_seed": asked.data_seed,
         "trainings": e.networks * len([row for row in rows if row != "full"]),
         "full": asked.full,
     }
@@ -152,6 +199,7 @@ def _assembled(asked: Asked, found: _Found, k: int, rows: list[str]) -> dict:
     figures["skipped"] = {row: found.skipped[k, row] for row in rows if (k, row) in found.skipped}
     figures["selected_through"] = found.through.get(k)
     figures["evaluation"] = e.model_dump(mode="json")
+    figures["data"] = asked.data
     if asked.scores and "random" in scored:
         means = {row: score.mean for row, score in scored.items()}
         figures["scores"] = scores({"distilled" + HARD: means["distilled"], **means})

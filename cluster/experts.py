@@ -34,7 +34,12 @@ class Trained:
 
 def set_name(context: Context) -> str:
     """Name of a recipe's set of experts in the store."""
-    return f"{context.recipe.network.kind}-{context.recipe.experts_id(context.data.fingerprint)}"
+    return name_of_set(context.recipe, context.data.fingerprint)
+
+
+def name_of_set(recipe: Recipe, fingerprint: str) -> str:
+    """The same from the fingerprint of the data."""
+    return f"{recipe.network.kind}-{recipe.experts_id(fingerprint)}"
 
 
 def spec_of(context: Context) -> SetSpec:

@@ -13,7 +13,7 @@ from cluster import experts, group
 from cluster.store import open_store
 from cluster.trajectories import Reader, TrajectorySet
 from distill import context as contexts
-from distill import synthetic, train
+from distill import data, synthetic, train
 from distill.accuracy import accuracy, probe
 from distill.context import Context
 from distill.errors import DataError, RecipeError, TrajectoryError
@@ -41,7 +41,9 @@ def items(networks: int, rows: list[str], count: int) -> list[Item]:
 
 def work(worker: group.Worker, config: dict) -> None:
     """Items from the board until none is left. `config` is made by cluster/evaluating.py."""
-    context = contexts.prepare(Recipe.model_validate(config["recipe"]), device=worker.device)
+    recipe = Recipe.model_validate(config["recipe"])
+    dataset = data.load(recipe.dataset, config["data_seed"], worker.device)
+    context = contexts.prepare(recipe, device=worker.device, dataset=dataset)
     reader = find_experts(context, config["store"])
     context = context.with_experts(reader) if reader else context
     kinds = [Recipe.model_validate({**config["recipe"], "network": network}) for network in config["networks"]]

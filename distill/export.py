@@ -53,6 +53,8 @@ class Published:
     """The outer step it was taken at."""
     state: dict[str, Tensor]
     """state_dict of the Synthetic it was taken from, which rebuilds it."""
+    data: dict[str, str] = field(default_factory=dict)
+    """Digests of the raw data's training and test part (Raw.parts); sets of earlier versions have none."""
     crops: Crops | None = None
     """The larger images that x and pixels are cut out of, if they are."""
     pictures: dict[str, Image.Image] = field(default_factory=dict)
@@ -109,7 +111,7 @@ def _safetensors(published: Published) -> bytes:
         tensors = {"x": published.x, "pixels": published.pixels}
     tensors |= {"y": published.y} | {f"state.{name}": tensor for name, tensor in published.state.items()}
     about = {"format": FORMAT, "version": 2 if crops else 1, "recipe": published.recipe, "classes": published.classes}
-    about |= {"student_lr": published.student_lr, "step": published.step}
+    about |= {"student_lr": published.student_lr, "step": published.step, "data": published.data}
     about |= {"crop": list(crops.size)} if crops else {}
     copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     # One metadata key only: safetensors writes several in an order that changes from process to process.
@@ -147,6 +149,7 @@ def _assemble(tensors: dict[str, Tensor], about: dict, file: Path) -> Published:
             recipe=about["recipe"],
             step=about["step"],
             state=state,
+            data=about.get("data", {}),
             crops=crops,
         )
     except KeyError as error:

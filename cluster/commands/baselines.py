@@ -25,7 +25,7 @@ def main(
     recipe = common.read(source, with_baselines(overrides, baselines))
     url, _, _ = common.places(store)
     common.log_to_console()
-    asked = evaluating.Asked(recipe, kinds(recipe, networks), full)
+    asked = evaluating.Asked(recipe, kinds(recipe, networks), full, data_seed=recipe.seed)
     budgets, found, started = _budgets(recipe, ipc), [], time.monotonic()
     with session(), Bar(common.console) as bar:
         for budget in budgets:

@@ -32,14 +32,16 @@ def main(
 ) -> None:
     from cluster import evaluating
     from distill import context as contexts
-    from distill import embed
+    from distill import data, embed
     from distill.recipe import override
 
     url, tracking, _ = common.places(store)
     common.log_to_console()
     published = evaluating.find(what, url, tracking)
     recipe = common.absolute(override(published.recipe, overrides, what))
-    context = _with_threads(contexts.prepare(recipe))
+    dataset = data.load(recipe.dataset, published.recipe["seed"], contexts.device_of(recipe.device))
+    evaluating.check_data(published, recipe, dataset.parts)
+    context = _with_threads(contexts.prepare(recipe, dataset=dataset))
     trained = network_of(context, url)
     made = _map(context, trained, published, images, min(classes, embed.MOST_CLASSES))
     path = out or Path(f"{recipe.name}-embed.png")

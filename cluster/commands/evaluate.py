@@ -19,6 +19,7 @@ def main(
     json: Path | None,
 ) -> None:
     from cluster import evaluating
+    from cluster.progress import Reading
     from distill import nets
     from distill.recipe import override
 
@@ -26,17 +27,18 @@ def main(
     common.log_to_console()
     published = evaluating.find(what, url, tracking)
     recipe = common.absolute(override(published.recipe, with_baselines(overrides, baselines), what))
-    asked = evaluating.Asked(recipe, kinds(recipe, networks), full, scores)
-    for kind in asked.networks:
+    chosen = kinds(recipe, networks)
+    for kind in chosen:
         nets.build(kind, tuple(published.x.shape[1:]), len(published.classes))  # what does not fit is refused now
+    with Reading(common.console) as reading:
+        asked = evaluating.ask(recipe, chosen, published, url, reading, full=full, scores=scores)
     run = evaluating.run_of(what, url, tracking)
     started = time.monotonic()
     results = figures_of(asked, published, url, run, tracking)
     seconds = time.monotonic() - started
-    e = recipe.evaluation
     title = f"{what}, {results[0]['network']}\n" if len(results) == 1 else f"{what}\n"
-    title += evaluation_table.settings(e, published.student_lr)
-    if e.selection == "best-on-test":
+    title += evaluation_table.settings(recipe.evaluation, published.student_lr)
+    if published.recipe["evaluation"]["selection"] == "best-on-test":
         title += "\nthe step was chosen on the TEST images (best-on-test): the distilled figure is flattered"
     evaluation_table.show(title, results)
     results = [{**result, "seconds": seconds} for result in results]

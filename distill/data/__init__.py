@@ -23,7 +23,7 @@ from distill.data.split import limited, stratified
 from distill.recipe import DatasetSettings
 from distill.rng import generator
 
-__all__ = ["Dataset", "Raw", "Split", "load", "read"]
+__all__ = ["Dataset", "Raw", "Split", "identify", "load", "read"]
 
 
 def read(settings: DatasetSettings, notice: Notice = silent) -> Raw:
@@ -67,7 +67,14 @@ def load(settings: DatasetSettings, seed: int, device: torch.device, notice: Not
         classes=raw.classes,
         fingerprint=_fingerprint(raw, settings, seed),
         to_pixels=preprocess.to_pixels,
+        parts=raw.parts,
     )
+
+
+def identify(settings: DatasetSettings, seed: int, notice: Notice = silent) -> tuple[dict[str, str], str]:
+    """The `parts` and the `fingerprint` that load() would give, without splitting and preprocessing."""
+    raw = limited(read(settings, notice), settings.limit, settings.limit_test)
+    return raw.parts, _fingerprint(raw, settings, seed)
 
 
 def _fingerprint(raw: Raw, settings: DatasetSettings, seed: int) -> str:

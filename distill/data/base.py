@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -28,6 +28,15 @@ class Raw:
             h.update(part.contiguous().numpy())
         return h.hexdigest()
 
+    @cached_property
+    def parts(self) -> dict[str, str]:
+        """SHA-256 of the training part and of the test part, each with the class names."""
+        none = self.train_x[:0], self.train_y[:0]
+        return {
+            "train": replace(self, test_x=none[0], test_y=none[1]).fingerprint,
+            "test": replace(self, train_x=none[0], train_y=none[1]).fingerprint,
+        }
+
 
 @dataclass(frozen=True)
 class Split:
@@ -52,6 +61,8 @@ class Dataset:
     """SHA-256 of the raw data, the preprocessing and the split."""
     to_pixels: Callable[[Tensor], Tensor]
     """Preprocessed images (n, c, h, w) back to [0, 1], clamped, for pictures."""
+    parts: dict[str, str] = field(default_factory=dict)
+    """Of the raw data (Raw.parts): which images a set was distilled from, and which judged it."""
 
     def to(self, device: torch.device) -> "Dataset":
         """The same on a device; tensors that are there already are shared, not copied."""

@@ -32,12 +32,14 @@ def recipe_of(*overrides: str) -> recipe.Recipe:
     return recipe.load("mtt-cifar10-1ipc", ["dataset.path=/data/cifar10", *overrides])
 
 
-def finish(store, run_id: str, ipc: int, mean: float, *overrides: str, side: int = 32, classes=CLASSES) -> Run:
+def finish(
+    store, run_id: str, ipc: int, mean: float, *overrides: str, side: int = 32, classes=CLASSES, data=None
+) -> Run:
     """A run that has ended, of CIFAR-10 unless told otherwise."""
     x = torch.rand(len(classes), 3, side, side)
     made = recipe_of(f"synthetic.ipc={ipc}", *overrides)
     values = made.model_dump(mode="json")
-    published = Published(x, torch.eye(len(classes)), x, classes, 0.1, values, 3, {})
+    published = Published(x, torch.eye(len(classes)), x, classes, 0.1, values, 3, {}, data or {})
     run = Run(store, run_id)
     result = {"test_mean": mean, "test_std": 0.01, "test_n": 3, "budget_ipc": float(ipc), "selection": "validation"}
     result |= {"protocol": made.evaluation.protocol, "network": made.network.label}
@@ -67,6 +69,7 @@ def test_baselines_are_those_of_evaluations_under_the_runs_own_settings(store):
     evaluated(run, {**score(0.5), "random": score(0.2), "baselines": {"herding": score(0.3)}, "full": score(0.8)})
     evaluated(run, {**score(0.1), "forgetting": score(0.9)}, "evaluation.epochs=3")
     evaluated(run, {**score(0.1), "k-means": score(0.9)}, "dataset.limit_test=10")
+    evaluated(run, {**score(0.1), "entropy-low": score(0.9), "data": {"train": "of", "test": "others"}})
     found = comparing.gather(["a-1"], store)
     assert found.baselines == ["random", "herding", "full"]
     assert found.entries[0].baselines["herding"]["mean"] == 0.3
@@ -106,10 +109,11 @@ def test_what_tells_runs_apart_is_shown_and_what_does_not_matter_is_not(store):
         ([], {"side": 16}, r"image shape: b-1 has \[3, 16, 16\]"),
         ([], {"classes": CLASSES[:3]}, "classes: b-1 has"),
         (["dataset.limit_test=100"], {}, "limits: b-1 has"),
+        ([], {"data": {"train": "1", "test": "3"}}, "test images: b-1 has 3, a-1 has 2"),
     ],
 )
 def test_runs_of_different_data_are_refused(store, overrides, more, named):
-    finish(store, "a-1", 1, 0.5)
+    finish(store, "a-1", 1, 0.5, data={"train": "1", "test": "2"})
     finish(store, "b-1", 1, 0.5, *overrides, **more)
     with pytest.raises(DataError, match=f"(?s)different datasets.*{named}"):
         comparing.gather(["a-1", "b-1"], store)

@@ -2,8 +2,10 @@
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
+import torch
 from rich.console import Console
 from support.cli import TINY, stillhouse
 
@@ -13,8 +15,10 @@ from cluster.commands.baselines import _budgets
 from cluster.evaluating import Asked
 from cluster.runs import Run
 from cluster.store import open_store
-from distill import recipe
-from distill.errors import RecipeError
+from distill import context as contexts
+from distill import recipe, synthetic
+from distill.errors import DataError, RecipeError
+from distill.export import Published
 from distill.recipe import ConvNet, Evaluation
 
 
@@ -95,6 +99,56 @@ def test_figures_are_kept_with_the_run_under_what_was_asked(tmp_path):
     ):
         assert evaluating.kept(run, other, ConvNet()) is None
     assert evaluating.kept(run, asked, ConvNet(width=7)) is None
+
+
+@pytest.fixture
+def made():
+    """A set of real digits, as a run would publish it."""
+    context = contexts.prepare(digits(*TINY, "dataset.limit=300"), device=torch.device("cpu"))
+    x, y = (t.detach() for t in synthetic.build(context).training_set())
+    values, parts = context.recipe.model_dump(mode="json"), context.data.parts
+    return Published(x, y, x, context.data.classes, 0.1, values, 1, {}, parts)
+
+
+def asked_with(made, tmp_path, *overrides: str) -> Asked:
+    changed = recipe.override(made.recipe, list(overrides), "test")
+    return evaluating.ask(changed, (changed.network,), made, f"file:{tmp_path}", lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    "override, says",
+    [("dataset.limit=200", "not the training images"), ("dataset.preprocess=zca", "distilled with stand")],
+)
+def test_other_data_than_the_sets_are_refused(made, tmp_path, override, says):
+    with pytest.raises(DataError, match=says):
+        asked_with(made, tmp_path, override)
+
+
+def test_the_split_and_whitening_are_the_runs_whatever_seed_draws_the_networks(made, tmp_path):
+    asked = asked_with(made, tmp_path, "seed=5")
+    assert (asked.recipe.seed, asked.data_seed) == (5, 0)
+    assert (
+        asked_with(made, tmp_path, "dataset.limit_test=50").data["train"] == asked.data["train"] == made.data["train"]
+    )
+
+
+def test_a_kept_evaluation_is_of_its_test_images_and_of_the_experts_that_were_there(made, tmp_path):
+    asked = asked_with(made, tmp_path)
+    others = [
+        asked_with(made, tmp_path, "dataset.limit_test=50"),
+        replace(asked, data={**asked.data, "test": "other images under the same name"}),
+        replace(asked, experts="convnet-0123"),
+    ]
+    names = {one.digest(asked.recipe.network) for one in (asked, *others)}
+    assert asked.experts is None and len(names) == 4
+
+
+def test_labels_are_soft_unless_they_are_one_hot(made, tmp_path, monkeypatch):
+    rows = []
+    monkeypatch.setattr(evaluating, "_figures", lambda asked, chosen, *rest: rows.append(chosen))
+    for y in (made.y, made.y * 1.2, made.y + 1.0):
+        evaluating.evaluate(Asked(digits(), (), scores=True), replace(made, y=y), "", print)
+    assert ["distilled-hard" in chosen for chosen in rows] == [False, True, True]
 
 
 def shown(results: list[dict], monkeypatch) -> str:

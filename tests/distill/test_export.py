@@ -130,7 +130,7 @@ def cropped(n=60):
     x, pixels = crops.windows()
     y = torch.eye(3)[torch.arange(n) % 3]
     pictures = {"synthetic": grid(large), "regions": grid(large, scale=2)}
-    return Published(x, y, pixels, ("ant", "bee", "cow"), None, {}, 7, {"x": crops.x}, crops, pictures)
+    return Published(x, y, pixels, ("ant", "bee", "cow"), None, {}, 7, {"x": crops.x}, {}, crops, pictures)
 
 
 def test_windows_of_a_larger_image_are_stored_as_it(tmp_path):
