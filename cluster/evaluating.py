@@ -4,6 +4,7 @@ stillhouse evaluate digits@best
 """
 
 import json
+import re
 import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -137,7 +138,11 @@ class _Found:
     def take(self, event: dict) -> bool:
         """Note an event; whether it was one of these."""
         if event["kind"] == "budget":
-            self.budget = {"budget_floats": event["floats"], "budget_ipc": event["per_class"]}
+            self.budget = {
+                "budget_floats": event["floats"],
+                "budget_ipc": event["per_class"],
+                "real_ipc": event["real"],
+            }
         elif event["kind"] == "measured":
             row = self.measured.setdefault((event["network"], event["row"]), {})
             row[event["i"]] = Measured(**event["measured"])
@@ -244,7 +249,7 @@ def track(run: Run, results: list[dict], tracking_uri: str) -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         for figures in results:
-            name = f"{figures['network']}-{figures['protocol']}".replace(" ", "-")
+            name = re.sub(r"[^\w.-]+", "-", f"{figures['network']}-{figures['protocol']}")
             (Path(scratch) / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf8")
             scored = {"distilled": figures, **figures}
             means = {row: s["mean"] for row, s in scored.items() if isinstance(s, dict) and "mean" in s}

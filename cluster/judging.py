@@ -48,7 +48,8 @@ def work(worker: group.Worker, config: dict) -> None:
     context = context.with_experts(reader) if reader else context
     kinds = [Recipe.model_validate({**config["recipe"], "network": network}) for network in config["networks"]]
     rows, current = _rows(context, config), -1
-    worker.post("budget", floats=rows.floats, per_class=per_class(context, rows.floats))
+    real = rows.floats // math.prod(context.data.shape) / context.classes
+    worker.post("budget", floats=rows.floats, per_class=per_class(context, rows.floats), real=real)
     while (number := ray.get(worker.board.take.remote(worker.rank))) is not None:
         item = Item(**config["items"][number])
         if item.network != current:

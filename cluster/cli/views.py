@@ -104,7 +104,9 @@ def data_check(
         list[str] | None,
         typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the dataset, e.g. size=64 or kind=folder."),
     ] = None,
-    sheet: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw some images of each class.")] = None,
+    sheet: Annotated[
+        Path, typer.Option(metavar="PNG", help="Some images of each class are drawn into this file.")
+    ] = Path("contact-sheet.png"),
     json: Json = None,
 ):
     """List all that is wrong with a dataset at once, its figures and a contact sheet; exit code 2 on faults."""

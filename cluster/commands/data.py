@@ -9,12 +9,13 @@ from rich.table import Table
 
 from cluster.commands import common
 from distill import recipe as recipes
+from distill.errors import StoreError
 from distill.recipe import DatasetSettings
 
 SHOWN = 200
 
 
-def main(what: str, overrides: list[str], sheet: Path | None, json: Path | None) -> None:
+def main(what: str, overrides: list[str], sheet: Path, json: Path | None) -> None:
     from cluster.progress import Reading
     from distill.data import check
 
@@ -25,8 +26,11 @@ def main(what: str, overrides: list[str], sheet: Path | None, json: Path | None)
         report = check.inspect(settings, reading)
     seconds = time.monotonic() - started
     show(what, report, seconds)
-    if sheet and report.raw is not None:
-        check.sheet(report).save(sheet)
+    if report.raw is not None:
+        try:
+            check.sheet(report).save(sheet)
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{sheet}: {error}; name a .png that can be written with --sheet") from None
         common.console.print(f"sheet     {escape(str(sheet))}", soft_wrap=True)
     common.write_json(json, figures(report, seconds))
     if report.faults:

@@ -60,7 +60,7 @@ def notes(result: dict) -> list[str]:
 
 def _rows(results: list[dict]) -> list[tuple[str, list[dict | None]]]:
     budget = results[0]["budget_ipc"]
-    images = f"{int(budget) if budget >= 1 else budget:.3g} per class"
+    images = f"{results[0].get('real_ipc', budget):.3g} per class"
     named = {row: f"{said}, {images}" if row != "full" else said for row, said in SAYS.items()}
     rows = [(said, [result.get(row) for result in results]) for row, said in named.items()]
     if "mean" in results[0]:

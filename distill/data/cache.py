@@ -29,7 +29,7 @@ from safetensors import SafetensorError, safe_open
 from distill.data.base import Raw
 from distill.recipe import DatasetSettings
 
-FORMAT = 1
+FORMAT = 2
 LIMIT = 32 << 30  # bytes of all files together
 WORTH = 8 << 20  # bytes of sources; what is smaller is read as fast as it would be found here
 SETTLED = 2.0  # seconds after which a file's times can be told from those of its next change

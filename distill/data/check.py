@@ -93,10 +93,10 @@ def _read(settings: DatasetSettings, notice: encoded.Notice) -> tuple[Raw | None
         return None, error.faults, [], None
     except DataError as error:
         return None, [str(error)], [], None
-    sound = encoded.sound(found)
+    sound, apart = encoded.sound(found)
     where = [[row.place for row in part] for part in (sound.train, sound.test)]
     usable = sound.train and sound.test
-    return encoded.stacked(sound) if usable else None, encoded.faults(found), found.notes, where
+    return encoded.stacked(sound) if usable else None, encoded.faults(found) + apart, found.notes, where
 
 
 def _part(y: torch.Tensor, classes: int) -> Part:

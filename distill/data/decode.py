@@ -1,6 +1,7 @@
 """Encoded images to one uint8 tensor: `decode` for each image's bytes, `stack` for all of them.
 
 Only PNG, JPEG, WebP and BMP are tried, sides are checked before pixels are decoded, and transparency is dropped.
+Photographs are turned upright, as their EXIF says.
 """
 
 import io
@@ -16,7 +17,20 @@ from distill.data.size import bring
 from distill.errors import DataError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
-MAX_SIDE = 4096
+MAX_SIDE = 16384
+MAX_PIXELS = 64 << 20
+"""Cameras have up to 61 million; what claims more is taken for a bomb."""
+ORIENTATION = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What sets an image upright, by its EXIF orientation."""
 GREY = {"1", "L", "LA"}
 COLOUR = {"RGB", "RGBA", "P", "PA", "CMYK", "YCbCr"}
 DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
@@ -33,8 +47,9 @@ def decode(data: bytes, size: int = 0, resize: str = "shorter") -> np.ndarray:
             _check(image)
             if size and resize != "none":
                 image.draft(None, (2 * size, 2 * size))  # a JPEG is decoded at no more than it takes
-            mode = "L" if image.mode in GREY else "RGB"
-            image = bring(image if image.mode == mode else image.convert(mode), size, resize)
+            mode, turn = "L" if image.mode in GREY else "RGB", _turn(image)
+            image = image if image.mode == mode else image.convert(mode)
+            image = bring(image if turn is None else image.transpose(turn), size, resize)
             shape = (image.height, image.width, 3)[: 2 if mode == "L" else 3]
             return np.frombuffer(image.tobytes(), np.uint8).reshape(shape)
     except DataError:
@@ -42,7 +57,7 @@ def decode(data: bytes, size: int = 0, resize: str = "shorter") -> np.ndarray:
     except Image.UnidentifiedImageError:
         raise DataError(f"not a {', '.join(FORMATS)} image: encode it again, or remove it") from None
     except BOMB:
-        raise DataError(f"more than {MAX_SIDE} pixels a side: make it smaller") from None
+        raise DataError(f"more than {MAX_PIXELS >> 20} million pixels: make it smaller") from None
     except DAMAGED as error:
         raise DataError(f"damaged image ({error}): encode it again, or remove it") from None
 
@@ -50,8 +65,19 @@ def decode(data: bytes, size: int = 0, resize: str = "shorter") -> np.ndarray:
 def _check(image: Image.Image) -> None:
     if max(image.size) > MAX_SIDE:
         raise DataError(f"{image.width}x{image.height} image, more than {MAX_SIDE} pixels a side: make it smaller")
+    if image.width * image.height > MAX_PIXELS:
+        said = f"{image.width}x{image.height} image, more than {MAX_PIXELS >> 20} million pixels"
+        raise DataError(f"{said}: make it smaller")
     if image.mode not in GREY | COLOUR:
         raise DataError(f"image of mode {image.mode}, not 8 bits a channel: convert it to RGB or 8-bit grey")
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What sets the image upright, as cameras and viewers do; None where its EXIF says nothing, or nonsense."""
+    try:
+        return UPRIGHT.get(image.getexif().get(ORIENTATION))
+    except (*DAMAGED, TypeError, LookupError):
+        return None
 
 
 def stack(images: list[np.ndarray], rgb: bool) -> Tensor:

@@ -15,7 +15,7 @@ import numpy as np
 from distill.data import places
 from distill.data.base import Raw
 from distill.data.faults import refuse
-from distill.data.imagenet import SUBSETS, readable
+from distill.data.imagenet import SUBSETS, names_file, readable
 from distill.data.rows import Item, Notice, Rows, assemble, gather, silent
 from distill.data.split import test_part
 from distill.recipe import Folder
@@ -38,9 +38,12 @@ def rows(settings: Folder, notice: Notice = silent) -> Rows:
 
 
 def sources(settings: Folder) -> list[Path]:
-    """The files that decide what read() returns."""
+    """The files that decide what read() returns, and the folders whose entries are the classes."""
     train, test, _, _ = _items(settings)
-    return [item.root / item.name for item in train + test]
+    root = places.folder(settings.path)
+    names = names_file(root)
+    parts = [part for part in part_folders(root) if part]
+    return [item.root / item.name for item in train + test] + parts + ([names] if names else [])
 
 
 def around(items: list[Item]) -> list[Item]:
@@ -58,7 +61,9 @@ def part_folders(root: Path) -> tuple[Path, Path | None]:
     train = next((root / name for name in TRAIN if (root / name).is_dir()), None)
     if train is None:
         return root, None
-    return train, next((root / name for name in TEST if (root / name).is_dir()), None)
+    tests = [root / name for name in TEST if (root / name).is_dir()]
+    # ImageNet's test/ holds images without labels; its val/ is the test part
+    return train, next((part for part in tests if class_folders(part)), tests[0] if tests else None)
 
 
 def class_folders(part: Path) -> list[str]:

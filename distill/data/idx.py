@@ -12,6 +12,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 
 from distill.data import places
@@ -74,9 +75,11 @@ def _read_file(file: Path, axes: int) -> np.ndarray:
             shape = struct.unpack(f">{axes}I", opened.read(4 * axes))
             if shape[0] > MOST_IMAGES or max(shape[1:], default=1) > MAX_SIDE or 0 in shape:
                 raise DataError(f"absurd shape {shape}")
+            if math.prod(shape) > psutil.virtual_memory().available // 2:
+                raise DataError(f"{math.prod(shape) / 1e9:.1f} GB, more than half of the free memory: use fewer images")
             data = opened.read(math.prod(shape))
             more = opened.read(1)
-    except (OSError, EOFError, struct.error, zlib.error) as error:
+    except (OSError, EOFError, struct.error, zlib.error, MemoryError) as error:
         raise DataError(f"damaged ({error})") from None
     if len(data) != math.prod(shape) or more:
         raise DataError(f"{len(data)}{'+' if more else ''} bytes, {math.prod(shape)} belong to its shape {shape}")

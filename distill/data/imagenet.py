@@ -97,12 +97,17 @@ SUBSETS: dict[str, dict[str, str]] = {
 """wnid: class name, in the order of the labels 0..9 of each subset (Cazenavette et al. 2022)."""
 
 
+def names_file(root: Path) -> Path | None:
+    """The list of class names in a folder, if there is one."""
+    return next((root / name for name in NAMES if (root / name).is_file()), None)
+
+
 def readable(root: Path, wnids: list[str]) -> tuple[str, ...]:
     """Class names of wnids from a list of them in `root`, the first word of each; other names as they are.
 
     DataError if such a list is there and does not name a class.
     """
-    file = next((root / name for name in NAMES if (root / name).is_file()), None)
+    file = names_file(root)
     if file is None or not all(WNID.fullmatch(wnid) for wnid in wnids):
         return tuple(wnids)
     lines = file.read_text(encoding="utf8", errors="replace").splitlines()

@@ -5,6 +5,7 @@ rounded to 256 levels. Labels are integers from 0, (n,) or (n, 1). An array `cla
 Objects are never read: NumPy would unpickle them.
 """
 
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -23,6 +24,11 @@ from distill.recipe import Npz
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 CHANNELS = (1, 3)
+DAMAGED = (
+    ValueError, OSError, EOFError, MemoryError, RuntimeError, LookupError, SyntaxError, tokenize.TokenError, zlib.error,
+    zipfile.BadZipFile,
+)  # fmt: skip
+"""What NumPy and zipfile raise on files that are broken, encrypted or hostile."""
 
 
 def read(settings: Npz, notice: Notice = silent) -> Raw:
@@ -41,7 +47,10 @@ def read(settings: Npz, notice: Notice = silent) -> Raw:
         except DataError as error:
             faults.append(f"{name}: {error}")
     refuse(str(place), faults)
-    classes = settings.classes or _names(arrays.get("classes"), made)
+    try:
+        classes = settings.classes or _names(arrays.get("classes"), made)
+    except DataError as error:
+        refuse(str(place), [f"classes: {error}"])
     refuse(str(place), _faults(made, len(classes)))
     return Raw(*(torch.from_numpy(made[name]) for name in ARRAYS), classes)
 
@@ -62,7 +71,7 @@ def _arrays(place: Path, faults: list[str], notice: Notice) -> dict[str, np.ndar
             notice("reading arrays", done, len(wanted))
             try:
                 arrays[name] = opened[name]
-            except (ValueError, OSError, EOFError, MemoryError, zlib.error, zipfile.BadZipFile) as error:
+            except DAMAGED as error:
                 faults.append(f"{name}: damaged, or objects, which are not read ({error}): save it again")
     return arrays
 
@@ -72,8 +81,11 @@ def _opened(place: Path):
         return _Folder({file.stem: file for file in place.glob("*.npy")})
     if not zipfile.is_zipfile(place):
         raise DataError(f"{place}: not a NumPy .npz file: save it again, or give the folder of the .npy files")
-    _check_room(place)
-    return np.load(place, allow_pickle=False)
+    try:
+        _check_room(place)
+        return np.load(place, allow_pickle=False)
+    except DAMAGED as error:
+        raise DataError(f"{place}: not a whole .npz file ({error}): save it again") from None
 
 
 class _Folder:
@@ -149,8 +161,10 @@ def _labels(y: np.ndarray, settings: Npz) -> np.ndarray:
 
 
 def _names(given: np.ndarray | None, made: dict[str, np.ndarray]) -> tuple[str, ...]:
-    if given is not None and given.dtype.kind == "U" and given.ndim == 1:
-        return tuple(map(str, given))
+    if given is not None:
+        if given.dtype.kind not in "US" or given.ndim != 1:
+            raise DataError(f"{given.dtype} of shape {given.shape}: save a list of texts, one for each class")
+        return tuple(name.decode("utf8", "replace") if isinstance(name, bytes) else str(name) for name in given)
     largest = max(int(made["y_train"].max()), int(made["y_test"].max()))
     return tuple(str(label) for label in range(min(largest + 1, len(made["y_train"]))))
 

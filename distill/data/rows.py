@@ -146,18 +146,28 @@ def stacked(rows: Rows) -> Raw:
     return Raw(*tensors(rows.train), *tensors(rows.test), rows.classes)
 
 
-def sound(rows: Rows) -> Rows:
-    """The same with only those rows that can be used together; where sizes are many, all are brought to one."""
-    common, label_ok = _common_size(rows), range(len(rows.classes))
+def sound(rows: Rows) -> tuple[Rows, list[str]]:
+    """The same with only those rows that can be used together; where sizes are many, all are brought to one.
+
+    Also the faults of those that cannot be brought to it.
+    """
+    common, label_ok, apart = _common_size(rows), range(len(rows.classes)), []
     side = min(common) if common and len(_odd(rows, common)) > FEW else 0
 
-    def kept(part: list[Row]) -> list[Row]:
-        usable = [row for row in part if row.image is not None and row.label in label_ok]
-        if not side:
-            return [row for row in usable if row.image.shape[:2] == common]
-        return [replace(row, image=np.array(bring(Image.fromarray(row.image), side, "shorter"))) for row in usable]
+    def kept(part: list[Row]) -> Iterator[Row]:
+        for row in part:
+            if row.image is None or row.label not in label_ok or not (side or row.image.shape[:2] == common):
+                continue
+            try:
+                yield replace(row, image=_brought(row.image, side)) if side else row
+            except DataError as error:
+                apart.append(f"{row.place}: {error}")
 
-    return replace(rows, train=kept(rows.train), test=kept(rows.test))
+    return replace(rows, train=[*kept(rows.train)], test=[*kept(rows.test)]), apart
+
+
+def _brought(image: np.ndarray, side: int) -> np.ndarray:
+    return np.array(bring(Image.fromarray(image), side, "shorter"))
 
 
 def faults(rows: Rows) -> list[str]:

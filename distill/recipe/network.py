@@ -1,10 +1,10 @@
 """Settings of the networks: one class for each module in distill/nets/."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from distill.recipe.settings import Count, Settings
+from distill.recipe.settings import Count, Settings, by_default
 
 Norms = Literal["instance", "batch", "group", "layer", "none"]
 
@@ -101,13 +101,8 @@ class CarRacing(Settings):
         return f"carracing-w{self.width}-h{self.hidden}"
 
 
-def _convnet_by_default(value: Any) -> Any:
-    """A table that names no kind means the ConvNet."""
-    return {"kind": "convnet", **value} if isinstance(value, dict) else value
-
-
 Network = Annotated[
     ConvNet | ResNet | VGG | AlexNet | ViT | CarRacing,
     Field(discriminator="kind"),
-    BeforeValidator(_convnet_by_default),
+    by_default("convnet"),
 ]

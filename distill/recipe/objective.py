@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from distill.recipe.experts import DSA, Augment
-from distill.recipe.settings import Count, Positive, Settings
+from distill.recipe.settings import Count, Positive, Settings, by_default
 
 
 class Engine(Settings):
@@ -111,4 +111,6 @@ class Unrolled(Settings):
     engine: Engine = Engine()
 
 
-ObjectiveSettings = Annotated[Trajectory | Distribution | Unrolled, Field(discriminator="kind")]
+ObjectiveSettings = Annotated[
+    Trajectory | Distribution | Unrolled, Field(discriminator="kind"), by_default("trajectory")
+]

@@ -117,8 +117,13 @@ class Evaluation(Settings):
 
     @property
     def label(self) -> str:
-        """The protocol's name beside a figure."""
-        return self.protocol + (" in bfloat16" if self.bf16 else "")
+        """The protocol beside a figure: its name, and where training is of another length or kind than it says."""
+        own, named = type(self)(protocol=self.protocol), [self.protocol]
+        if (self.epochs, self.steps) != (own.epochs, own.steps):
+            named.append(f"{self.epochs} epochs" if self.epochs else f"{'/'.join(map(str, self.steps))} steps")
+        if self.optimizer != own.optimizer:
+            named.append(self.optimizer)
+        return ", ".join(named + (["bfloat16"] if self.bf16 else []))
 
     def batch_of(self, images: int) -> int:
         """Images per step on a set of so many."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Positive = Annotated[float, Field(gt=0)]
@@ -14,6 +14,11 @@ class Settings(BaseModel):
     """Base of every block of a recipe: frozen, unknown keys refused, field docstrings are the help."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+def by_default(kind: str) -> BeforeValidator:
+    """Of a registry: a block that does not name its kind is of this one."""
+    return BeforeValidator(lambda block: {"kind": kind, **block} if isinstance(block, dict) else block)
 
 
 def dotted(block: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from distill.recipe.settings import Count, Positive, Settings
+from distill.recipe.settings import Count, Positive, Settings, by_default
 
 Selector = Literal["herding", "kmeans-nearest", "kmeans-farthest", "forgetting", "entropy-high", "entropy-low"]
 """Ways to choose real images: distill/selectors/."""
@@ -148,4 +148,4 @@ class Poster(Settings):
         return (len(self.order), len(self.order[0])) if nested else None
 
 
-SyntheticSettings = Annotated[Pixels | Poster, Field(discriminator="kind")]
+SyntheticSettings = Annotated[Pixels | Poster, Field(discriminator="kind"), by_default("pixels")]

@@ -47,7 +47,7 @@ def members_of(train: Split, label: int, count: int) -> Tensor:
     rows = (train.y.cpu() == label).nonzero().flatten()
     if len(rows) < count:
         raise DataError(
-            f"synthetic.ipc = {count}: class {label} has only {len(rows)} training images to choose from; "
-            'lower synthetic.ipc or set synthetic.init = "noise"'
+            f"class {label} has only {len(rows)} training images to choose {count} from; lower the images per class "
+            '(synthetic.ipc, --ipc), or start from synthetic.init = "noise"'
         )
     return rows

@@ -60,8 +60,8 @@ class Evidence:
         experts = self.context.experts
         if experts is None:
             raise RecipeError(
-                "forgetting needs the epochs of experts, and this run has none: run `stillhouse experts` first and "
-                "use an objective that reads them, or choose another selector"
+                "forgetting needs the epochs of experts, and there are none here: run `stillhouse experts` first (as a "
+                "start, also use an objective that reads them), or choose another selector"
             )
         network, labels = self.context.network, self.train.y.cpu()
 

@@ -1,4 +1,7 @@
-"""Images nearest to, or farthest from, the centres of k-means clusters of their class, one cluster for each."""
+"""Images nearest to, or farthest from, the centres of k-means clusters of their class, one cluster for each.
+
+Where a class has fewer different images than are asked for, the rest is drawn at random from what is left of it.
+"""
 
 import torch
 from sklearn.cluster import KMeans
@@ -20,8 +23,11 @@ def pick_farthest(evidence: Evidence, members: Tensor, count: int, g: torch.Gene
 def _pick(evidence: Evidence, members: Tensor, count: int, g: torch.Generator, farthest: bool) -> Tensor:
     features = evidence.features[members]
     seed = int(torch.randint(2**31, (), generator=g))
-    found = KMeans(count, n_init=3, random_state=seed).fit(features.numpy())
+    clusters = min(count, len(features.unique(dim=0)))  # equal images cannot be two clusters
+    found = KMeans(clusters, n_init=3, random_state=seed).fit(features.numpy())
     cluster = torch.from_numpy(found.labels_).long()
     apart = (features - torch.from_numpy(found.cluster_centers_).to(features)[cluster]).square().sum(1)
-    rows = [(cluster == k).nonzero().flatten() for k in range(count)]
-    return members[[int(r[apart[r].argmax() if farthest else apart[r].argmin()]) for r in rows]]
+    rows = [(cluster == k).nonzero().flatten() for k in range(clusters)]
+    picked = [int(r[apart[r].argmax() if farthest else apart[r].argmin()]) for r in rows if len(r)]
+    others = [i for i in torch.randperm(len(members), generator=g).tolist() if i not in picked]
+    return members[picked + others[: count - len(picked)]]

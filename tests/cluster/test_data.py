@@ -67,6 +67,8 @@ def test_check_lists_every_fault_and_exits_2(photos, tmp_path, monkeypatch, caps
     assert code == 2
     assert "one/broken.png: not a PNG" in said and "two/[red].jpg: " in said and "2 faults" in said
     assert len(json.loads((tmp_path / "out.json").read_text())["faults"]) == 2
+    assert Image.open(tmp_path / "contact-sheet.png").width > 700
+    assert stillhouse(monkeypatch, "data", "check", "photos", "size=16", "--sheet", "no/such/folder/a.png") == 2
 
 
 def test_check_of_recipes_and_of_a_kind_named(photos, tmp_path, monkeypatch, capsys):

@@ -73,7 +73,7 @@ def test_figures_do_not_depend_on_the_order_in_which_workers_finish():
               (("distilled", 0.6), ("random", 0.3), ("full", 0.8), ("distilled-other", 0.5), ("random-other", 0.4))
               for i in range(2)]  # fmt: skip
     events.append({"kind": "skipped", "network": 0, "row": "forgetting", "reason": "no experts"})
-    events.append({"kind": "budget", "floats": 640, "per_class": 1.0})
+    events.append({"kind": "budget", "floats": 640, "per_class": 1.0, "real": 1.0})
     rows = ["distilled", "random", "forgetting", "full", "distilled-other", "random-other"]
     figures = assembled(asked, rows, events)
     assert figures == assembled(asked, rows, events[::-1])

@@ -134,3 +134,10 @@ def test_another_kind_leaves_the_settings_of_the_first_kind_behind():
         recipe.load("mtt-cifar10-1ipc", ["network.dpeth=2", "network.kind=resnet"])
     with pytest.raises(RecipeError, match="network"):
         recipe.load("mtt-cifar10-1ipc", ["network.kind=resnt"])
+
+
+def test_a_block_that_names_no_kind_is_of_the_usual_one(tmp_path):
+    (tmp_path / "mine.toml").write_text('name = "mine"\ndataset.kind = "digits"\n')
+    mine = recipe.load(str(tmp_path / "mine.toml"), ["synthetic.ipc=10", "network.depth=2", "objective.syn_steps=3"])
+    assert (mine.synthetic.kind, mine.network.kind, mine.objective.kind) == ("pixels", "convnet", "trajectory")
+    assert (mine.synthetic.ipc, mine.network.depth, mine.objective.syn_steps) == (10, 2, 3)

@@ -46,7 +46,7 @@ def test_a_dry_run_says_what_would_be_done_and_starts_nothing(home, tmp_path, mo
 def test_what_only_the_data_can_refuse_is_refused_before_anything_starts(home, tmp_path, monkeypatch, capsys):
     (tmp_path / "mine.toml").write_text(SWEEP % 500)
     assert stillhouse(monkeypatch, "sweep", str(tmp_path / "mine.toml"), *TINY) == 2
-    assert "synthetic.ipc = 500" in capsys.readouterr().err
+    assert "to choose 500 from; lower the images per class (synthetic.ipc" in capsys.readouterr().err
     assert not home.exists()
 
 

@@ -64,6 +64,13 @@ def test_images_of_many_sizes_are_one_fault_and_hide_no_other(tmp_path):
     assert report(tmp_path, {}, size=16).faults == found.faults[1:]
 
 
+def test_an_image_that_cannot_be_brought_to_the_common_size_hides_no_other(tmp_path):
+    files = {name: encoded(value, 20 + i % 7, 20 + i % 5) for i, (name, value) in enumerate(SOUND.items())}
+    found = report(tmp_path, files | {"train/a/sliver.png": encoded(9, 10, 400), "train/b/bad.png": b"junk"})
+    assert any(f.startswith("train/a/sliver.png: 400x10 image") for f in found.faults), found.faults
+    assert any(f.startswith("train/b/bad.png: not a PNG") for f in found.faults) and found.train.images == 12
+
+
 def test_faults_of_readers_without_rows_are_all_listed(tmp_path):
     np.savez(tmp_path / "x.npz", x_train=np.zeros((2, 3, 3), np.uint8))
     found = check.inspect(Npz(path=str(tmp_path / "x.npz")))

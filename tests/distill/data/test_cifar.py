@@ -140,14 +140,16 @@ def test_a_cut_binary_file(tmp_path):
         read(Cifar(path=unpacked(tmp_path, files)))
 
 
-@pytest.mark.parametrize("damage", ["cut", "text", "many", "huge"])
+@pytest.mark.parametrize("damage", ["cut", "text", "flipped", "many", "huge"])
 def test_archives_that_are_refused(damage, tmp_path, monkeypatch):
     path = tmp_path / "cifar.tar.gz"
     data = archive("c", python_10() | ({f"f{i}": b"" for i in range(100)} if damage == "many" else {}))
     if damage == "huge":
         monkeypatch.setattr("distill.data.cifar.MOST_BYTES", 5000)
-    path.write_bytes({"cut": data[: len(data) // 2], "text": b"hello" * 500}.get(damage, data))
-    wanted = "not a whole tar archive" if damage in ("cut", "text") else "more files or bytes than CIFAR has"
+    flipped = bytes(b ^ 255 if 60 <= i < 80 else b for i, b in enumerate(data))
+    path.write_bytes({"cut": data[: len(data) // 2], "text": b"hello" * 500, "flipped": flipped}.get(damage, data))
+    broken = damage in ("cut", "text", "flipped")
+    wanted = "not a whole tar archive" if broken else "more files or bytes than CIFAR has"
     with pytest.raises(DataError, match=wanted):
         read(Cifar(path=str(path)))
 

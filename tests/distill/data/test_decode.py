@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from distill.data.decode import decode, stack
 from distill.errors import DataError
@@ -64,16 +64,37 @@ def test_a_palette_becomes_rgb():
         (encode(Image.fromarray(colours()), "GIF"), "not a PNG, JPEG"),
         (encode(Image.fromarray(colours(64, 64)))[:-2000], "damaged image"),
         (encode(Image.fromarray(colours(64, 64)), "JPEG")[:700], "damaged image"),
-        (png_header(4097, 8), "4097x8 image, more than 4096"),
-        (png_header(12000, 12000), "more than 4096 pixels a side"),
-        (png_header(60000, 60000), "more than 4096 pixels a side"),
+        (png_header(16385, 8), "16385x8 image, more than 16384 pixels a side"),
+        (png_header(8192, 8193), "8192x8193 image, more than 64 million pixels"),
+        (png_header(12000, 12000), "more than 64 million pixels"),
+        (png_header(60000, 60000), "more than 64 million pixels"),
         (encode(Image.fromarray(np.zeros((4, 4), np.uint16))), "not 8 bits a channel"),
     ],
-    ids=["empty", "pdf", "gif", "cut png", "cut jpeg", "wide", "bomb warning", "bomb error", "16 bit"],
+    ids=["empty", "pdf", "gif", "cut png", "cut jpeg", "wide", "large", "bomb warning", "bomb error", "16 bit"],
 )
 def test_refused_images_say_why(data, message, recwarn):
     with pytest.raises(DataError, match=message):
         decode(data)
+
+
+def test_photographs_of_a_camera_are_not_too_large():
+    assert decode(encode(Image.new("L", (6000, 4000), 77), "JPEG"), size=8).tolist() == [[77] * 8] * 8
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photographs_are_turned_upright_as_a_viewer_shows_them(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(Image.fromarray(colours()), "PNG", exif=exif)
+    shown = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    assert np.array_equal(decode(data), np.asarray(shown))
+
+
+def test_an_orientation_that_makes_no_sense_is_none():
+    exif = Image.Exif()
+    exif[0x0112] = 99
+    assert np.array_equal(decode(encode(Image.fromarray(colours()), "PNG", exif=exif)), colours())
+    assert np.array_equal(decode(encode(Image.fromarray(colours()), "PNG", exif=b"Exif\0\0junk")), colours())
 
 
 def test_stack_is_channels_first():

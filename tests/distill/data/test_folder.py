@@ -6,7 +6,8 @@ import pytest
 from support.pictures import encoded, write
 
 from distill import recipe
-from distill.data.folder import read, rows
+from distill.data import cache
+from distill.data.folder import read, rows, sources
 from distill.data.imagenet import SUBSETS
 from distill.errors import DataError
 from distill.recipe import Folder
@@ -131,6 +132,25 @@ def test_a_subset_is_chosen_from_imagenet_in_its_own_order(tmp_path, subset):
     raw = read(Folder(path=str(write(tmp_path, files | others)), subset=subset))
     assert raw.classes == tuple(SUBSETS[subset].values())
     assert values(raw.train_x) == values(raw.test_x) == [10 * i for i in range(10)]
+
+
+def test_the_unlabelled_test_folder_of_imagenet_is_passed_over(tmp_path):
+    write(tmp_path, {k.replace("test/", "val/"): v for k, v in SPLIT.items()} | {"test/ILSVRC2012_test_1.JPEG": 3})
+    assert values(read(Folder(path=str(tmp_path))).test_x) == [30, 31]
+
+
+def test_class_names_and_folders_are_sources(tmp_path):
+    """What is kept decoded is made again when they change."""
+    write(tmp_path, {f"{part}/n0144076{i}/1.png": 1 for part in ("train", "val") for i in (4, 5)})
+    settings = Folder(path=str(tmp_path))
+    first = cache.stamps(sources(settings))
+    (tmp_path / "words.txt").write_text("n01440764\ttench\nn01440765\tother\n")
+    second = cache.stamps(sources(settings))
+    assert set(first) < set(second) and read(settings).classes == ("tench", "other")
+    (tmp_path / "words.txt").write_text("n01440764\ttench\nn01440765\tother\nn01440766\tempty\n")
+    for part in ("train", "val"):
+        (tmp_path / part / "n01440766").mkdir()
+    assert not set(second) <= set(cache.stamps(sources(settings)))
 
 
 def test_classes_a_subset_lacks_are_all_named(tmp_path):

@@ -5,6 +5,7 @@ import hashlib
 import os
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -105,6 +106,12 @@ def test_a_cut_gzip_file_and_one_that_unpacks_to_too_much(tmp_path):
     images.write_bytes(images.read_bytes()[:-9])
     labels.write_bytes(gzip.compress(FILES["train-labels-idx1-ubyte"] + bytes(50_000_000)))
     fails(str(tmp_path), "2 faults", "train-images-idx3-ubyte.gz: damaged", "train-labels-idx1-ubyte.gz: 3+ bytes")
+
+
+def test_a_file_that_would_fill_the_memory_is_not_unpacked(tmp_path, monkeypatch):
+    folder = write(tmp_path, FILES)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=2 * X[:3].size - 2))
+    fails(folder, "train-images-idx3-ubyte: 0.0 GB, more than half of the free memory")
 
 
 def test_parts_that_do_not_fit(tmp_path):

@@ -85,11 +85,13 @@ def test_names_of_classes(tmp_path):
         ({"x_train": X[:4].astype(complex)}, ("x_train: its type is complex128",)),
         ({"x_train": X[0, 0], "y_test": Y[4:] / 2}, ("2 faults", "x_train: shape (4, 3)", "y_test: float64 of")),
         ({"x_train": np.zeros((4, 2, 5, 2), np.uint8)}, ("no axis of 1 or 3 channels",)),
-        ({"x_train": np.zeros((4, 2, 5000), np.uint8)}, ("absurd shape",)),
+        ({"x_train": np.zeros((4, 2, 20000), np.uint8)}, ("absurd shape",)),
         ({"y_train": Y}, ("4 images in x_train and 6 labels in y_train",)),
         ({"y_train": -Y[:4]}, ("y_train: label -2: number the classes from 0",)),
         ({"y_test": np.array([0, 2**60])}, ("y_test: label 1152921504606846976 is not one of the classes 0..3",)),
         ({"x_test": X[4:, :4]}, ("have images of (3, 5, 4) and (3, 4, 4)",)),
+        ({"classes": np.array([["a", "b", "c"]])}, ("classes: <U1 of shape (1, 3): save a list of texts",)),
+        ({"classes": np.array([1, 2, 3])}, ("classes: int64 of shape (3,): save a list of texts",)),
         ({"x_train": np.array([{}, 1, 2, 3], object)}, ("x_train: damaged, or objects, which are not read",)),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -123,6 +125,13 @@ def test_files_that_are_no_archive_or_damaged(tmp_path):
     fails(str(tmp_path / "single.npy"), "not a NumPy .npz file", "give the folder")
     path.write_bytes(data[:100] + bytes(20) + data[120:])
     fails(str(path), "damaged")
+    end = data.rindex(b"PK\x05\x06")
+    path.write_bytes(data[: end + 16] + bytes([data[end + 16] ^ 1]) + data[end + 17 :])  # where its list begins
+    fails(str(path), "data.npz")
+
+
+def test_class_names_may_be_bytes(tmp_path):
+    assert read(Npz(path=save(tmp_path, classes=np.array([b"cat", b"dog", b"cow"])))).classes == ("cat", "dog", "cow")
 
 
 def test_an_archive_that_unpacks_to_more_than_memory(tmp_path, monkeypatch):

@@ -26,6 +26,20 @@ def test_protocols_are_the_papers():
     assert mtt.lengths(600) == (3000,)  # 600 images are 3 batches of 256
 
 
+@pytest.mark.parametrize(
+    "overrides, label",
+    [
+        (["evaluation.epochs=1000", "evaluation.lr=0.3", "evaluation.networks=9"], "mtt"),
+        (["evaluation.epochs=60"], "mtt, 60 epochs"),
+        (["evaluation.protocol=podd"], "podd"),
+        (["evaluation.protocol=podd", "evaluation.steps=[200]", "evaluation.bf16=true"], "podd, 200 steps, bfloat16"),
+        (["evaluation.optimizer=adam", "evaluation.epochs=1000"], "mtt, adam"),
+    ],
+)
+def test_a_figure_says_how_its_protocol_departs_from_the_papers(overrides, label):
+    assert resolved(*overrides).label == label
+
+
 def test_what_is_set_wins_over_the_protocol():
     e = resolved("evaluation.networks=3", "evaluation.protocol=podd", "evaluation.lr=0.5")
     assert (e.networks, e.lr, e.optimizer) == (3, 0.5, "adam")

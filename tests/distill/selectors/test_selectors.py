@@ -42,6 +42,13 @@ def test_kmeans_takes_the_nearest_or_farthest_of_each_cluster():
     assert sorted(near.tolist()) == [1, 4] and sorted(far.tolist()) == [2, 5]
 
 
+@pytest.mark.parametrize("pick", [kmeans.pick_nearest, kmeans.pick_farthest])
+def test_kmeans_of_equal_images_takes_each_different_one_first(pick):
+    features = torch.tensor([[0.0, 0.0]] * 3 + [[5.0, 5.0]] * 2 + [[9.0, 9.0]])
+    picked = pick(Points(features), torch.arange(6) + 0, 4, chance()).tolist()
+    assert len(set(picked)) == 4 and {features[i, 0].item() for i in picked[:3]} == {0.0, 5.0, 9.0}
+
+
 def test_entropy_orders_from_certain_to_uncertain():
     logits = torch.tensor([[0.0, 0.0], [9.0, 0.0], [1.0, 0.0], [0.0, 3.0]])
     assert entropy.pick_lowest(Points(logits=logits), torch.arange(4), 4, chance()).tolist() == [1, 3, 2, 0]
@@ -114,5 +121,5 @@ def test_a_published_set_is_restored_without_experts_and_without_training():
 
 def test_too_few_images_are_told_before_any_expert_is_trained():
     context = replace(small.context("trajectory", "synthetic.init=herding", "synthetic.ipc=99"), experts=None)
-    with pytest.raises(DataError, match=r"synthetic\.ipc = 99"):
+    with pytest.raises(DataError, match=r"only 15 training images to choose 99 from; lower .*synthetic\.ipc"):
         synthetic.blank(context)
