@@ -12,8 +12,13 @@ def build(shape=(3, 32, 32), classes=10, bf16=False, **settings):
     return nets.build(recipe.ConvNet(**settings), shape, classes, bf16)
 
 
-def test_size_for_cifar10_is_that_of_the_papers():
-    assert build().layout.size == 320010
+@pytest.mark.parametrize(
+    "side, classes, depth, parameters",
+    [(32, 10, 3, 320_010), (32, 100, 3, 504_420), (64, 200, 4, 857_160), (128, 10, 5, 615_690)],
+    ids=["cifar10", "cifar100", "tiny-imagenet", "imagenet-128"],
+)
+def test_sizes_are_those_of_the_papers(side, classes, depth, parameters):
+    assert build((3, side, side), classes, depth=depth).layout.size == parameters
 
 
 def test_forward_is_conv_norm_relu_pool_then_linear():
