@@ -89,7 +89,7 @@ def accuracy_table(title: str, columns: list[str], rows: list[tuple[str, list[di
     """Rows of (what was trained on, its score for each column); a dash where there is none."""
     table = Table(title=title or None, title_justify="left")
     for name, justify in (("trained on", "left"), *((column, "right") for column in columns), ("n", "right")):
-        table.add_column(name, justify=justify)
+        table.add_column(name, justify=justify, overflow="fold")
     for name, scores in rows:
         n = "/".join(dict.fromkeys(str(score["n"]) for score in scores if score))
         table.add_row(name, *(percent(score) if score else "-" for score in scores), n)

@@ -43,6 +43,13 @@ def test_a_dry_run_says_what_would_be_done_and_starts_nothing(home, tmp_path, mo
     assert not home.exists()
 
 
+@pytest.mark.parametrize("name", [name for name in reading.shipped() if name.startswith("digits-")])
+def test_shipped_sweeps_over_the_digits_can_be_begun(name, home, monkeypatch, capsys):
+    """Every set at the corners of the search is built once."""
+    assert stillhouse(monkeypatch, "sweep", name, "--dry-run") == 0
+    assert not home.exists()
+
+
 def test_what_only_the_data_can_refuse_is_refused_before_anything_starts(home, tmp_path, monkeypatch, capsys):
     (tmp_path / "mine.toml").write_text(SWEEP % 500)
     assert stillhouse(monkeypatch, "sweep", str(tmp_path / "mine.toml"), *TINY) == 2
