@@ -45,8 +45,11 @@ def settings(e: Evaluation, student_lr: float | None) -> str:
     length = f"{e.epochs} epochs" if e.epochs else f"{'/'.join(map(str, e.steps))} steps"
     decay = ", x0.1 at half" if e.decay == "half" else ""
     batch = f"batch {e.batch}" if e.batch else "the whole set each step"
-    augmented = ", ".join(e.augment.strategies) or "none"
-    return f"protocol {e.label}: {e.optimizer}, {rate}{momentum}, {batch}, {length}{decay}; augmentation: {augmented}"
+    augmented, short = ", ".join(e.augment.strategies) or "none", "; bfloat16" if e.bf16 else ""
+    return (
+        f"protocol {e.protocol}: {e.optimizer}, {rate}{momentum}, {batch}, {length}{decay}; "
+        f"augmentation: {augmented}{short}"
+    )
 
 
 def notes(result: dict) -> list[str]:

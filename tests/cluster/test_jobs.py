@@ -119,6 +119,33 @@ def test_nan_stops_the_run_and_names_step_and_checkpoint(undisturbed):
         assert Run(open_store(f"file:{undisturbed}/store"), run_id).result() is not None
 
 
+POSTER = (
+    "poster-digits-05", *(s for s in TINY if s.startswith(("dataset.", "network."))), "objective.unroll=4",
+    "objective.window=2", "outer.steps=4", "outer.evaluate_every=2", "outer.picture_every=2", "evaluation.steps=[5]",
+    "evaluation.networks=2", "evaluation.selection_networks=2", "synthetic.order=optimal",
+)  # fmt: skip
+
+
+def test_a_poster_from_the_command_line_to_the_registry_and_the_judge(tmp_path):
+    home, out = tmp_path / "home", tmp_path / "figures.json"
+    finish(start(home, "distill", *POSTER), home)
+    run, uri = only_run(home), f"sqlite:///{home}/mlflow.db"
+    published = evaluating.find("poster-digits-05@best", f"file:{home}/store", uri)
+    assert (published.x.shape, published.y.shape) == ((40, 1, 8, 8), (40, 10))
+    assert (published.y.max(1).values < 1).any(), "soft labels"
+    assert {"images.png", "as-stored.png", "regions.png", "patches.png"} <= {
+        entry.key.rpartition("/")[2] for entry in run.store.list(f"{run.folder}/published")
+    }
+    client = connect(uri)
+    (tracked,) = client.search_runs([client.get_experiment_by_name("distill").experiment_id])
+    steps = {a.path.split("+step+")[1].split("+")[0] for a in client.list_artifacts(tracked.info.run_id, "images")}
+    assert {"2", "4"} <= steps
+    finish(start(home, "evaluate", "poster-digits-05@best", "--baselines", "random", "--json", str(out)), home)
+    figures = json.loads(out.read_text())
+    assert figures["budget_floats"] == 319 and figures["real_ipc"] == 0.4 and figures["data"] == published.data
+    assert figures["n"] == figures["random"]["n"] == 2
+
+
 @pytest.mark.parametrize("victim", ["driver", "worker"])
 def test_kill_9_and_again_gives_the_same_bytes(undisturbed, victim, tmp_path):
     home = tmp_path / "home"
