@@ -90,13 +90,15 @@ class Reporter(Watcher):
 
 
 def prepare(config: dict, device: torch.device) -> Context:
-    """The context of `config["recipe"]`: data, network, experts it needs.
+    """The context of `config["recipe"]`: data, network, experts that it needs, or looks through where there are some.
 
     `config["dataset"]` may be Ray's reference to the loaded data.
     """
     context = unread(config, device)
     if needs_experts(context.recipe.objective.kind):
-        context = context.with_experts(experts.open_reader(context, config["store"]))
+        return context.with_experts(experts.open_reader(context, config["store"]))
+    if context.recipe.synthetic.looks and (reader := experts.find_reader(context, config["store"])):
+        return context.with_experts(reader)
     return context
 
 

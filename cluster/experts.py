@@ -78,6 +78,19 @@ def open_reader(context: Context, store_url: str) -> Reader:
     return reader
 
 
+def find_reader(context: Context, store_url: str) -> Reader | None:
+    """The experts of a recipe, whatever its objective, if the store holds them."""
+    try:
+        if context.recipe.objective.kind == "trajectory":
+            return open_reader(context, store_url)
+        reader = TrajectorySet(open_store(store_url), set_name(context)).open()
+    except TrajectoryError:
+        return None
+    network = context.recipe.network.model_dump(mode="json")
+    reader.check(context.data.fingerprint, network, context.network.layout.entries)
+    return reader
+
+
 def wait_for_first(context: Context, store_url: str) -> None:
     """Return when the experts that a recipe begins with are sealed; ExpertsMissing as soon as nobody trains them."""
     wait_for(TrajectorySet(open_store(store_url), matched_set(context)), experts_to_begin(context.recipe))

@@ -10,13 +10,11 @@ import ray
 import torch
 
 from cluster import experts, group
-from cluster.store import open_store
-from cluster.trajectories import Reader, TrajectorySet
 from distill import context as contexts
 from distill import data, synthetic, train
 from distill.accuracy import accuracy, probe
 from distill.context import Context
-from distill.errors import DataError, RecipeError, TrajectoryError
+from distill.errors import DataError, RecipeError
 from distill.evaluate.budget import per_class
 from distill.evaluate.rows import Rows
 from distill.evaluate.score import Measured
@@ -44,7 +42,7 @@ def work(worker: group.Worker, config: dict) -> None:
     recipe = Recipe.model_validate(config["recipe"])
     dataset = data.load(recipe.dataset, config["data_seed"], worker.device)
     context = contexts.prepare(recipe, device=worker.device, dataset=dataset)
-    reader = find_experts(context, config["store"])
+    reader = experts.find_reader(context, config["store"])
     context = context.with_experts(reader) if reader else context
     kinds = [Recipe.model_validate({**config["recipe"], "network": network}) for network in config["networks"]]
     rows, current = _rows(context, config), -1
@@ -58,19 +56,6 @@ def work(worker: group.Worker, config: dict) -> None:
         _one(worker, rows, kinds[current], item, config["full"])
     if reader:
         reader.close()
-
-
-def find_experts(context: Context, store_url: str) -> Reader | None:
-    """The experts of a recipe, whatever its objective, if the store holds them."""
-    try:
-        if context.recipe.objective.kind == "trajectory":
-            return experts.open_reader(context, store_url)
-        reader = TrajectorySet(open_store(store_url), experts.set_name(context)).open()
-    except TrajectoryError:
-        return None
-    network = context.recipe.network.model_dump(mode="json")
-    reader.check(context.data.fingerprint, network, context.network.layout.entries)
-    return reader
 
 
 def _rows(context: Context, config: dict) -> Rows:

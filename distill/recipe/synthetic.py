@@ -31,8 +31,13 @@ class Pixels(Settings):
     """Images per class."""
     init: Literal["real", "noise"] | Selector = "real"
     """Random real images; noise of the data's mean and deviation; or real images chosen by a selector, which looks at
-    them through the experts, or, where the objective needs none, through a network that is trained briefly."""
+    them through the experts of the store, or, where it holds none, through a network that is trained briefly."""
     labels: Labels = Labels()
+
+    @property
+    def looks(self) -> bool:
+        """Whether its start depends on how a trained network sees the real images."""
+        return self.init not in ("real", "noise") or self.labels.mode == "expert"
 
 
 class PosterLabels(Settings):
@@ -125,6 +130,11 @@ class Poster(Settings):
             if isinstance(self.order[0], tuple) and self.rows and (self.rows, self.columns) != (len(rows), *sides):
                 raise ValueError(f"order has {len(rows)} rows, not rows = {self.rows}, columns = {self.columns}")
         return self
+
+    @property
+    def looks(self) -> bool:
+        """Whether its start depends on how a trained network sees the real images."""
+        return self.by_likeness and self.embedding == "expert"
 
     @property
     def by_likeness(self) -> bool:

@@ -60,8 +60,8 @@ class Evidence:
         experts = self.context.experts
         if experts is None:
             raise RecipeError(
-                "forgetting needs the epochs of experts, and there are none here: run `stillhouse experts` first (as a "
-                "start, also use an objective that reads them), or choose another selector"
+                "forgetting needs the epochs of experts, and the store holds none: run `stillhouse experts` first, or "
+                "choose another selector"
             )
         network, labels = self.context.network, self.train.y.cpu()
 
@@ -75,9 +75,9 @@ class Evidence:
     @cached_property
     def _theta(self) -> Tensor:
         experts = self.context.experts
+        log.info("selectors look through %s", self.source)
         if experts is not None:
             return experts.snapshot(0, experts.epochs[-1]).to(self.train.x.device)
-        log.info("selectors look through %s", self.source)
         step = train.expert_step(self.context)
         for epoch, theta in train.expert_epochs(self.context, step, 0):
             if epoch == self._brief_epochs:

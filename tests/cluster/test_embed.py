@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from support.cli import TINY, stillhouse
 
+from cluster import distilling
 from cluster.commands.embed import network_of
 from cluster.experts import set_name, spec_of
 from cluster.runs import Run
@@ -15,6 +16,7 @@ from cluster.trajectories import ExpertRecord, TrajectorySet
 from distill import context as contexts
 from distill import recipe, rng, synthetic
 from distill.export import Published
+from distill.selectors import Evidence
 
 RESULT = {"test_mean": 0.875, "test_std": 0.01, "test_n": 5}
 
@@ -49,6 +51,23 @@ def write_expert(context, url: str) -> torch.Tensor:
     experts.write_expert(spec, ExpertRecord(0, theta, [0.5] * epochs, [0.25] * epochs, 0))
     experts.seal(spec, 1)
     return theta[-1]
+
+
+@pytest.mark.parametrize("init, looks", [("herding", True), ("real", False)])
+def test_a_start_that_looks_through_a_network_looks_through_the_stores_expert(url, init, looks):
+    """Whatever the objective; its features are the same there as in an evaluation."""
+    overrides = [*TINY, "objective={}", "objective.kind=distribution", f"synthetic.init={init}"]
+    values = [s for s in overrides if not s.startswith(("objective.syn", "objective.max"))]
+    made = recipe.load("digits", values)
+    config = {"recipe": made.model_dump(mode="json"), "store": url}
+    assert distilling.prepare(config, torch.device("cpu")).experts is None
+    context = contexts.prepare(made, device=torch.device("cpu"))
+    theta = write_expert(context, url)
+    found = distilling.prepare(config, torch.device("cpu"))
+    assert (found.experts is not None) is looks
+    if looks:
+        assert torch.equal(Evidence(found).features, context.network.features(theta, context.data.train.x))
+        found.experts.close()
 
 
 def test_the_last_snapshot_of_the_stores_expert_is_taken(context, url):
