@@ -24,11 +24,13 @@ def reference(dataset: dict, classes: tuple[str, ...], side: int) -> Reference |
     """The figures for a recipe's `dataset` block with these class names and images of `side` pixels; None if unknown.
 
     Data are known by the last parts of their path, their reader's kind or their subset, CIFAR-10 by its class names
-    also, and only where the number of classes and the image side are those of the papers.
+    also, not by its path alone where classes are called otherwise, and only where the number of classes and the image side are those of the papers.
     """
     called = _names(dataset)
     if {name.lower() for name in classes} == CIFAR10:
         called.add("cifar10")
+    elif not all(name.isdecimal() for name in classes):  # arrays without names are numbered
+        called -= {"cifar10"}
     for entry in _table().values():
         if called & set(entry["names"]) and len(classes) == entry["classes"] and side == entry["side"]:
             methods = {name: [tuple(pair) for pair in pairs] for name, pairs in entry["methods"].items()}

@@ -32,6 +32,7 @@ def test_data_are_known_by_name_kind_subset_or_classes(dataset, classes, side, t
         ({"kind": "parquet", "path": "cifar10"}, TEN[:5], 32),
         ({"kind": "parquet", "path": "cifar10"}, CIFAR10, 64),
         ({"kind": "parquet", "path": "fashion_mnist"}, TEN, 28),
+        ({"kind": "folder", "path": "/home/me/cifar10/mine"}, tuple("abcdefghij"), 32),
     ],
 )
 def test_other_data_have_none(dataset, classes, side):
