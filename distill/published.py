@@ -23,8 +23,8 @@ class Reference:
 def reference(dataset: dict, classes: tuple[str, ...], side: int) -> Reference | None:
     """The figures for a recipe's `dataset` block with these class names and images of `side` pixels; None if unknown.
 
-    Data are known by the last parts of their path, their reader's kind or their subset, CIFAR-10 by its class names
-    also, not by its path alone where classes are called otherwise, and only where the number of classes and the image side are those of the papers.
+    Data are known by the last parts of their path, their reader's kind or their subset, and only where the number of
+    classes and the image side are those of the papers. CIFAR-10 is known by its class names too, and not without them.
     """
     called = _names(dataset)
     if {name.lower() for name in classes} == CIFAR10:
