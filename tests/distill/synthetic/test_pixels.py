@@ -39,7 +39,7 @@ def test_noise_has_the_mean_and_deviation_of_the_data():
 
 
 def test_more_real_images_than_there_are_is_refused():
-    with pytest.raises(DataError, match=r"synthetic\.ipc = 999"):
+    with pytest.raises(DataError, match=r"to choose 999 from; lower .*synthetic\.ipc"):
         synthetic.build(small.context("trajectory", "synthetic.ipc=999"))
 
 
