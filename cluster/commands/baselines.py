@@ -19,13 +19,14 @@ def main(
     json: Path | None,
 ) -> None:
     from cluster import evaluating
+    from cluster.asked import Asked
     from cluster.progress import Bar
     from cluster.session import session
 
     recipe = common.read(source, with_baselines(overrides, baselines))
     url, _, _ = common.places(store)
     common.log_to_console()
-    asked = evaluating.Asked(recipe, kinds(recipe, networks), full, data_seed=recipe.seed)
+    asked = Asked(recipe, kinds(recipe, networks), full)
     budgets, found, started = _budgets(recipe, ipc), [], time.monotonic()
     with session(), Bar(common.console) as bar:
         for budget in budgets:

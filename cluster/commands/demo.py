@@ -10,6 +10,7 @@ RECIPE = "digits"
 
 def main(overrides: list[str], store: str | None, json: Path | None) -> None:
     from cluster import evaluating
+    from cluster.asked import ask
     from cluster.session import session
     from distill import export
 
@@ -22,7 +23,7 @@ def main(overrides: list[str], store: str | None, json: Path | None) -> None:
         result = distill.run(context, url, tracking)
         published = evaluating.find(result["run_id"], url, tracking)
         run = evaluating.run_of(result["run_id"], url, tracking)
-        asked = evaluating.Asked(recipe, (recipe.network,))
+        asked = ask(recipe, (recipe.network,), published, url)
         (figures,) = evaluate.figures_of(asked, published, url, run, tracking)
     seconds = time.monotonic() - started
     folder = Path(home) / "demo"

@@ -31,6 +31,7 @@ def main(
     json: Path | None,
 ) -> None:
     from cluster import evaluating
+    from cluster.asked import check_data
     from distill import context as contexts
     from distill import data, embed
     from distill.recipe import override
@@ -40,7 +41,7 @@ def main(
     published = evaluating.find(what, url, tracking)
     recipe = common.absolute(override(published.recipe, overrides, what))
     dataset = data.load(recipe.dataset, published.recipe["seed"], contexts.device_of(recipe.device))
-    evaluating.check_data(published, recipe, dataset.parts)
+    check_data(published, recipe, dataset.parts)
     context = _with_threads(contexts.prepare(recipe, dataset=dataset))
     trained = network_of(context, url)
     made = _map(context, trained, published, images, min(classes, embed.MOST_CLASSES))

@@ -19,6 +19,7 @@ def main(
     json: Path | None,
 ) -> None:
     from cluster import evaluating
+    from cluster.asked import ask
     from cluster.progress import Reading
     from distill import nets
     from distill.recipe import override
@@ -31,7 +32,7 @@ def main(
     for kind in chosen:
         nets.build(kind, tuple(published.x.shape[1:]), len(published.classes))  # what does not fit is refused now
     with Reading(common.console) as reading:
-        asked = evaluating.ask(recipe, chosen, published, url, reading, full=full, scores=scores)
+        asked = ask(recipe, chosen, published, url, reading, full=full, scores=scores)
     run = evaluating.run_of(what, url, tracking)
     started = time.monotonic()
     results = figures_of(asked, published, url, run, tracking)

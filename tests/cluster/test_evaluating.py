@@ -10,9 +10,9 @@ from rich.console import Console
 from support.cli import TINY, stillhouse
 
 from cluster import evaluating, judging
+from cluster.asked import Asked, ask
 from cluster.commands import common, evaluate, evaluation_table
 from cluster.commands.baselines import _budgets
-from cluster.evaluating import Asked
 from cluster.runs import Run
 from cluster.store import open_store
 from distill import context as contexts
@@ -112,7 +112,7 @@ def made():
 
 def asked_with(made, tmp_path, *overrides: str) -> Asked:
     changed = recipe.override(made.recipe, list(overrides), "test")
-    return evaluating.ask(changed, (changed.network,), made, f"file:{tmp_path}", lambda *_: None)
+    return ask(changed, (changed.network,), made, f"file:{tmp_path}")
 
 
 @pytest.mark.parametrize(
