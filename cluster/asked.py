@@ -30,7 +30,7 @@ class Asked:
     data: dict[str, str] = field(default_factory=dict)
     """Digests of the data's parts (Raw.parts)."""
     data_seed: int | None = None
-    """Seed of the split of the data, which is the run's whatever seed the networks are drawn with (None: the recipe's)."""
+    """Seed of the data's split: the run's, whatever seed draws the networks (None: the recipe's)."""
     experts: str | None = None
     """The set of experts that the store holds, through which selectors look; None where there is none."""
 
