@@ -96,9 +96,9 @@ def _with_recipe(asked: Asked, recipe: Recipe) -> Asked:
         return _with_defaults(asked, "greedy", "auto", recipe.seed)
     if poster.grid and not (asked.rows or asked.columns):
         asked = replace(asked, rows=poster.grid[0], columns=poster.grid[1])
-    if poster.order_rows and not asked.layout:
-        asked = replace(asked, listed=tuple(c for row in poster.order_rows for c in row))
-    return _with_defaults(asked, "given" if poster.order_rows else poster.order, poster.embedding, recipe.seed)
+    if poster.order_list and not asked.layout:
+        asked = replace(asked, listed=poster.order_list)
+    return _with_defaults(asked, "given" if poster.order_list else poster.order, poster.embedding, recipe.seed)
 
 
 def _with_defaults(asked: Asked, layout: str, embedding: str, seed: int) -> Asked:

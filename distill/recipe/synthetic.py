@@ -123,12 +123,10 @@ class Poster(Settings):
             raise ValueError('columns, rows and order are of posters = "one"')
         if not self.by_likeness and self.embedding != "auto":
             raise ValueError(f'embedding = "{self.embedding}" is of order = "greedy" or "optimal"')
-        if (rows := self.order_rows) is not None:
-            sides = {len(row) for row in rows}
-            if not rows or 0 in sides or len(sides) > 1:
-                raise ValueError("order: give every class once, as one list or as a list for each row, all as long")
-            if isinstance(self.order[0], tuple) and self.rows and (self.rows, self.columns) != (len(rows), *sides):
-                raise ValueError(f"order has {len(rows)} rows, not rows = {self.rows}, columns = {self.columns}")
+        if self.order_list == () or len({len(row) for row in self.order_rows}) > 1:
+            raise ValueError("order: give every class once, as one list or as a list for each row, all as long")
+        if self.order_rows and self.rows and (self.rows, self.columns) != (len(self.order_rows), len(self.order[0])):
+            raise ValueError(f"order has {len(self.order_rows)} rows, not rows = {self.rows}, columns = {self.columns}")
         return self
 
     @property
@@ -142,20 +140,24 @@ class Poster(Settings):
         return self.order in ("greedy", "optimal")
 
     @property
-    def order_rows(self) -> tuple[tuple[str | int, ...], ...] | None:
-        """An order that was given as a list, as rows (a flat list is one row); None where it was not."""
+    def order_list(self) -> tuple[str | int, ...] | None:
+        """An order that was given as a list, row by row; None where it was not."""
         if isinstance(self.order, str):
             return None
-        nested = bool(self.order) and isinstance(self.order[0], tuple)
-        return self.order if nested else (self.order,)
+        return sum(self.order_rows, ()) if self.order_rows else self.order
+
+    @property
+    def order_rows(self) -> tuple[tuple[str | int, ...], ...]:
+        """The rows of an order that was given by rows; none where it was not."""
+        by_rows = self.order and isinstance(self.order[0], tuple)
+        return self.order if by_rows else ()
 
     @property
     def grid(self) -> tuple[int, int] | None:
         """(rows, columns) of classes that the settings name, or the rows of the order; None where neither does."""
         if self.rows:
             return self.rows, self.columns
-        nested = not isinstance(self.order, str) and isinstance(self.order[0], tuple)
-        return (len(self.order), len(self.order[0])) if nested else None
+        return (len(self.order_rows), len(self.order_rows[0])) if self.order_rows else None
 
 
 SyntheticSettings = Annotated[Pixels | Poster, Field(discriminator="kind"), by_default("pixels")]

@@ -182,8 +182,7 @@ def class_grid(settings: recipe.Poster, context: Context) -> Tensor:
     elif settings.order == "random":
         grid = ordering.layout(np.zeros((classes, classes)), rows, columns, "random", context.seed)
     else:
-        listed = [c for row in settings.order_rows or () for c in row]
-        grid = ordering.given(listed or range(classes), context.data.classes, rows, columns)
+        grid = ordering.given(settings.order_list or range(classes), context.data.classes, rows, columns)
     return torch.tensor(grid)[None]
 
 
