@@ -105,7 +105,7 @@ def _files(place: Path) -> dict[str, bytes]:
     try:
         with tarfile.open(place) as archive:
             return _members(archive, place)
-    except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise DataError(f"{place}: not a whole tar archive ({error}): fetch it again") from None
 
 

@@ -84,6 +84,8 @@ def _opened(place: Path):
     try:
         _check_room(place)
         return np.load(place, allow_pickle=False)
+    except DataError:
+        raise
     except DAMAGED as error:
         raise DataError(f"{place}: not a whole .npz file ({error}): save it again") from None
 

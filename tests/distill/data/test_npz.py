@@ -136,4 +136,8 @@ def test_class_names_may_be_bytes(tmp_path):
 
 def test_an_archive_that_unpacks_to_more_than_memory(tmp_path, monkeypatch):
     monkeypatch.setattr("distill.data.npz._room", lambda: 300)
-    fails(save(tmp_path), "unpacks to 0.0 GB, more than half of the free memory")
+    path = save(tmp_path)
+    fails(path, f"{path} unpacks to 0.0 GB, more than half of the free memory")
+    with pytest.raises(DataError) as told:
+        read(Npz(path=path))
+    assert "not a whole" not in str(told.value)
