@@ -32,6 +32,7 @@ def main(
 ) -> None:
     from cluster import evaluating
     from cluster.asked import check_data
+    from cluster.progress import Reading
     from distill import context as contexts
     from distill import data, embed
     from distill.recipe import override
@@ -40,7 +41,8 @@ def main(
     common.log_to_console()
     published = evaluating.find(what, url, tracking)
     recipe = common.absolute(override(published.recipe, overrides, what))
-    dataset = data.load(recipe.dataset, published.recipe["seed"], contexts.device_of(recipe.device))
+    with Reading(common.console) as reading:
+        dataset = data.load(recipe.dataset, published.recipe["seed"], contexts.device_of(recipe.device), reading)
     check_data(published, recipe, dataset.parts)
     context = _with_threads(contexts.prepare(recipe, dataset=dataset))
     trained = network_of(context, url)
