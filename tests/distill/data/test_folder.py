@@ -148,9 +148,10 @@ def test_class_names_and_folders_are_sources(tmp_path):
     second = cache.stamps(sources(settings))
     assert set(first) < set(second) and read(settings).classes == ("tench", "other")
     (tmp_path / "words.txt").write_text("n01440764\ttench\nn01440765\tother\nn01440766\tempty\n")
+    third = cache.stamps(sources(settings))
     for part in ("train", "val"):
         (tmp_path / part / "n01440766").mkdir()
-    assert not set(second) <= set(cache.stamps(sources(settings)))
+    assert not set(third) <= set(cache.stamps(sources(settings)))
 
 
 def test_classes_a_subset_lacks_are_all_named(tmp_path):
