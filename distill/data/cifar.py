@@ -22,6 +22,7 @@ from distill.recipe import Cifar
 
 PIXELS = 3 * 32 * 32
 MOST_BYTES = 200 << 20  # of one file; the largest, CIFAR-100's python training file, has 155 MB
+MOST_PADDING = 1 << 20  # bytes behind the last file
 MOST_MEMBERS = 100
 
 
@@ -117,6 +118,8 @@ def _members(archive: tarfile.TarFile, place: Path) -> dict[str, bytes]:
             raise DataError(f"{place}: {_too_large(member.name)}")
         if member.isfile() and name in WANTED:
             files[name] = archive.extractfile(member).read()
+    if len(archive.fileobj.read(MOST_PADDING + 1)) > MOST_PADDING:  # to the end, where gzip checks what was unpacked
+        raise DataError(f"{place}: {_too_large(place.name)}")
     return files
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -146,13 +147,24 @@ def test_archives_that_are_refused(damage, tmp_path, monkeypatch):
     data = archive("c", python_10() | ({f"f{i}": b"" for i in range(100)} if damage == "many" else {}))
     if damage == "huge":
         monkeypatch.setattr("distill.data.cifar.MOST_BYTES", 5000)
-    flipped = bytes(b ^ 255 if 60 <= i < 80 else b for i, b in enumerate(data))
+    half = len(data) // 2
+    flipped = data[:half] + bytes(b ^ 255 for b in data[half : half + 20]) + data[half + 20 :]
     path.write_bytes({"cut": data[: len(data) // 2], "text": b"hello" * 500, "flipped": flipped}.get(damage, data))
     broken = damage in ("cut", "text", "flipped")
     wanted = "not a whole tar archive" if broken else "more files or bytes than CIFAR has"
     with pytest.raises(DataError, match=wanted) as told:
         read(Cifar(path=str(path)))
     assert ("not a whole" in str(told.value)) is broken
+
+
+def test_a_deflate_stream_that_is_broken(tmp_path, monkeypatch):
+    def broken(archive, place):
+        raise zlib.error("invalid distance too far back")
+
+    monkeypatch.setattr("distill.data.cifar._members", broken)
+    (tmp_path / "cifar.tar.gz").write_bytes(archive("c", python_10()))
+    with pytest.raises(DataError, match="not a whole tar archive .*invalid distance"):
+        read(Cifar(path=str(tmp_path / "cifar.tar.gz")))
 
 
 def test_names_in_an_archive_lead_nowhere(tmp_path, monkeypatch):
