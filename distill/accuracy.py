@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from distill.data.base import Split
-from distill.inner import InnerStep
+from distill.engine.inner import InnerStep
 
 
 def accuracy(

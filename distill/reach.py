@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from distill.batches import Batches
 from distill.context import Context
+from distill.engine.batches import Batches
+from distill.engine.inner import SGD, InnerStep
 from distill.errors import TrajectoryError
-from distill.inner import SGD, InnerStep
 from distill.synthetic.base import Synthetic
 
 

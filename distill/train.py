@@ -16,10 +16,10 @@ from torch.func import grad
 
 from distill import recipe, rng
 from distill.augment import augment
-from distill.compiling import eager_seconds, has_compiler, pays
 from distill.context import Context
+from distill.engine.compiling import eager_seconds, has_compiler, pays
+from distill.engine.inner import SGD, InnerStep, Optimizer, State, pulled
 from distill.errors import DeviceError
-from distill.inner import SGD, InnerStep, Optimizer, State, pulled
 from distill.nets import Network
 
 EXPERTS_TO_PAY = 4

@@ -50,7 +50,7 @@ def prepared(plan: Plan, url: str):
 
 
 def _run(plan: Plan, context, places: tuple[str, str, str], resume: bool) -> dict:
-    from cluster.session import session
+    from cluster.jobs.session import session
     from tune import report, sweep
     from tune.live import Screen
 

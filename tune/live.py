@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from cluster.progress import Bar
+from cluster.jobs.progress import Bar
 from tune.journal import Trial
 from tune.reading import Plan
 from tune.searchers import Journalled

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cluster.commands import common
-from cluster.tracking import Tracker
+from cluster.tracking.run import Tracker
 from distill.recipe import Recipe
 from tune import plots
 from tune.journal import BUDGET, FINISHED, STOPPED, End, Journal, Trial

@@ -18,11 +18,11 @@ from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig
 from ray.tune.schedulers import TrialScheduler
 
-from cluster import distilling, experts
-from cluster.runs import Run
-from cluster.session import gpus, on_this_node
+from cluster.jobs import distilling, experts
+from cluster.jobs.session import gpus, on_this_node
+from cluster.results.runs import Run
 from cluster.store import open_store
-from cluster.tracking import Tracker
+from cluster.tracking.run import Tracker
 from distill.context import Context
 from distill.errors import DeviceError, StoreError, TrajectoryError
 from distill.objectives import needs_experts

@@ -15,16 +15,17 @@ import ray
 import torch
 from ray import tune
 
-from cluster import distilling, experts
-from cluster.distilling import Reporter
-from cluster.runs import Run
+from cluster.jobs import distilling, experts
+from cluster.jobs.distilling import Reporter
+from cluster.results.runs import Run
 from cluster.store import open_store
-from cluster.tracking import Tracker
-from distill import memory, synthetic
+from cluster.tracking.run import Tracker
+from distill import synthetic
 from distill.checkpoint import Checkpoint
 from distill.context import Context
+from distill.cost import memory
+from distill.cost.estimate import explain_out_of_memory, is_out_of_memory, size
 from distill.errors import DivergedError, StillhouseError, TrajectoryError
-from distill.estimate import explain_out_of_memory, is_out_of_memory, size
 from distill.evaluate import Score
 from distill.loop import Loop
 from tune.journal import DIVERGED, FAILED, FINISHED, MEMORY, End, Journal, Report
@@ -54,13 +55,13 @@ class Shared:
     library: "ray.actor.ActorHandle"
 
     def tracked(self, number: int) -> dict:
-        """Where MLflow keeps a trial (cluster.distilling.open_tracker)."""
+        """Where MLflow keeps a trial (cluster.jobs.distilling.open_tracker)."""
         tags = {"stillhouse.sweep": self.sweep_id, "stillhouse.trial": number}
         place = {"experiment": "sweeps", "run_name": f"{self.name} {number}", "key": f"{self.sweep_id} {number}"}
         return {**place, "parent": self.parent, "tags": tags}
 
     def config(self, number: int, recipe: dict) -> dict:
-        """What cluster.distilling takes to prepare and to publish a trial."""
+        """What cluster.jobs.distilling takes to prepare and to publish a trial."""
         (dataset,) = ray.get(self.library.dataset.remote(recipe))
         places = {"store": self.store, "tracking": self.tracking, "tracked": self.tracked(number)}
         return {"recipe": recipe, "dataset": dataset, **places}

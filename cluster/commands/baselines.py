@@ -18,10 +18,10 @@ def main(
     networks: str | None,
     json: Path | None,
 ) -> None:
-    from cluster import evaluating
-    from cluster.asked import Asked
-    from cluster.progress import Bar
-    from cluster.session import session
+    from cluster.jobs import evaluating
+    from cluster.jobs.asked import Asked
+    from cluster.jobs.progress import Bar
+    from cluster.jobs.session import session
 
     recipe = common.read(source, with_baselines(overrides, baselines))
     url, _, _ = common.places(store)

@@ -44,7 +44,7 @@ def prepared(recipe: Recipe, store: str):
     """Context of a recipe on the CPU, after every check that needs no worker: device, data, start images, store."""
     import torch
 
-    from cluster.progress import Reading
+    from cluster.jobs.progress import Reading
     from cluster.store import open_store
     from distill import context, data, synthetic
 

@@ -14,7 +14,7 @@ from cluster.commands import common
 
 
 def main(runs: list[str], store: str | None, out: Path, json: Path | None) -> None:
-    from cluster import comparing, comparing_plot
+    from cluster.results import comparing, comparing_plot
     from cluster.store import open_store
     from distill.errors import StoreError
 
@@ -35,7 +35,7 @@ def main(runs: list[str], store: str | None, out: Path, json: Path | None) -> No
 
 def _table(found) -> Table:
     """A row for each score, those of a run together: narrow enough for a terminal, however many baselines there are."""
-    from cluster.comparing import baseline_title, percent
+    from cluster.results.comparing import baseline_title, percent
 
     table = Table(title=f"{escape(found.dataset)}: test accuracy, %", title_justify="left")
     for name, justify in (("run", "left"), ("per class", "right"), ("trained on", "left"), ("%", "right")):

@@ -16,7 +16,7 @@ SHOWN = 200
 
 
 def main(what: str, overrides: list[str], sheet: Path, json: Path | None) -> None:
-    from cluster.progress import Reading
+    from cluster.jobs.progress import Reading
     from distill.data import check
 
     started = time.monotonic()

@@ -9,9 +9,9 @@ RECIPE = "digits"
 
 
 def main(overrides: list[str], store: str | None, json: Path | None) -> None:
-    from cluster import evaluating
-    from cluster.asked import ask
-    from cluster.session import session
+    from cluster.jobs import evaluating
+    from cluster.jobs.asked import ask
+    from cluster.jobs.session import session
     from distill import export
 
     started = time.monotonic()

@@ -23,8 +23,8 @@ def main(source: str, overrides: list[str], store: str | None, dry: bool, json: 
 
 def run(context, url: str, tracking: str) -> dict:
     """Train experts where they are needed and missing, distill, and return the run's result."""
-    from cluster import distilling
-    from cluster.session import session
+    from cluster.jobs import distilling
+    from cluster.jobs.session import session
     from distill.errors import ExpertsMissing
 
     if result := distilling.finished(context, url):
@@ -45,8 +45,8 @@ def run(context, url: str, tracking: str) -> dict:
 
 
 def _distill(context, url: str, tracking: str) -> dict:
-    from cluster import distilling
-    from cluster.progress import Bar
+    from cluster.jobs import distilling
+    from cluster.jobs.progress import Bar
 
     with Bar(common.console) as bar:
         return distilling.distill(context, url, tracking, bar)
@@ -57,7 +57,7 @@ def _experts_missing(context, url: str) -> bool:
 
     Raises TrajectoryError when those that the recipe names are not there or do not fit.
     """
-    from cluster import experts
+    from cluster.jobs import experts
     from distill.errors import TrajectoryError
     from distill.objectives import needs_experts
 
@@ -77,7 +77,7 @@ def _experts_missing(context, url: str) -> bool:
 
 def _train_first(context, url: str, tracking: str) -> None:
     """Train the experts that the recipe begins with."""
-    from cluster.experts import experts_to_begin
+    from cluster.jobs.experts import experts_to_begin
 
     common.console.print("the store does not hold this recipe's experts: training them first")
     settings = context.recipe.experts.model_copy(update={"count": experts_to_begin(context.recipe)})

@@ -8,9 +8,10 @@ from distill.recipe import Recipe
 
 
 def show(recipe: Recipe, url: str, json: Path | None) -> None:
-    from cluster.experts import set_name
-    from distill import allocator, synthetic
-    from distill.estimate import estimate
+    from cluster.jobs.experts import set_name
+    from distill import synthetic
+    from distill.cost.estimate import estimate
+    from distill.engine import allocator
     from distill.evaluate.budget import per_class
     from distill.objectives import needs_experts
 

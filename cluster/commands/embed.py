@@ -30,9 +30,9 @@ def main(
     out: Path | None,
     json: Path | None,
 ) -> None:
-    from cluster import evaluating
-    from cluster.asked import check_data
-    from cluster.progress import Reading
+    from cluster.jobs import evaluating
+    from cluster.jobs.asked import check_data
+    from cluster.jobs.progress import Reading
     from distill import context as contexts
     from distill import data, embed
     from distill.recipe import override
@@ -74,7 +74,7 @@ def network_of(context, url: str) -> Trained:
 
 def _expert(context, url: str) -> Trained | None:
     """Expert 0 of the set that the recipe matches, or would. Raises TrajectoryError when a named set does not fit."""
-    from cluster.experts import set_name
+    from cluster.jobs.experts import set_name
     from cluster.store import open_store
     from cluster.trajectories import TrajectorySet
     from distill.errors import TrajectoryError
@@ -113,7 +113,7 @@ def _map(context, trained: Trained, published, images: int, classes: int):
 
 def title(what: str, url: str, context, trained: Trained, made) -> str:
     """Two lines: the run with its accuracy, and the network whose features these are with its own."""
-    from cluster.runs import Run
+    from cluster.results.runs import Run
     from cluster.store import open_store
 
     result = Run(open_store(url), what).result() if "/" not in what and "@" not in what else None

@@ -18,9 +18,9 @@ def main(
     networks: str | None,
     json: Path | None,
 ) -> None:
-    from cluster import evaluating
-    from cluster.asked import ask
-    from cluster.progress import Reading
+    from cluster.jobs import evaluating
+    from cluster.jobs.asked import ask
+    from cluster.jobs.progress import Reading
     from distill import nets
     from distill.recipe import override
 
@@ -48,9 +48,9 @@ def main(
 
 def figures_of(asked, published, url: str, run=None, tracking: str | None = None) -> list[dict]:
     """Figures for each kind of network: those that the run keeps already, else measured now and kept with it."""
-    from cluster import evaluating
-    from cluster.progress import Bar
-    from cluster.session import session
+    from cluster.jobs import evaluating
+    from cluster.jobs.progress import Bar
+    from cluster.jobs.session import session
 
     found = {k: run and evaluating.kept(run, asked, k) for k in asked.networks}
     missing = tuple(k for k, figures in found.items() if not figures)
@@ -71,7 +71,7 @@ def figures_of(asked, published, url: str, run=None, tracking: str | None = None
 
 def _track(run, results: list[dict], tracking: str | None) -> None:
     """The figures on the MLflow page of the run, if it has one."""
-    from cluster import evaluating
+    from cluster.jobs import evaluating
 
     try:
         evaluating.track(run, results, tracking)

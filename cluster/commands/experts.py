@@ -19,9 +19,9 @@ def main(source: str, overrides: list[str], store: str | None, dry: bool, json: 
 
 def train(context, url: str, tracking: str) -> dict:
     """Train a recipe's experts and say what is there; returns the figures."""
-    from cluster import experts
-    from cluster.progress import Bar
-    from cluster.session import session
+    from cluster.jobs import experts
+    from cluster.jobs.progress import Bar
+    from cluster.jobs.session import session
 
     started = time.monotonic()
     with session(), Bar(common.console) as bar:

@@ -112,7 +112,7 @@ def _with_defaults(asked: Asked, layout: str, embedding: str, seed: int) -> Aske
 
 def _with_experts(context: Context, store: str | None) -> Context:
     """The context with the experts that the store holds for its recipe. TrajectoryError where there are none."""
-    from cluster.experts import set_name
+    from cluster.jobs.experts import set_name
     from cluster.store import open_store
     from cluster.trajectories import TrajectorySet
 

@@ -29,7 +29,7 @@ def measure(what: str, url: str, tracking: str, steps: int, start: int, experts:
     """The Reach of one set, on this machine, towards every later epoch of its experts."""
     import torch
 
-    from cluster.experts import open_reader
+    from cluster.jobs.experts import open_reader
     from distill import context, synthetic
     from distill.errors import RecipeError
     from distill.reach import reach
@@ -50,8 +50,8 @@ def measure(what: str, url: str, tracking: str, steps: int, start: int, experts:
 
 def _selected(what: str, url: str, tracking: str):
     """(recipe, state, learned rate) of a run, published or not as most trials of a sweep, or of what is published."""
-    from cluster import evaluating
-    from cluster.runs import Run, run_ids
+    from cluster.jobs import evaluating
+    from cluster.results.runs import Run, run_ids
     from cluster.store import open_store
 
     store = open_store(url)

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from distill import rng
 from distill.accuracy import hits, statistics
-from distill.batches import Batches
-from distill.compiling import eager_seconds, forward_flops, pays
 from distill.context import Context
 from distill.data.base import Split
+from distill.engine.batches import Batches
+from distill.engine.compiling import eager_seconds, forward_flops, pays
+from distill.engine.inner import SGD, Adam, InnerStep, Optimizer
 from distill.evaluate.budget import real_set
 from distill.evaluate.score import Measured, Score, headline
-from distill.inner import SGD, Adam, InnerStep, Optimizer
 from distill.nets import Network
 from distill.recipe import Evaluation
 from distill.synthetic.base import Synthetic

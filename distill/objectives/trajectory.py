@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from distill import recipe, rng
-from distill.batches import Batches, Stacked
-from distill.compiling import engine
 from distill.context import Context
-from distill.inner import SGD
+from distill.engine.batches import Batches, Stacked
+from distill.engine.compiling import engine
+from distill.engine.inner import SGD
+from distill.engine.unroll import Unroll
 from distill.objectives import base
 from distill.synthetic.base import Synthetic
-from distill.unroll import Unroll
 
 LEAST_LR = 1e-6
 """The student's learning rate never falls below this; the published code lets it become negative."""

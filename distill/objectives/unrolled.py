@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from distill import recipe, rng
 from distill.augment import augment
-from distill.batches import Batches
-from distill.compiling import engine
 from distill.context import Context
-from distill.inner import SGD, Adam, cross_entropy
+from distill.engine.batches import Batches
+from distill.engine.compiling import engine
+from distill.engine.inner import SGD, Adam, cross_entropy
+from distill.engine.unroll import Unroll
 from distill.objectives import base
 from distill.synthetic.base import Synthetic
-from distill.unroll import Unroll
 
 CHUNK = 1000
 """Real images per forward pass; the loss over the whole real batch is summed from chunks, so memory does not grow."""

@@ -9,7 +9,7 @@ from distill.recipe.settings import Count, Positive, Settings, by_default
 
 
 class Engine(Settings):
-    """How inner training is differentiated (distill/unroll.py)."""
+    """How inner training is differentiated (distill/engine/unroll.py)."""
 
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile of the forward and the adjoint step; auto: on when the run is long enough to pay."""

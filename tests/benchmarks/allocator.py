@@ -3,7 +3,7 @@
     python tests/benchmarks/allocator.py [--json FILE]
 
 One outer step of trajectory matching (ConvNet-3, width 128, 32 px, 100 images, N = 5, eager, one thread) in processes
-of their own, one for each setting in turn. Counted: tensors alive at the peak (distill/memory.py). Resident: the high
+of their own, one for each setting in turn. Counted: tensors alive at the peak (cost/memory.py). Resident: the high
 water of the process above its baseline. Seconds are CPU seconds of the process, system time included, so that a busy
 machine does not blur them; medians over processes.
 """
@@ -24,9 +24,9 @@ import torch  # noqa: E402
 from support.growth import Growth  # noqa: E402
 
 from distill import nets, recipe  # noqa: E402
-from distill.inner import SGD, InnerStep  # noqa: E402
-from distill.memory import PeakMemory  # noqa: E402
-from distill.unroll import Unroll  # noqa: E402
+from distill.cost.memory import PeakMemory  # noqa: E402
+from distill.engine.inner import SGD, InnerStep  # noqa: E402
+from distill.engine.unroll import Unroll  # noqa: E402
 
 GLIBC = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # large pages, where the kernel gives them on request
 TORCH = {"THP_MEM_ALLOC_ENABLE": "1"}  # the same for PyTorch's tensors alone

@@ -29,9 +29,9 @@ from distill import nets, recipe, rng  # noqa: E402
 from distill.augment import augment  # noqa: E402
 from distill.context import Context  # noqa: E402
 from distill.data.base import Dataset, Split  # noqa: E402
+from distill.engine.inner import InnerStep  # noqa: E402
 from distill.evaluate import Judge, real_set  # noqa: E402
 from distill.evaluate.judge import optimizer_of  # noqa: E402
-from distill.inner import InnerStep  # noqa: E402
 
 NETWORKS = 5
 

@@ -5,7 +5,7 @@ python tests/benchmarks/experts.py --accuracy [--json FILE]
 
 Ours: the step that long training on this machine gets by default (compiled, channels last, bfloat16 autocast where it
 is multiplied in hardware), images and augmentation drawn as experts draw them, memory in large pages as workers take it
-(distill/allocator.py). Plain: a module with GroupNorm(C, C), float32, torch.optim.SGD, nothing compiled, the system's
+(engine/allocator.py). Plain: a module with GroupNorm(C, C), float32, torch.optim.SGD, nothing compiled, the system's
 memory; its DSA is the same code. Each has a process of its own and they take turns; images/s are medians. ConvNet-3,
 width 128, 32 px, batch 256. --accuracy trains five of each on 8,000 images of CIFAR-10 ($STILLHOUSE_DATA), width 32, or
 on the digits.
@@ -25,12 +25,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill import allocator, nets, recipe, rng, train
 from distill import context as contexts
+from distill import nets, recipe, rng, train
 from distill.accuracy import accuracy
 from distill.augment import augment
 from distill.context import Context
 from distill.data.base import Dataset, Split
+from distill.engine import allocator
 
 SHAPE, CLASSES = (3, 32, 32), 10
 SEEDS = 5

@@ -29,7 +29,7 @@ from support.plain_unroll import PlainUnroll  # noqa: E402
 
 from distill import nets, objectives, recipe, synthetic  # noqa: E402
 from distill.context import Context  # noqa: E402
-from distill.inner import Adam  # noqa: E402
+from distill.engine.inner import Adam  # noqa: E402
 
 CASES = [(60, 200), (100, 300)]
 QUICK = [(2, 6), (3, 8)]

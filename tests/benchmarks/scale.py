@@ -4,7 +4,7 @@
     python tests/benchmarks/scale.py --measured workers.json [--plot docs/pictures/scale.png] [--json FILE]
 
 Storage is the real object of one expert (encoded, not estimated), times the experts. Time is a discrete simulation of
-what cluster/experts.py does: workers start as one group, take the next expert each, train it, put it, ask again; a
+what cluster/jobs/experts.py does: workers start as one group, take the next expert each, train it, put it, ask again; a
 killed worker restarts the group, which goes on from the experts' saved states; then the set is sealed. Beside it the
 speed-up that was measured with one and two workers.
 """

@@ -5,7 +5,7 @@ python tests/benchmarks/unroll.py [--json FILE] [--quick] [--case 100x10] [--dev
 One outer step: N inner SGD steps of ConvNet-3 (width 128, 32 px, float32) on the same images, then the gradient for the
 pixels and the learning rate. Each rival has a process of its own, and they take turns; seconds are medians.
 
-    ours        the compiled inner step, memory in large pages as our workers take it (distill/allocator.py)
+    ours        the compiled inner step, memory in large pages as our workers take it (distill/engine/allocator.py)
     bf16        the same with bfloat16 autocast of the student (`engine.bf16`), which is another arithmetic: the last
                 column says how far its gradient is from the float32 one
     plain       autograd in eager mode with the system's memory, with the norm of the published codes (GroupNorm kernel,
@@ -41,10 +41,11 @@ from support.plain_unroll import PlainUnroll  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch._dynamo.utils import counters  # noqa: E402
 
-from distill import allocator, nets, recipe  # noqa: E402
-from distill.inner import SGD, InnerStep  # noqa: E402
+from distill import nets, recipe  # noqa: E402
+from distill.engine import allocator  # noqa: E402
+from distill.engine.inner import SGD, InnerStep  # noqa: E402
+from distill.engine.unroll import Unroll  # noqa: E402
 from distill.nets import Network  # noqa: E402
-from distill.unroll import Unroll  # noqa: E402
 
 CASES = [(images, steps) for images in (10, 100) for steps in (10, 20, 50)]
 QUICK = [(4, 3), (4, 6)]
@@ -242,7 +243,7 @@ def faster_plain(rivals: dict[str, Rival]) -> str:
 
 def plain_bytes(kind: str, images: int, steps: int, o: argparse.Namespace) -> float:
     """What the plain unroll would take, from its tensors at one and two steps."""
-    from distill.memory import PeakMemory
+    from distill.cost.memory import PeakMemory
 
     few = []
     for n in (1, 2):

@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 from support.cli import TINY, stillhouse
 
-from cluster import distilling
 from cluster.commands.embed import network_of
-from cluster.experts import set_name, spec_of
-from cluster.runs import Run
+from cluster.jobs import distilling
+from cluster.jobs.experts import set_name, spec_of
+from cluster.results.runs import Run
 from cluster.store import open_store
 from cluster.trajectories import ExpertRecord, TrajectorySet
 from distill import context as contexts

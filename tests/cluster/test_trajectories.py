@@ -137,7 +137,7 @@ def named(store):
     """A set `theirs` that fits the digits recipe: two experts, of which one is sealed by `seal`."""
     import torch
 
-    from cluster.experts import spec_of
+    from cluster.jobs.experts import spec_of
     from distill import context, recipe
 
     made = context.prepare(recipe.load("digits", SMALL), device=torch.device("cpu"))

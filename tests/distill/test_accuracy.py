@@ -6,7 +6,7 @@ from support import small
 from distill import rng
 from distill.accuracy import accuracy
 from distill.data.base import Split
-from distill.inner import SGD, InnerStep
+from distill.engine.inner import SGD, InnerStep
 
 
 def test_batch_norm_answers_for_one_image_as_for_all_when_it_knows_the_training_images():

@@ -156,7 +156,7 @@ def test_the_table_of_windows_says_where_they_are_cut(tmp_path):
 
 
 def test_a_reader_without_this_project_cuts_the_same_windows():
-    from cluster.registered_model import cut
+    from cluster.tracking.run.registered_model import cut
 
     crops = Crops(*(t.repeat(2, 1, 1, 1) for t in (cropped().crops.x,) * 2), torch.tensor([[1, 18, 39]]), (5, 6))
     assert np.array_equal(cut(crops.pixels.numpy(), crops.corners.numpy(), 5, 6), crops.windows()[1].numpy())

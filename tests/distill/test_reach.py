@@ -5,8 +5,8 @@ import torch
 from support import small
 
 from distill import synthetic
+from distill.engine.inner import SGD, InnerStep
 from distill.errors import TrajectoryError
-from distill.inner import SGD, InnerStep
 from distill.reach import reach
 
 LR = 0.05

@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill.inner import SGD, Adam, Optimizer
+from distill.engine.inner import SGD, Adam, Optimizer
 
 
 class PlainUnroll:
-    """Called as distill.unroll.Unroll is; `learned` is ignored, for the graph knows."""
+    """Called as distill.engine.unroll.Unroll is; `learned` is ignored, for the graph knows."""
 
     def __init__(self, network: Callable[[Tensor, Tensor], Tensor], optimizer: Optimizer):
         self.network = network

@@ -4,9 +4,10 @@ import torch
 from support import small
 from support.growth import Growth
 
-from distill import memory, nets, recipe
+from distill import nets, recipe
 from distill.context import Context
-from distill.inner import SGD, InnerStep
+from distill.cost import memory
+from distill.engine.inner import SGD, InnerStep
 
 SHAPE, IMAGES = (3, 32, 32), 64
 

@@ -4,7 +4,7 @@ import pytest
 import ray
 import torch
 
-from cluster.session import session
+from cluster.jobs.session import session
 from distill import data, recipe
 from tune import library
 from tune.library import Library, key_of, share

@@ -11,9 +11,9 @@ import pytest
 from support.cli import TINY
 from support.killing import kill_tree, wait_for
 
-from cluster.runs import run_ids
+from cluster.results.runs import run_ids
 from cluster.store import open_store
-from cluster.tracking import connect
+from cluster.tracking.run import connect
 from tune.journal import Journal
 
 STILLHOUSE = [sys.executable, "-m", "tune.cli"]

@@ -6,7 +6,7 @@ import pytest
 from support import small
 
 from cluster.store import open_store
-from distill import memory
+from distill.cost import memory
 from distill.errors import DivergedError
 from tune import sweep, trial
 from tune.journal import Journal

@@ -9,8 +9,8 @@ from support import small
 from distill import rng
 from distill.accuracy import accuracy
 from distill.data.base import Split
+from distill.engine.inner import SGD, InnerStep
 from distill.evaluate import Judge, Score, real_set
-from distill.inner import SGD, InnerStep
 from distill.loop import Loop, Watcher
 
 

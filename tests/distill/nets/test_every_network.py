@@ -6,8 +6,8 @@ from support.plain_unroll import PlainUnroll
 from torch.func import grad, vmap
 
 from distill import nets, recipe, rng
-from distill.inner import SGD, InnerStep, cross_entropy
-from distill.unroll import Unroll
+from distill.engine.inner import SGD, InnerStep, cross_entropy
+from distill.engine.unroll import Unroll
 
 SMALL = {
     "convnet": (recipe.ConvNet(depth=2, width=4, norm="batch"), 8),

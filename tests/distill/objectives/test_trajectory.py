@@ -6,8 +6,8 @@ from support import small
 from support.plain_unroll import PlainUnroll
 
 from distill import objectives, synthetic
-from distill.batches import Batches
-from distill.inner import SGD
+from distill.engine.batches import Batches
+from distill.engine.inner import SGD
 from distill.objectives.trajectory import LEAST_LR
 
 

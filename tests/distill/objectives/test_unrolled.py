@@ -8,8 +8,8 @@ from support.plain_unroll import PlainUnroll
 from torch import nn
 
 from distill import objectives, rng, synthetic
-from distill.batches import Batches
-from distill.inner import SGD, Adam
+from distill.engine.batches import Batches
+from distill.engine.inner import SGD, Adam
 from distill.objectives import unrolled
 
 PLAIN = ("objective.augment.strategies=[]", "objective.batch_real=1000")

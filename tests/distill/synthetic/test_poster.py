@@ -8,8 +8,8 @@ import torch
 from support import small
 
 from distill import recipe, rng, synthetic
-from distill.batches import Batches
 from distill.checkpoint import Checkpoint
+from distill.engine.batches import Batches
 from distill.errors import RecipeError
 from distill.loop import Loop, Watcher
 from distill.recipe import Augment, Outer

@@ -1,0 +1,116 @@
+"""Progress of a job: rich bars on a terminal, one plain line every few seconds in a log."""
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+LINE_SECONDS = 5.0
+QUICK_SECONDS = 1.0
+
+
+class Bar:
+    """A context manager; call it with the events of a job (cluster/jobs/group.py)."""
+
+    def __init__(self, console: Console):
+        self.console, self.live = console, console.is_terminal
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn())
+        self.bars = Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console)
+        self.task = self.bars.add_task("starting", total=None, note="")
+        self.done, self.total, self.started, self.said = 0, 0, time.monotonic(), 0.0
+        self.first: tuple[float, int] | None = None
+        self.epochs: dict[int, int] = {}
+        """The epoch that each expert has reached; a killed one falls back."""
+
+    def __enter__(self) -> "Bar":
+        if self.live:
+            self.bars.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.live:
+            self.bars.stop()
+
+    def __call__(self, event: dict) -> None:
+        getattr(self, f"_{event['kind']}", self._ignore)(event)
+
+    def _ignore(self, event: dict) -> None:
+        """Events that have nothing to show."""
+
+    def _plan(self, event: dict) -> None:
+        if "experts" in event:
+            self._begin("experts", event["experts"] * event["epochs"])
+        else:
+            self._begin("distilling", event["steps"])
+
+    def _begin(self, title: str, total: int) -> None:
+        self.done, self.total, self.title, self.first = 0, total, title, None
+        self.epochs.clear()
+        self.bars.update(self.task, description=title, total=total, completed=0, note="workers are starting")
+        if not self.live:
+            self.console.print(f"{title}: workers are starting")
+
+    def _resumed(self, event: dict) -> None:
+        self._say(f"going on from step {event['step']}", always=True)
+
+    def _stage(self, event: dict) -> None:
+        self.bars.update(self.task, note=event["text"])
+        self._say(event["text"], always=True)
+
+    def _expert_resumed(self, event: dict) -> None:
+        self.epochs[event["expert"]] = event["epoch"]
+        self._say(f"expert {event['expert']} goes on from epoch {event['epoch']}", always=True)
+
+    def _expert(self, event: dict) -> None:
+        self.epochs[event["expert"]] = event["epoch"]
+        self.done = sum(self.epochs.values())
+        self._advance(f"expert {event['expert']} epoch {event['epoch']} test {100 * event['test_accuracy']:.1f} %")
+
+    def _step(self, event: dict) -> None:
+        self.done = event["step"]
+        accuracy = f" accuracy {100 * event['accuracy']:.1f} %" if event.get("accuracy") is not None else ""
+        self._advance(f"loss {event['loss']:.4f}{accuracy}")
+
+    def _advance(self, note: str) -> None:
+        now = time.monotonic()
+        self.first = self.first or (now, self.done)
+        rate = (self.done - self.first[1]) / (now - self.first[0]) if now > self.first[0] else 0.0
+        self.bars.update(self.task, completed=self.done, note=f"{note}  {rate:.2f} it/s")
+        left = f"{(self.total - self.done) / rate:.0f} s left" if rate else ""
+        self._say(f"{self.title} {self.done}/{self.total} {note} {rate:.2f} it/s {left}")
+
+    def _say(self, text: str, always: bool = False) -> None:
+        if self.live:
+            return
+        if always or self.done == self.total or time.monotonic() - self.said > LINE_SECONDS:
+            self.said = time.monotonic()
+            self.console.print(text, soft_wrap=True)
+
+
+class Reading:
+    """A context manager; call it with (what, done, total) while data are read. What is quick is not shown."""
+
+    def __init__(self, console: Console):
+        self.console, self.live = console, False
+        self.started = self.said = time.monotonic()
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn())
+        self.bars = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+        self.task = self.bars.add_task("reading", total=None)
+
+    def __enter__(self) -> "Reading":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.live:
+            self.bars.stop()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if self.console.is_terminal and now - self.started > QUICK_SECONDS:
+            self.live = True
+            self.bars.start()
+            self.bars.update(self.task, description=what, completed=done, total=total)
+        elif not self.console.is_terminal and now - self.said > LINE_SECONDS:
+            self.said = now
+            self.console.print(f"{what} {done}/{total}", soft_wrap=True)

@@ -1,0 +1,1 @@
+"""What runs leave in the store, and how they compare."""

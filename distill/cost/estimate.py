@@ -1,0 +1,249 @@
+"""What a recipe will cost before it runs, and what to change when memory is short.
+
+Memory is counted from one traced step (distill/cost/memory.py); time is that of one step run on this machine, or a
+guess from its arithmetic when the step would not fit.
+
+    estimate(context).advice    # empty when everything fits
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from distill import evaluate, nets, recipe
+from distill.context import Context
+from distill.cost import memory
+from distill.engine import compiling
+from distill.engine.compiling import COMPILE_SECONDS, SECONDS_SAVED
+from distill.engine.inner import SGD, InnerStep
+from distill.engine.unroll import free_host_bytes
+from distill.errors import OutOfMemory
+from distill.objectives import needs_experts
+from distill.recipe import Distribution, Unrolled
+from distill.synthetic.base import Synthetic
+
+MOST_TIMED = 64
+"""Images of the step that is timed; longer batches take proportionally longer."""
+CHECKPOINTS = 2
+"""Checkpoints that a run keeps."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes and seconds of a recipe on this machine."""
+
+    memory_bytes: int
+    """Peak of one worker's tensors while distilling. On the CPU a process of glibc takes a few percent more, as
+    distill/engine/allocator.py settles it; small networks, whose tensors are below 4 MB, up to as much again."""
+    available_bytes: int
+    """Memory of the device that is free now."""
+    distill_seconds: float
+    """All outer steps, with the judging on the held-out part."""
+    experts_seconds: float
+    """Training all experts; 0 where none are needed."""
+    storage_bytes: int
+    """Expert trajectories and checkpoints in the store."""
+    advice: list[str]
+    """What would not fit, and the settings that change it; empty when everything fits."""
+
+
+def estimate(context: Context) -> Estimate:
+    """Memory, time and storage of distilling `context`'s recipe; starts nothing, takes a few seconds."""
+    needed, free, made = memory.memory_bytes(context), free_bytes(context), memory.build_synthetic(context)
+    clock = _Clock(context, free)
+    return Estimate(
+        memory_bytes=needed,
+        available_bytes=free,
+        distill_seconds=_distill_seconds(context, made, clock),
+        experts_seconds=_experts_seconds(context, clock),
+        storage_bytes=_experts_bytes(context) + CHECKPOINTS * _checkpoint_bytes(context, made),
+        advice=_advice(context, needed, free) if needed > free else [],
+    )
+
+
+def explain_out_of_memory(context: Context, error: BaseException) -> OutOfMemory:
+    """The error to raise in place of one that `is_out_of_memory`: which settings to change and what each saves."""
+    needed, first = memory.memory_bytes(context), str(error).splitlines()[0]
+    lines = [
+        f"out of memory while distilling ({first}).",
+        f"A worker of this recipe needs about {size(needed)}; {size(free_bytes(context))} is free now.",
+        *_savings(context, needed),
+    ]
+    return OutOfMemory("\n  ".join(lines))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether PyTorch raised this because memory ran out, on a GPU or on the CPU."""
+    cpu = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return cpu or isinstance(error, torch.OutOfMemoryError | MemoryError)
+
+
+def free_bytes(context: Context) -> int:
+    """Memory that the device of a context can still give."""
+    return torch.cuda.mem_get_info(context.device)[0] if context.device.type == "cuda" else free_host_bytes()
+
+
+def size(n: float) -> str:
+    """Bytes for people."""
+    return f"{n / 1e9:.3g} GB" if n >= 1e9 else f"{n / 1e6:.3g} MB"
+
+
+# ---------------------------------------------------------------- advice
+
+
+def _advice(context: Context, needed: int, free: int) -> list[str]:
+    return [f"distilling needs {size(needed)} per worker, {size(free)} is free", *_savings(context, needed)]
+
+
+def _savings(context: Context, needed: int) -> list[str]:
+    """One line per setting that lowers memory, the most helpful first; each is counted by tracing with it."""
+    saved = {}
+    for setting in _levers(context):
+        less = needed - memory.memory_bytes(_changed(context, setting))
+        if less > needed / 100:
+            saved[setting] = less
+    ordered = sorted(saved.items(), key=lambda item: -item[1])
+    lines = [f"{setting} saves {size(less)} (then {size(needed - less)})" for setting, less in ordered]
+    return lines or ["no setting of the engine helps: lower network.width or take a machine with more memory"]
+
+
+def _levers(context: Context) -> list[str]:
+    """Overrides that lower memory without changing what is asked, then those that change it a little."""
+    o, made = context.recipe.objective, memory.build_synthetic(context)
+    if isinstance(o, Distribution):
+        return [f"objective.batch_real={max(1, o.batch_real // 2)}"]
+    halved = max(1, memory.images_per_step(context, made) // 2)
+    levers = ["objective.engine.keep=thin", f"objective.batch_syn={halved}", "objective.engine.bf16=true"]
+    levers += ["objective.engine.vectorize=off"] * (memory.side_by_side(context) > 1)
+    return levers
+
+
+def _changed(context: Context, setting: str) -> Context:
+    """The same run with one override."""
+    other = recipe.override(context.recipe.model_dump(mode="json"), [setting], context.recipe.name)
+    bf16 = getattr(getattr(other.objective, "engine", None), "bf16", False)
+    network = nets.build(other.network, context.data.shape, context.classes, bf16)
+    return replace(context, recipe=other, network=network)
+
+
+# ---------------------------------------------------------------- time
+
+
+class _Clock:
+    """Seconds of one eager forward step and of one eager adjoint step on so many images; run where they fit."""
+
+    def __init__(self, context: Context, free: int):
+        self.context = context
+        self.most = free / 1.5 / memory.step_bytes(context, SGD(0.9), 1)
+        self._known: dict[tuple, tuple[float, float]] = {}
+
+    def steps(self, images: int, optimizer) -> tuple[float, float]:
+        few = min(images, MOST_TIMED)
+        if (few, optimizer) not in self._known:
+            self._known[few, optimizer] = (self._run if few < self.most else self._guess)(few, optimizer)
+        return tuple(seconds * images / few for seconds in self._known[few, optimizer])
+
+    def forward(self, images: int) -> float:
+        return self.steps(images, SGD(0.9))[0]
+
+    def _run(self, images: int, optimizer) -> tuple[float, float]:
+        c = self.context
+        step, lr = InnerStep(c.network, optimizer), torch.tensor(0.01, device=c.device)
+        state = optimizer.start(torch.randn(c.network.layout.size, device=c.device) / 10)
+        x = torch.randn(images, *c.data.shape, device=c.device)
+        y = torch.full((images, c.classes), 1 / c.classes, device=c.device)
+        return (
+            self._timed(lambda: step.forward(state, x, y, lr, 0)),
+            self._timed(lambda: step.adjoint(state, x, y, lr, 0, state)),
+        )
+
+    def _timed(self, run: Callable[[], object]) -> float:
+        """The second of two runs: the first also finds its kernels."""
+        for _ in range(2):
+            start = time.perf_counter()
+            run()
+            if self.context.device.type == "cuda":
+                torch.cuda.synchronize(self.context.device)
+        return time.perf_counter() - start
+
+    def _guess(self, images: int, optimizer) -> tuple[float, float]:
+        both = compiling.eager_seconds(self.context.network, self.context.data.shape, images)
+        return both / 4, both * 3 / 4
+
+
+def _distill_seconds(context: Context, made: Synthetic, clock: _Clock) -> float:
+    outer = context.recipe.outer
+    outer_step = _distribution_step if isinstance(context.recipe.objective, Distribution) else _unrolled_step
+    seconds = outer_step(context, made, clock) * outer.steps
+    if _compiles(context, made):
+        seconds = COMPILE_SECONDS + seconds * (1 - SECONDS_SAVED)
+    return seconds + _judging_seconds(context, made, clock)
+
+
+def _unrolled_step(context: Context, made: Synthetic, clock: _Clock) -> float:
+    """One outer step: forward through all inner steps, back through those that are differentiated."""
+    o, window = context.recipe.objective, memory.window(context)
+    forward, adjoint = clock.steps(memory.images_per_step(context, made), memory.inner_optimizer(context))
+    term = window * (forward + adjoint)
+    if isinstance(o, Unrolled):
+        spare = 0 if o.pool else (o.unroll - o.window) / (2 if o.random else 1)
+        term += spare * forward + clock.forward(min(o.batch_real, len(context.data.train)))
+    return term * o.segments / context.recipe.outer.workers
+
+
+def _distribution_step(context: Context, made: Synthetic, clock: _Clock) -> float:
+    """Synthetic images forth and back, real images forth: a third of a step of training each."""
+    real = min(context.recipe.objective.batch_real * context.classes, len(context.data.train))
+    return clock.forward(len(made)) + clock.forward(real) / 3
+
+
+def _judging_seconds(context: Context, made: Synthetic, clock: _Clock) -> float:
+    """Fresh networks on the set; small ones are trained side by side in the time of one."""
+    c, e = context, context.recipe.evaluation
+    images, steps = e.batch_of(len(made)), e.lengths(len(made))[-1]
+    flops = compiling.forward_flops(c.network, c.data.shape) * images
+    together = c.device.type == "cuda" or flops < evaluate.SIDE_BY_SIDE_FLOPS
+    judgements = c.recipe.outer.steps // c.recipe.outer.evaluate_every + 1
+    networks = judgements * (1 if together else e.selection_networks) + (1 if together else e.networks)
+    return networks * steps * clock.forward(images)
+
+
+def _experts_seconds(context: Context, clock: _Clock) -> float:
+    o, images = context.recipe.experts, len(context.data.train)
+    labels = getattr(context.recipe.synthetic, "labels", None)
+    if not needs_experts(context.recipe.objective.kind) and not (labels and labels.mode == "expert"):
+        return 0.0
+    return clock.forward(images) * o.epochs * o.count / o.workers
+
+
+def _compiles(context: Context, made: Synthetic) -> bool:
+    if isinstance(context.recipe.objective, Distribution):
+        return False
+    quiet, level = logging.getLogger("stillhouse"), logging.getLogger("stillhouse").level
+    quiet.setLevel(logging.WARNING)
+    try:
+        return compiling.compiles(context, memory.images_per_step(context, made), memory.window(context))
+    finally:
+        quiet.setLevel(level)
+
+
+# ---------------------------------------------------------------- storage
+
+
+def _experts_bytes(context: Context) -> int:
+    o = context.recipe.experts
+    if not needs_experts(context.recipe.objective.kind):
+        return 0
+    return o.count * len(o.saved_epochs) * context.network.layout.size * {"float32": 4}.get(o.dtype, 2)
+
+
+def _checkpoint_bytes(context: Context, made: Synthetic) -> int:
+    """The set, the best set, the outer optimiser's buffers, the objective's pool."""
+    outer = context.recipe.outer
+    buffers = {"adam": 2, "sgd": int(outer.momentum > 0)}[outer.optimizer]
+    pool = getattr(context.recipe.objective, "pool", 0) * context.network.layout.size * 4
+    learned = sum(p.nbytes for p in made.parameters() if p.requires_grad)
+    return 2 * sum(t.nbytes for t in made.state_dict().values()) + buffers * learned + pool

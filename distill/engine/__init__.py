@@ -1,0 +1,1 @@
+"""The engine: exact gradients through inner training at constant memory."""

@@ -1,0 +1,64 @@
+"""Whether torch.compile pays for a run: decided from the recipe alone, so that a resumed run decides alike."""
+
+import logging
+import shutil
+
+import torch
+from torch.func import functional_call
+from torch.utils.flop_counter import FlopCounterMode
+
+from distill.context import Context
+from distill.engine.inner import InnerStep, Optimizer
+from distill.engine.unroll import Unroll
+from distill.nets import Network
+
+log = logging.getLogger("stillhouse")
+
+COMPILE_SECONDS = 60.0
+"""What compiling the forward and the adjoint step costs once (30 to 70 s on two cores)."""
+SECONDS_SAVED = 0.5
+"""Part of the eager time that compiled steps save."""
+FLOPS_PER_SECOND = 60e9
+OVERHEAD_SECONDS = 8e-3
+"""Eager cost of one forward and one adjoint step: arithmetic at this rate, and at least the overhead of its kernels."""
+STEP_FLOPS = 12
+"""Forward passes that a forward step (3) and an adjoint step (9, of SGD 8) are worth."""
+
+
+def engine(context: Context, optimizer: Optimizer, images: int, inner_steps: int) -> Unroll:
+    """The engine of a recipe whose outer steps each differentiate `inner_steps` steps on `images` images."""
+    compiled = compiles(context, images, inner_steps)
+    return Unroll(InnerStep(context.network, optimizer, compiled), context.recipe.objective.engine.keep)
+
+
+def compiles(context: Context, images: int, inner_steps: int) -> bool:
+    """Whether that engine's steps go through torch.compile."""
+    choice, outer = context.recipe.objective.engine.compile, context.recipe.outer
+    steps = inner_steps * context.recipe.objective.segments * outer.steps / outer.workers
+    seconds = eager_seconds(context.network, context.data.shape, images) * steps
+    return choice == "on" or (choice == "auto" and pays(context, seconds))
+
+
+def pays(context: Context, seconds: float) -> bool:
+    """Whether to compile what would take so many seconds eagerly; says so in the log."""
+    yes = seconds * SECONDS_SAVED > COMPILE_SECONDS and has_compiler(context.device)
+    log.info("compile = auto: about %.0f s of training eagerly; %s", seconds, "compiling" if yes else "not compiling")
+    return yes
+
+
+def eager_seconds(network: Network, shape: tuple[int, int, int], images: int) -> float:
+    """Rough seconds of one forward and one adjoint step on two CPU cores."""
+    return max(forward_flops(network, shape) * images * STEP_FLOPS / FLOPS_PER_SECOND, OVERHEAD_SECONDS)
+
+
+def forward_flops(network: Network, shape: tuple[int, int, int]) -> int:
+    """Floating-point operations of one image's forward pass, counted without computing it."""
+    parameters = {name: torch.empty(s, device="meta") for name, s in network.layout.entries}
+    with FlopCounterMode(display=False) as counter:
+        functional_call(network.module, parameters, (torch.empty(1, *shape, device="meta"),))
+    return counter.get_total_flops()
+
+
+def has_compiler(device: torch.device) -> bool:
+    """torch.compile on the CPU needs a C++ compiler."""
+    return device.type != "cpu" or any(shutil.which(name) for name in ("g++", "clang++"))

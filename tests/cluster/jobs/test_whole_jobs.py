@@ -1,0 +1,209 @@
+"""Whole jobs on real Ray: on a cluster by `ray job submit`, on a Ray of the command's own, and after kill -9."""
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from support.cli import TINY
+from support.killing import kill_tree, kill_workers, wait_for
+from support.ray_head import RAY, head
+
+from cluster.jobs import evaluating, experts
+from cluster.results.runs import Run, run_ids
+from cluster.store import open_store
+from cluster.tracking.run import connect
+from distill import context as contexts
+from distill import recipe
+
+ROOT = Path(__file__).parents[3]
+STILLHOUSE = str(Path(sys.executable).with_name("stillhouse"))
+DISTILL = ("distill", "digits", *TINY, "outer.steps=60", "outer.evaluate_every=30")
+
+
+def environment(home: Path) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "STILLHOUSE_", "MLFLOW_"))}
+    return {**kept, "STILLHOUSE_HOME": str(home), "PATH": f"{Path(STILLHOUSE).parent}:{os.environ['PATH']}"}
+
+
+def start(home: Path, *arguments: str) -> subprocess.Popen:
+    home.mkdir(parents=True, exist_ok=True)
+    log = (home / "output.log").open("a")
+    return subprocess.Popen(
+        [STILLHOUSE, *arguments], env=environment(home), cwd=home, stdout=log, stderr=log, start_new_session=True
+    )
+
+
+def finish(process: subprocess.Popen, home: Path) -> str:
+    assert process.wait() == 0, (home / "output.log").read_text()
+    return (home / "output.log").read_text()
+
+
+def only_run(home: Path) -> Run:
+    store = open_store(f"file:{home}/store")
+    (run_id,) = run_ids(store)
+    return Run(store, run_id)
+
+
+def submit(command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess:
+    """Run a `ray job submit`, asking again (each takes seconds) while the head's job agent is still starting."""
+    for _ in range(30):
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+        if "No available agent" not in done.stderr:
+            break
+    return done
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Path:
+    """The home of a run that nothing disturbed, submitted to a cluster."""
+    folder = tmp_path_factory.mktemp("cluster")
+    home = folder / "home"
+    with head(folder) as env:
+        job = {"env_vars": {"STILLHOUSE_HOME": str(home)}}
+        command = [RAY, "job", "submit", "--working-dir", ".", "--runtime-env-json", json.dumps(job), "--"]
+        env["PATH"] = f"{Path(STILLHOUSE).parent}:{env['PATH']}"
+        done = submit([*command, STILLHOUSE, *DISTILL], env)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    assert "distilling 60/60" in done.stdout, "job logs show progress as plain lines"
+    return home
+
+
+def test_a_submitted_job_publishes_everywhere(undisturbed):
+    run = only_run(undisturbed)
+    result = run.result()
+    uri = f"sqlite:///{undisturbed}/mlflow.db"
+    client = connect(uri)
+    (tracked,) = client.search_runs([client.get_experiment_by_name("distill").experiment_id])
+    assert tracked.info.status == "FINISHED"
+    assert tracked.data.params["objective.syn_steps"] == "3"
+    steps = [m.step for m in client.get_metric_history(tracked.info.run_id, "loss")]
+    assert steps == list(range(1, 61))
+    assert len(client.list_artifacts(tracked.info.run_id, "images")) >= 2
+    version = client.get_model_version_by_alias("digits", "best")
+    assert float(version.tags["test_mean"]) == result["test_mean"]
+    for what in (run.run_id, "digits@best", str(undisturbed / "store/runs" / run.run_id / "published")):
+        published = evaluating.find(what, f"file:{undisturbed}/store", uri)
+        assert published.x.shape == (10, 1, 8, 8)
+        assert torch.isfinite(published.x).all()
+    assert (result["budget_floats"], result["budget_ipc"]) == (640, 1.0)
+
+
+def test_a_second_time_there_is_nothing_left_to_do(undisturbed):
+    before = sorted(p for p in (undisturbed / "store").rglob("*") if p.is_file())
+    said = finish(start(undisturbed, *DISTILL), undisturbed)
+    assert "on the test images" in said
+    assert sorted(p for p in (undisturbed / "store").rglob("*") if p.is_file()) == before
+
+
+def test_evaluate_has_baselines_beside_the_set(undisturbed, tmp_path):
+    run, out = only_run(undisturbed), tmp_path / "figures.json"
+    finish(start(undisturbed, "evaluate", run.run_id, "threads=1", "--json", str(out)), undisturbed)
+    figures = json.loads(out.read_text())
+    assert {"mean", "std", "n", "protocol", "network", "budget_floats", "budget_ipc"} <= set(figures)
+    assert figures["n"] == figures["full"]["n"] == 2 and 0 <= figures["random"]["mean"] <= 1
+
+
+def test_nan_stops_the_run_and_names_step_and_checkpoint(undisturbed):
+    process = start(undisturbed, *DISTILL, "outer.lr_img=1e30")
+    assert process.wait() == 2
+    said = (undisturbed / "output.log").read_text()
+    assert "NaN or Inf in" in said and "at step" in said and "last good checkpoint: none" in said
+    assert "Traceback" not in said
+    for run_id in run_ids(open_store(f"file:{undisturbed}/store")):
+        assert Run(open_store(f"file:{undisturbed}/store"), run_id).result() is not None
+
+
+POSTER = (
+    "poster-digits-05", *(s for s in TINY if s.startswith(("dataset.", "network."))), "objective.unroll=4",
+    "objective.window=2", "outer.steps=4", "outer.evaluate_every=2", "outer.picture_every=2", "evaluation.steps=[5]",
+    "evaluation.networks=2", "evaluation.selection_networks=2", "synthetic.order=optimal",
+)  # fmt: skip
+
+
+def test_a_poster_from_the_command_line_to_the_registry_and_the_judge(tmp_path):
+    home, out = tmp_path / "home", tmp_path / "figures.json"
+    finish(start(home, "distill", *POSTER), home)
+    run, uri = only_run(home), f"sqlite:///{home}/mlflow.db"
+    published = evaluating.find("poster-digits-05@best", f"file:{home}/store", uri)
+    assert (published.x.shape, published.y.shape) == ((40, 1, 8, 8), (40, 10))
+    assert (published.y.max(1).values < 1).any(), "soft labels"
+    assert {"images.png", "as-stored.png", "regions.png", "patches.png"} <= {
+        entry.key.rpartition("/")[2] for entry in run.store.list(f"{run.folder}/published")
+    }
+    client = connect(uri)
+    (tracked,) = client.search_runs([client.get_experiment_by_name("distill").experiment_id])
+    steps = {a.path.split("+step+")[1].split("+")[0] for a in client.list_artifacts(tracked.info.run_id, "images")}
+    assert {"2", "4"} <= steps
+    finish(start(home, "evaluate", "poster-digits-05@best", "--baselines", "random", "--json", str(out)), home)
+    figures = json.loads(out.read_text())
+    assert figures["budget_floats"] == 319 and figures["real_ipc"] == 0.4 and figures["data"] == published.data
+    assert figures["n"] == figures["random"]["n"] == 2
+
+
+@pytest.mark.parametrize("victim", ["driver", "worker"])
+def test_kill_9_and_again_gives_the_same_bytes(undisturbed, victim, tmp_path):
+    home = tmp_path / "home"
+    process = start(home, *DISTILL)
+    store = open_store(f"file:{home}/store")
+    wait_for(lambda: run_ids(store) and only_run(home).checkpoints(), process, home / "output.log")
+    if victim == "driver":
+        kill_tree(process.pid)
+        process.wait()
+        assert only_run(home).result() is None, "the kill came too late to prove anything"
+        process = start(home, *DISTILL)
+    else:
+        kill_workers(process.pid)
+    said = finish(process, home)
+    assert "going on from step" in said
+    assert only_run(home).result()["sha256"] == only_run(undisturbed).result()["sha256"]
+
+
+# ---------------------------------------------------------------- experts
+
+EXPERTS = ("digits", *TINY, "dataset.limit=0", "network.width=24", "experts.epochs=60", "experts.state_every=4")
+
+
+def test_kill_9_of_a_worker_inside_an_expert_costs_the_epochs_since_its_last_saved_state(tmp_path, one_thread):
+    """Against experts trained undisturbed in this process: a Ray worker, killed or not, must not change a byte."""
+    context = contexts.prepare(recipe.load("digits", list(EXPERTS[1:])))
+    experts.train_here(context, f"file:{tmp_path}/undisturbed")
+    home, folder = tmp_path / "home", f"experts/{experts.set_name(context)}"
+    process, store = start(home, "experts", *EXPERTS), open_store(f"file:{tmp_path}/home/store")
+
+    def saved() -> list[int]:
+        states = store.list(f"{folder}/partial/expert-00000/")
+        return [int(entry.key.rpartition("/")[2].split("-")[1]) for entry in states]
+
+    wait_for(lambda: saved() and saved()[-1] >= 8, process, home / "output.log")
+    at_kill = saved()[-1]
+    kill_workers(process.pid)
+    assert f"{folder}/expert-00000.arrow" not in [e.key for e in store.list(folder)], "the kill came too late"
+    said = finish(process, home)
+    (resumed,) = re.findall(r"expert 0 goes on from epoch (\d+)", said)
+    assert int(resumed) >= at_kill
+    assert sha256(store, folder) == sha256(open_store(f"file:{tmp_path}/undisturbed"), folder)
+    assert store.list(f"{folder}/partial/") == []
+    client = connect(f"sqlite:///{home}/mlflow.db")
+    (tracked,) = client.search_runs([client.get_experiment_by_name("experts").experiment_id])
+    for metric in ("expert-000/test_accuracy", "expert-001/train_accuracy", "mean-of-2/test_accuracy"):
+        assert [m.step for m in client.get_metric_history(tracked.info.run_id, metric)] == list(range(61))
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def sha256(store, folder: str) -> dict[str, str]:
+    """Of the experts by key."""
+    keys = [entry.key for entry in store.list(folder) if entry.key.endswith(".arrow")]
+    return {key: hashlib.sha256(store.read(key)).hexdigest() for key in keys}

@@ -1,0 +1,73 @@
+"""A run in a store: the newest checkpoint counts, old ones go, the result is written last."""
+
+import pytest
+import torch
+
+from cluster.results.runs import KEPT, Run, run_ids
+from cluster.store import open_store
+from distill.checkpoint import Checkpoint
+from distill.errors import MissingError, StoreError
+from distill.export import Published
+
+
+def checkpoint(step: int, run_id: str = "demo-1") -> Checkpoint:
+    return Checkpoint(step, run_id, {"x": torch.full((2,), float(step))}, {})
+
+
+def published() -> Published:
+    x = torch.rand(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    return Published(x, torch.eye(2), x, ("a", "b"), 0.1, {"name": "demo"}, 3, {"x": x})
+
+
+@pytest.fixture
+def run(tmp_path) -> Run:
+    return Run(open_store(f"file:{tmp_path}/store"), "demo-1")
+
+
+def test_the_newest_checkpoint_counts_and_old_ones_go(run):
+    assert run.latest() is None
+    for step in (2, 4, 10, 100):
+        run.save(checkpoint(step))
+    assert run.latest().step == 100
+    assert len(run.checkpoints()) == KEPT
+    assert run_ids(run.store) == ["demo-1"]
+
+
+def test_saving_the_same_state_again_is_no_conflict(run):
+    assert run.save(checkpoint(2)) == run.save(checkpoint(2))
+
+
+def test_a_checkpoint_of_another_run_is_refused(run):
+    run.save(checkpoint(2, "other"))
+    with pytest.raises(StoreError, match="other"):
+        run.latest()
+
+
+def test_publishing_writes_the_result_last(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("cluster.results.runs.json.dumps", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run.publish(published(), {"mean": 0.5}, tmp_path / "out")
+    monkeypatch.undo()
+    assert run.result() is None
+    run.publish(published(), {"mean": 0.5}, tmp_path / "out")
+    assert run.result() == {"mean": 0.5}
+    assert torch.equal(run.published().x, published().x)
+
+
+def test_fetching_from_a_run_that_published_nothing_is_refused(run, tmp_path):
+    with pytest.raises(MissingError):
+        run.fetch(tmp_path / "out")
+
+
+def test_the_selected_set_is_there_before_and_after_publication(run, tmp_path):
+    with pytest.raises(MissingError, match="demo-1"):
+        run.selected()
+    x = torch.full((2,), 7.0)
+    run.describe({"name": "demo"})
+    run.describe({"name": "demo", "experts": "another number of workers"})
+    run.save(Checkpoint(4, "demo-1", {"synthetic.x": x + 1, "best.x": x}, {"best_lr": 0.25}))
+    recipe, state, rate = run.selected()
+    assert (recipe, rate) == ({"name": "demo"}, 0.25) and torch.equal(state["x"], x)
+    run.publish(published(), {"step": 3}, tmp_path / "out")
+    recipe, state, rate = run.selected()
+    assert rate == 0.1 and torch.equal(state["x"], published().x)
