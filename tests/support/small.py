@@ -9,6 +9,7 @@ from torch import Tensor
 from distill import data, nets, recipe, rng
 from distill.context import Context
 from distill.data.base import Dataset, Split
+from distill.data.preprocess import Preprocess
 
 CPU = torch.device("cpu")
 BASE = {
@@ -67,4 +68,20 @@ def random_data(classes: int = 3, shape=(3, 8, 8), n: int = 45, dtype: torch.dty
         return Split((means[y] + 0.5 * torch.randn(count, *shape, generator=g)).to(dtype), y)
 
     names = tuple(f"class {k}" for k in range(classes))
-    return Dataset(split(n), split(12), split(12), names, "0" * 64, lambda x: x.sigmoid())
+    return Dataset(split(n), split(12), split(12), names, "0" * 64, Squash())
+
+
+class Squash(Preprocess):
+    """Networks see logits of pixels: what random_data() needs, whose values are not within [0, 1]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.logit(1e-6)
+
+    def inverse(self, x: Tensor) -> Tensor:
+        return x.sigmoid()
+
+
+def plain(synthetic) -> tuple[Tensor, Tensor]:
+    """The images (n, c, h, w) and labels (n, classes) that would be published."""
+    stored = synthetic.stored()
+    return stored.images(), stored.y
