@@ -190,7 +190,7 @@ class Witness(Reporter):
     def report(self, step: int, accuracy: float) -> None:
         """Record and tell a judgement."""
         best, attempt = self.loop.best, self.attempt
-        floats, run_id = self.loop.synthetic.budget_floats(), self.run.run_id
+        floats, run_id = self.loop.synthetic.budget().total, self.run.run_id
         figures = (step, accuracy, best.step, best.score, self.loss, floats, attempt.seconds, run_id, attempt.values)
         report = Report(*figures)
         self.tracker.log(step, {"best_accuracy": best.score})
@@ -205,9 +205,9 @@ class Witness(Reporter):
             return None
         self.shown, context = report.picture, self.loop.context
         best = synthetic.build(context)
-        best.load_state_dict(self.loop.best.state)
+        best.load_learned_state(self.loop.best.state)
         buffer = io.BytesIO()
-        best.pictures(context.data.to_pixels, context.data.classes)["synthetic"].save(buffer, "PNG")
+        best.pictures(context.data.preprocess, context.data.classes)["synthetic"].save(buffer, "PNG")
         return buffer.getvalue()
 
 

@@ -12,7 +12,7 @@ def main(overrides: list[str], store: str | None, json: Path | None) -> None:
     from cluster.jobs import evaluating
     from cluster.jobs.asked import ask
     from cluster.jobs.session import session
-    from distill import export
+    from distill import published as sets
 
     started = time.monotonic()
     recipe = common.read(RECIPE, overrides)
@@ -27,11 +27,11 @@ def main(overrides: list[str], store: str | None, json: Path | None) -> None:
         (figures,) = evaluate.figures_of(asked, published, url, run, tracking)
     seconds = time.monotonic() - started
     folder = Path(home) / "demo"
-    export.write(published, folder)
+    sets.write(published, folder)
     evaluation_table.show(f"Digits, {figures['network']}, in {seconds:.0f} s", [figures])
     common.console.print(
         f"pictures  {folder / 'images.png'}\n"
-        f"set       {folder / export.FILE} (and Parquet beside it)\n"
+        f"set       {folder / sets.FILE} (and Parquet beside it)\n"
         f"model     models:/{result['model']}/{result['version']}\n"
         f"database  {tracking}\n"
         "          open it with `stillhouse ui`, then http://127.0.0.1:5000",

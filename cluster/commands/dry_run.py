@@ -19,7 +19,7 @@ def show(recipe: Recipe, url: str, json: Path | None) -> None:
     context = common.prepared(recipe, url)
     e, size = estimate(context), common.size
     made = synthetic.blank(context)
-    floats = made.budget_floats()
+    floats = made.budget().total
     common.print_recipe(recipe)
     unneeded = "" if needs_experts(recipe.objective.kind) else " (this objective needs none)"
     common.console.print(

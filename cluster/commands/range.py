@@ -58,7 +58,7 @@ def _selected(what: str, url: str, tracking: str):
     if what in run_ids(store):
         return Run(store, what).selected()
     published = evaluating.find(what, url, tracking)
-    return published.recipe, published.state, published.student_lr
+    return published.recipe, published.state, published.lr
 
 
 def _table(found: dict) -> Table:

@@ -12,7 +12,7 @@ from cluster.trajectories import TrajectorySet
 from distill import data
 from distill.data.rows import Notice, silent
 from distill.errors import DataError, TrajectoryError
-from distill.export import Published
+from distill.published import Published
 from distill.recipe import Recipe, Settings, digest
 
 

@@ -3,7 +3,6 @@
 stillhouse distill digits
 """
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -20,15 +19,15 @@ from cluster.store import open_store
 from cluster.tracking import registry
 from cluster.tracking.run import Tracker
 from distill import context as contexts
-from distill import export
 from distill.checkpoint import Checkpoint
 from distill.context import Context
 from distill.cost.estimate import explain_out_of_memory, is_out_of_memory
 from distill.evaluate import Score
-from distill.export import Published
-from distill.loop import Loop, Watcher
-from distill.objectives import needs_experts
+from distill.evaluate.budget import per_class
+from distill.loop import Best, Loop, Watcher
+from distill.published import Published, write
 from distill.recipe import Recipe
+from distill.synthetic import Synthetic
 
 
 def distill(context: Context, store_url: str, tracking_uri: str, on_event: group.Event) -> dict:
@@ -96,9 +95,10 @@ def prepare(config: dict, device: torch.device) -> Context:
     `config["dataset"]` may be Ray's reference to the loaded data.
     """
     context = unread(config, device)
-    if needs_experts(context.recipe.objective.kind):
+    use = context.recipe.expert_use
+    if use == "required":
         return context.with_experts(experts.open_reader(context, config["store"]))
-    if context.recipe.synthetic.looks and (reader := experts.find_reader(context, config["store"])):
+    if use == "preferred" and (reader := experts.find_reader(context, config["store"])):
         return context.with_experts(reader)
     return context
 
@@ -159,21 +159,20 @@ def open_tracker(context: Context, config: dict) -> Tracker:
 def _publish(loop: Loop, run: Run, tracker: Tracker, worker: group.Worker) -> None:
     """Judge the selected set on the test part, then publish it: store, MLflow artifacts, registry version."""
     context, e = loop.context, loop.context.recipe.evaluation
-    loop.synthetic.load_state_dict(loop.best.state)
+    loop.synthetic.load_learned_state(loop.best.state)
     lr = loop.best.student_lr or e.lr
     worker.post("stage", text="judging the selected set on the test images")
     test = loop.judge.score(loop.synthetic, lr, context.data.test, e.networks, "test")
     result = result_of(context, loop, test) | {"run_id": run.run_id}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "published"
-        published = _published(loop)
-        result["sha256"] = hashlib.sha256(export.write(published, folder)[-1].read_bytes()).hexdigest()
-        tracker.artifacts(folder, "published")
+        files = write(published_of(context, loop.synthetic, loop.best), folder)
+        result["sha256"] = registry.sha256(files[-1])
         tracker.log(loop.best.step, {"test_accuracy": test.mean, "test_accuracy_std": test.std})
         tags = {key: str(result[key]) for key in TAGS}
         result["version"] = registry.publish(tracker, context.recipe.name, folder, tags)
         result["model"] = context.recipe.name
-        run.publish(published, result, folder)
+        run.publish(files, result)
     tracker.finish()
 
 
@@ -184,8 +183,7 @@ TAGS = (
 
 def result_of(context: Context, loop: Loop, test: Score) -> dict:
     """What a finished run says of itself; accuracies as fractions."""
-    recipe = context.recipe
-    floats = loop.synthetic.budget_floats()
+    recipe, budget = context.recipe, loop.synthetic.budget()
     return {
         "run_id": context.run_id,
         "step": loop.best.step,
@@ -196,33 +194,27 @@ def result_of(context: Context, loop: Loop, test: Score) -> dict:
         "test_n": test.n,
         "protocol": recipe.evaluation.label,
         "network": recipe.network.label,
-        "budget_floats": floats,
-        "budget_ipc": budget_ipc(context, floats),
+        "budget_floats": budget.total,
+        "budget_bytes": budget.bytes,
+        "budget_ipc": per_class(context, budget.total),
+        "budget_bits_per_class": budget.bits_per_class(context.classes),
+        "shared_floats": sum(budget.shared.values()),
         "student_lr": loop.best.student_lr,
     }
 
 
-def budget_ipc(context: Context, floats: int) -> float:
-    """Stored floats as images per class."""
-    c, h, w = context.data.shape
-    return floats / (c * h * w * context.classes)
-
-
-def _published(loop: Loop) -> Published:
-    context, made = loop.context, loop.synthetic
-    x, y = made.training_set()
-    crops = made.crops(context.data.to_pixels)
-    pixels = crops.windows()[1] if crops else context.data.to_pixels(x)
+def published_of(context: Context, synthetic: Synthetic, best: Best) -> Published:
+    """The set that is published: `synthetic` in the state of `best`."""
+    preprocess, stored = context.data.preprocess, synthetic.stored().cpu()
     return Published(
-        x=x.cpu(),
-        y=y.cpu(),
-        pixels=pixels.cpu(),
+        stored=stored,
         classes=context.data.classes,
-        student_lr=loop.best.student_lr,
+        preprocess=preprocess,
+        lr=best.student_lr,
         recipe=context.recipe.model_dump(mode="json"),
-        step=loop.best.step,
-        state=loop.best.state,
+        step=best.step,
+        state=best.state,
+        shown=stored.shown(preprocess.to_pixels),
         data=context.data.parts,
-        crops=crops and crops.cpu(),
-        pictures=made.pictures(context.data.to_pixels, context.data.classes),
+        pictures=synthetic.pictures(preprocess, context.data.classes),
     )

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from distill.export import Published
+
 from cluster.results.runs import Run, run_ids
 from cluster.store import Store
 from distill.errors import DataError
-from distill.export import Published
 from distill.papers import Reference, reference
 from distill.recipe import dotted, parse
 
@@ -131,7 +132,7 @@ def _identity(published: Published) -> dict:
     return {
         "data": _name(dataset),
         "classes": list(published.classes),
-        "image shape": list(published.x.shape[1:]),
+        "image shape": list(published.shape),
         "limits": _limits(dataset),
         **({"test images": published.data["test"]} if published.data else {}),
     }

@@ -4,6 +4,7 @@
     synthetic.parquet       one row per image in the Hugging Face image layout, with soft labels and exact pixels
     images.png              a picture of it; more of them where it has more to show
     recipe.json             the resolved recipe
+    sampler.py              of a Sampler: the code that draws its images, for those who have no Stillhouse
 
 Format version 3 names the form of the set (distill/published/forms.py) and holds its preprocessing. Versions 1 (images)
 and 2 (windows), which lack the preprocessing, are read too. docs/formats.md lists every key.
@@ -47,6 +48,8 @@ def write(published: Published, folder: Path) -> list[Path]:
     recipe = (json.dumps(published.recipe, indent=2, sort_keys=True) + "\n").encode()
     contents = (recipe, png(picture(published)), table(published), _safetensors(published))
     more = {f"{name}.png": png(image) for name, image in published.pictures.items() if name != "synthetic"}
+    if code := published.stored.about().get("code"):
+        more["sampler.py"] = code.encode()
     named = more | dict(zip(FILES, contents, strict=True))
     return [_replace(folder / name, content) for name, content in named.items()]
 
@@ -68,11 +71,11 @@ def read(path: Path) -> Published:
         raise DataError(f"{file}: not a whole safetensors file ({error}): fetch or publish it again") from None
     try:
         published = _assemble(tensors, about)
-        published.check(str(file))
     except KeyError as error:
         raise DataError(f"{file}: {error} is missing from it: fetch or publish it again") from None
-    except (TypeError, AttributeError, IndexError) as error:
-        raise DataError(f"{file}: its parts are not what this form holds ({error}): publish it again") from None
+    except (TypeError, AttributeError, DataError) as error:
+        raise DataError(f"{file}: {error}: fetch or publish it again") from None
+    published.check(str(file))
     return published
 
 

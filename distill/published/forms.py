@@ -9,7 +9,7 @@ Each gives `images()`, `y` and a length, so that whoever trains on a set does no
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -43,6 +43,10 @@ class Images:
         """The training images (n, c, h, w) as networks see them."""
         return self.x
 
+    def cpu(self) -> "Images":
+        """The same on the CPU."""
+        return Images(self.x.cpu(), self.y.cpu())
+
     def shown(self, to_pixels: ToPixels) -> Tensor:
         """What is stored, in [0, 1]."""
         return to_pixels(self.x)
@@ -63,6 +67,10 @@ class Images:
     def of(cls, tensors: dict[str, Tensor], about: dict[str, Any]) -> "Images":
         """From tensors() and about(). KeyError names what is missing, DataError says what does not fit."""
         return cls(tensors["x"], tensors["y"])
+
+    def fault(self) -> str:
+        """What does not fit together; empty if all does."""
+        return "" if self.x.ndim == 4 else f"images of shape {tuple(self.x.shape)} are not (n, c, h, w)"
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,9 @@ class Windows:
     def images(self) -> Tensor:
         return cut(self.x, self.corners, self.size)
 
+    def cpu(self) -> "Windows":
+        return Windows(self.x.cpu(), self.corners.cpu(), self.size, self.y.cpu())
+
     def shown(self, to_pixels: ToPixels) -> Tensor:
         """The larger images in [0, 1]: the mean of their windows, each with its preprocessing undone; grey between."""
         return join(to_pixels(self.images()), self.corners, tuple(self.x.shape), empty=0.5)
@@ -101,11 +112,12 @@ class Windows:
 
     @classmethod
     def of(cls, tensors: dict[str, Tensor], about: dict[str, Any]) -> "Windows":
-        x, corners = tensors["crops.x"], tensors["crops.corners"]
-        m, _, height, width = x.shape if x.ndim == 4 else (0, 0, 0, 0)
-        if not ((corners >= 0) & (corners < corners.new_tensor([m, height, width]))).all():
-            raise DataError("windows lie outside of the images that they are cut out of")
-        return cls(x, corners, tuple(about["crop"]), tensors["y"])
+        return cls(tensors["crops.x"], tensors["crops.corners"], tuple(about["crop"]), tensors["y"])
+
+    def fault(self) -> str:
+        m, _, height, width = self.x.shape if self.x.ndim == 4 else (0, 0, 0, 0)
+        inside = (self.corners >= 0) & (self.corners < self.corners.new_tensor([m, height, width]))
+        return "" if inside.all() else "windows lie outside of the images that they are cut out of"
 
 
 SAMPLER_MODULES = ("distill.nets.",)
@@ -149,6 +161,9 @@ class Sampler:
         with torch.no_grad():
             return self._code().draw(self.weights, self.settings, labels, generator, truncation)
 
+    def cpu(self) -> "Sampler":
+        return replace(self, weights={name: t.cpu() for name, t in self.weights.items()})
+
     def shown(self, to_pixels: ToPixels) -> Tensor:
         return to_pixels(self.images())
 
@@ -165,9 +180,14 @@ class Sampler:
     @classmethod
     def of(cls, tensors: dict[str, Tensor], about: dict[str, Any]) -> "Sampler":
         weights = {k.removeprefix("sampler."): t for k, t in tensors.items() if k.startswith("sampler.")}
-        sampler = cls(weights, **about["sampler"])
-        sampler._code()
-        return sampler
+        return cls(weights, **about["sampler"])
+
+    def fault(self) -> str:
+        try:
+            self._code()
+        except DataError as error:
+            return str(error)
+        return ""
 
     def _labels(self, per_class: int) -> Tensor:
         return torch.arange(self.classes).repeat_interleave(per_class)

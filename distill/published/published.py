@@ -76,6 +76,8 @@ class Published:
 
     def check(self, where: str) -> None:
         """Raise DataError if the parts do not fit together; `where` is named."""
+        if fault := self.stored.fault():
+            raise DataError(f"{where}: {fault}: publish it again")
         y, n, classes = self.stored.y, len(self.stored), len(self.classes)
         shown = self.shown is None or self.shown.shape == getattr(self.stored, "x", self.shown).shape
         if y.shape != (n, classes) or not shown:
