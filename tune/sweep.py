@@ -25,7 +25,6 @@ from cluster.store import open_store
 from cluster.tracking.run import Tracker
 from distill.context import Context
 from distill.errors import DeviceError, StoreError, TrajectoryError
-from distill.objectives import needs_experts
 from distill.recipe import Recipe, digest
 from tune import schedulers, searchers
 from tune.journal import FINISHED, Journal, Trial
@@ -145,7 +144,7 @@ def expert_recipes(plan: Plan) -> list[Recipe]:
         return []
     rest = next(plan.corners())
     found = [plan.recipe({**rest, **dict(zip(space, values, strict=True))}) for values in combinations]
-    return [recipe for recipe in found if needs_experts(recipe.objective.kind)]
+    return [recipe for recipe in found if recipe.expert_use == "required"]
 
 
 def _run_trials(plan: Plan, context: Context, journal: Journal, shared: Shared, places: Places, watch: Watch) -> None:

@@ -59,10 +59,9 @@ def _experts_missing(context, url: str) -> bool:
     """
     from cluster.jobs import experts
     from distill.errors import TrajectoryError
-    from distill.objectives import needs_experts
 
     o = context.recipe.objective
-    if not needs_experts(o.kind):
+    if context.recipe.expert_use != "required":
         return False
     try:
         if getattr(o, "first_experts", 0):

@@ -13,12 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from distill.export import Published
-
 from cluster.results.runs import Run, run_ids
 from cluster.store import Store
 from distill.errors import DataError
 from distill.papers import Reference, reference
+from distill.published import Published
 from distill.recipe import dotted, parse
 
 Score = dict
@@ -84,7 +83,7 @@ def gather(runs: Sequence[str], store: Store) -> Comparison:
     entries = [_entry(Run(store, run_id), result, sets[run_id], apart[run_id]) for run_id, result in results.items()]
     first = next(iter(sets.values()))
     dataset = first.recipe["dataset"]
-    papers = reference(dataset, first.classes, min(first.x.shape[2:]))
+    papers = reference(dataset, first.classes, min(first.shape[1:]))
     return Comparison(_name(dataset), tuple(sorted(entries, key=lambda e: (e.ipc, e.run_id))), papers)
 
 

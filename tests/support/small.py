@@ -10,6 +10,7 @@ from distill import data, nets, recipe, rng
 from distill.context import Context
 from distill.data.base import Dataset, Split
 from distill.data.preprocess import Preprocess
+from distill.published import Images, Published
 
 CPU = torch.device("cpu")
 BASE = {
@@ -85,3 +86,9 @@ def plain(synthetic) -> tuple[Tensor, Tensor]:
     """The images (n, c, h, w) and labels (n, classes) that would be published."""
     stored = synthetic.stored()
     return stored.images(), stored.y
+
+
+def published(x, y, pixels, classes, lr, values, step, state, data=None, preprocess=None) -> Published:
+    """A published set of images x (n, c, h, w), labels y (n, classes) and recipe `values`."""
+    stored, preprocess = Images(x, y), preprocess or Preprocess()
+    return Published(stored, tuple(classes), preprocess, lr, values, step, state, pixels, data or {})

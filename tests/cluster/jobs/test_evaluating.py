@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from rich.console import Console
+from support import small
 from support.cli import TINY, stillhouse
 
 from cluster.commands import common, evaluate, evaluation_table
@@ -18,7 +19,6 @@ from cluster.store import open_store
 from distill import context as contexts
 from distill import recipe, synthetic
 from distill.errors import DataError, RecipeError
-from distill.export import Published
 from distill.recipe import ConvNet, Evaluation
 
 
@@ -105,9 +105,9 @@ def test_figures_are_kept_with_the_run_under_what_was_asked(tmp_path):
 def made():
     """A set of real digits, as a run would publish it."""
     context = contexts.prepare(digits(*TINY, "dataset.limit=300"), device=torch.device("cpu"))
-    x, y = (t.detach() for t in synthetic.build(context).training_set())
+    x, y = small.plain(synthetic.build(context))
     values, parts = context.recipe.model_dump(mode="json"), context.data.parts
-    return Published(x, y, x, context.data.classes, 0.1, values, 1, {}, parts)
+    return small.published(x, y, x, context.data.classes, 0.1, values, 1, {}, parts)
 
 
 def asked_with(made, tmp_path, *overrides: str) -> Asked:
