@@ -9,6 +9,7 @@ from distill import data, recipe
 from tune import library
 from tune.library import Library, key_of, share
 
+pytestmark = pytest.mark.ray
 RECIPE = recipe.load("digits", ["dataset.limit=100"])
 
 

@@ -16,6 +16,7 @@ from cluster.store import open_store
 from cluster.tracking.run import connect
 from tune.journal import Journal
 
+pytestmark = pytest.mark.ray
 STILLHOUSE = [sys.executable, "-m", "tune.cli"]
 ROOT = Path(__file__).parents[2]
 SEARCH = {

@@ -202,6 +202,7 @@ def test_two_runs_give_the_same_bytes():
         assert torch.equal(a, b)
 
 
+@pytest.mark.slow
 def test_compiled_equals_eager():
     """One compilation of both step functions, with everything on: about half a minute."""
     problem = Problem("instance", soft=True, augmented=True, width=4, depth=1)
