@@ -55,7 +55,7 @@ def test_running_out_of_memory_is_marked_and_the_others_are_told_the_estimate(at
     made, needed = attempt({}), memory.memory_bytes(small.context("trajectory"))
     end = made.failed(error)
     assert (end.status, end.memory_bytes) == ("memory", needed)
-    assert "out of memory while distilling" in end.message and "saves" in end.message or "helps" in end.message
+    assert "out of memory while distilling" in end.message and "saves" in end.message
     assert made.shared.library.notes == {5: needed}
     assert made.tracker.status == "FAILED" and made.tracker.tags["stillhouse.end"] == "memory"
 
