@@ -56,7 +56,7 @@ def test_processes_share_one_copy_that_is_loaded_once(ray_session):
 def test_what_was_loaded_before_is_not_loaded_again(ray_session):
     lender = Library.remote()
     dataset = data.load(RECIPE.dataset, RECIPE.seed, torch.device("cpu"))
-    ray.get(lender.give.remote(key_of(RECIPE), [share(dataset)]))
+    ray.get(lender.add.remote(key_of(RECIPE), [share(dataset)]))
     (ref,) = ray.get(lender.dataset.remote(RECIPE.model_dump(mode="json")))
     lent = ray.get(ref)
     assert ray.get(lender.count.remote()) == 0

@@ -1,4 +1,4 @@
-"""What draws trials, and that a sweep which goes on draws neither twice nor otherwise."""
+"""Searchers: what they draw, and that a resumed sweep draws the same trials and none twice."""
 
 import pytest
 
@@ -6,9 +6,9 @@ from cluster.store import open_store
 from distill import context as contexts
 from distill import order as ordering
 from tune import schedulers, searchers, watching
-from tune.journal import DIVERGED, FINISHED, STOPPED, End, Journal, Report, Trial
+from tune.journal import DIVERGED, FINISHED, STOPPED, End, Journal, Judgement, SweepTrial
 from tune.reading import load
-from tune.searchers import GridDraws, Journalled, OptunaDraws, RandomDraws, values_of
+from tune.searchers import GridDraws, JournalSearcher, OptunaDraws, RandomDraws, values_of
 
 SEARCH = """
 [search]
@@ -29,11 +29,11 @@ def journal(tmp_path):
     return Journal(open_store(f"file:{tmp_path}/store"), "s-0123")
 
 
-def report(step: int, accuracy: float, **values) -> Report:
-    return Report(step, accuracy, step, accuracy, 0.5, 640, 1.0, "run", values)
+def report(step: int, accuracy: float, **values) -> Judgement:
+    return Judgement(step, accuracy, step, accuracy, 0.5, 640, 1.0, "run", values)
 
 
-def drive(searcher: Journalled, goodness, most: int = 100) -> list[dict]:
+def drive(searcher: JournalSearcher, goodness, most: int = 100) -> list[dict]:
     """Ask for trials one after another and say how they did, as Ray Tune would.
 
     `goodness` makes an accuracy of a trial's values, or several metrics by name.
@@ -52,9 +52,9 @@ def drive(searcher: Journalled, goodness, most: int = 100) -> list[dict]:
     return configs
 
 
-def searcher_of(plan, journal, past=()) -> Journalled:
+def searcher_of(plan, journal, past=()) -> JournalSearcher:
     scheduler = schedulers.build(plan)
-    return Journalled(plan, journal, searchers.build(plan, list(past), context=None), scheduler, list(past))
+    return JournalSearcher(plan, journal, searchers.build(plan, list(past), context=None), scheduler, list(past))
 
 
 def test_random_points_depend_on_seed_and_number_alone(plan):
@@ -87,7 +87,7 @@ def test_a_grid_visits_every_combination_once(plan, tmp_path):
         ("budget_floats", -1, ["searcher.tradeoff=true"]),
     ],
 )
-def test_optuna_hears_every_metric_with_its_sign(plan, journal, metric, sign, settings):
+def test_optuna_gets_every_metric_with_its_sign(plan, journal, metric, sign, settings):
     """The metric alone tells how near a trial is to the bottom of a bowl: later trials are nearer than random ones."""
 
     def nearness(values):
@@ -132,10 +132,12 @@ def test_tpe_learns_from_trials_of_an_earlier_command(plan):
         values = values_of(made.search, {**point, "objective.syn_steps": point["objective.syn_steps"]})
         good = 1 - abs(values["outer.lr_img"] - 3) / 10
         index = {5: 0, 10: 1, 20: 2}[values["objective.syn_steps"]]
-        past.append(Trial(i, {**point, "objective.syn_steps": index}, values, [report(160, good)], End(FINISHED, 160)))
+        past.append(
+            SweepTrial(i, {**point, "objective.syn_steps": index}, values, [report(160, good)], End(FINISHED, 160))
+        )
     searcher = OptunaDraws(made, past)
     for trial in past:
-        searcher.result(trial.number, searchers.figures(trial))
+        searcher.result(trial.number, searchers.metrics_of(trial))
     rates = [searcher.point(40 + i)["outer.lr_img"] for i in range(10)]
     assert sum(1.5 < rate < 6 for rate in rates) >= 7, rates
 
@@ -181,7 +183,7 @@ def test_a_trial_that_the_budget_ended_goes_on_with_more(plan, journal):
 def test_a_scheduler_that_goes_on_stops_what_it_would_have_stopped(plan, journal, kind):
     """Four good trials of an earlier command make a bad one of this command stop at its first rung."""
     made = plan(f"scheduler.kind={kind}", "scheduler.grace=20", "outer.evaluate_every=20")
-    past = [Trial(i, {}, {}, [report(20, 0.8), report(40, 0.9)], End(FINISHED, 160)) for i in range(4)]
+    past = [SweepTrial(i, {}, {}, [report(20, 0.8), report(40, 0.9)], End(FINISHED, 160)) for i in range(4)]
     fresh, primed = schedulers.build(made), schedulers.build(made)
     for trial in past:
         schedulers.prime(primed, made.sweep, f"past-{trial.number}", trial)
@@ -189,13 +191,15 @@ def test_a_scheduler_that_goes_on_stops_what_it_would_have_stopped(plan, journal
     for scheduler in (fresh, primed):
         stub = schedulers._Stub("new")
         scheduler.on_trial_add(None, stub)
-        decisions.append(scheduler.on_trial_result(schedulers._Nobody, stub, {"step": 20, "validation_accuracy": 0.1}))
+        decisions.append(
+            scheduler.on_trial_result(schedulers._NoController, stub, {"step": 20, "validation_accuracy": 0.1})
+        )
     assert decisions == ["CONTINUE", "STOP"]
 
 
 def test_changed_values_stay_in_their_range(plan):
     space = plan().sweep.search
-    changed = schedulers._inside(
+    changed = schedulers._clamped(
         space, {"outer.lr_img": 12.0, "objective.syn_steps": 5, "objective.max_start_epoch": 0}
     )
     assert changed == {"outer.lr_img": 10.0, "objective.syn_steps": 5, "objective.max_start_epoch": 1}
@@ -212,7 +216,7 @@ def test_orders_are_searched_and_go_on(tmp_path, journal):
     context = contexts.prepare(made.base)
 
     def searcher(past):
-        return Journalled(made, journal, searchers.build(made, past, context), schedulers.build(made), past)
+        return JournalSearcher(made, journal, searchers.build(made, past, context), schedulers.build(made), past)
 
     def goodness(values):
         return values["synthetic.order"].index(3) / 10

@@ -90,8 +90,8 @@ def test_finished_trials_are_kept_and_the_others_go_on(resumed):
     trials = journal_of(home).trials()
     assert [t.number for t in trials] == list(range(6)) and all(t.end for t in trials)
     said = (home / "output.log").read_text()
-    assert f"going on: {len(before)} trials have ended" in said
-    steps = re.findall(r"^trial (\d+) step (\d+):", said.split("going on: ")[1], re.MULTILINE)
+    assert f"resuming: {len(before)} trials have ended" in said
+    steps = re.findall(r"^trial (\d+) step (\d+):", said.split("resuming: ")[1], re.MULTILINE)
     first = {int(number): int(step) for number, step in reversed(steps)}
     assert not {int(Path(path).parts[-2]) for path in before} & set(first), "an ended trial ran again"
     assert any(step > 0 for step in first.values()), "one under way began at its first step again"
@@ -151,4 +151,4 @@ def test_a_sweep_is_not_begun_twice_by_mistake(resumed, tmp_path, monkeypatch, c
     assert stillhouse(monkeypatch, *arguments) == 2
     assert "--resume" in capsys.readouterr().err
     assert stillhouse(monkeypatch, *arguments, "outer.momentum=0.1", "--resume") == 2
-    assert "nothing to go on with" in capsys.readouterr().err
+    assert "nothing to resume" in capsys.readouterr().err

@@ -62,7 +62,7 @@ def test_running_out_of_memory_is_marked_and_the_others_are_told_the_estimate(at
 
 def test_a_neighbour_hears_of_it(attempt):
     made = attempt({3: 2_000_000})
-    made._hear()
+    made._tag_memory()
     assert made.tracker.tags == {"stillhouse.memory": "ran out of memory meanwhile: trial 3 (estimate 2 MB)"}
 
 
@@ -71,7 +71,7 @@ def test_what_needs_no_less_is_not_begun(attempt):
     assert attempt({3: needed + 1})._too_large() == ""
     assert attempt({})._too_large() == ""
     refusal = attempt({3: 10 * needed, 4: needed})._too_large()
-    assert refusal.startswith("not begun") and "trial 4" in refusal
+    assert refusal.startswith("not started") and "trial 4" in refusal
 
 
 def test_nan_ends_a_trial_with_its_step(attempt):
@@ -133,6 +133,6 @@ def test_records_written_again_stay_as_they_were(tmp_path):
 
 
 def trial_of(number: int):
-    from tune.journal import Trial
+    from tune.journal import SweepTrial
 
-    return Trial(number, {}, {})
+    return SweepTrial(number, {}, {})
