@@ -90,7 +90,7 @@ def _flat(corners: Tensor, size: tuple[int, int], large: tuple[int, int]) -> Ten
 
 
 def _look_up(sources: Tensor, flat: Tensor) -> Tensor:
-    """Pixels (n, c, h, w) of sources at flat (n, h, w). The gradient of gather is the same sum every time on the CPU."""
+    """Pixels (n, c, h, w) of sources at flat (n, h, w). The gradient of gather is deterministic on the CPU."""
     c = sources.shape[1]
     pixels = sources.transpose(0, 1).reshape(c, -1)  # (c, m * H * W)
     return pixels.gather(1, flat.reshape(1, -1).expand(c, -1)).view(c, *flat.shape).transpose(0, 1)

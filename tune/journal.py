@@ -89,11 +89,11 @@ class Journal:
         self.store, self.sweep_id = store, sweep_id
         self.folder = f"sweeps/{sweep_id}"
 
-    def begin(self, head: dict) -> None:
+    def start(self, head: dict) -> None:
         """Record the sweep itself."""
         self._write("sweep.json", head)
 
-    def begun(self) -> bool:
+    def started(self) -> bool:
         return bool(self.store.list(f"{self.folder}/sweep.json"))
 
     def drawn(self, trial: SweepTrial) -> None:

@@ -32,9 +32,9 @@ class Screen(Watch):
         """Trials start."""
         self.plan, self.searcher = plan, searcher
         kept = sum(trial.end is not None for trial in searcher.trials.values())
-        begun = len(searcher.trials) - kept
+        unfinished = len(searcher.trials) - kept
         if searcher.trials:
-            self.console.print(f"resuming: {kept} trials have ended, {begun} continue from their last checkpoint")
+            self.console.print(f"resuming: {kept} trials have ended, {unfinished} continue from their last checkpoint")
         if self.console.is_terminal:
             self.live = Live(console=self.console, get_renderable=self.table, refresh_per_second=2)
             self.live.start()

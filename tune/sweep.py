@@ -66,11 +66,11 @@ def open_journal(plan: Plan, context: Context, store_url: str, resume: bool) -> 
     """The journal of a sweep. Raises StoreError if it exists and `resume` is false, or the reverse."""
     journal = Journal(open_store(store_url), sweep_id(plan, context.data.fingerprint))
     url = f"{store_url}/{journal.folder}"
-    if journal.begun() and not resume:
+    if journal.started() and not resume:
         raise StoreError(f"this sweep was started before ({url}): continue it with --resume, or give it another name")
-    if resume and not journal.begun():
+    if resume and not journal.started():
         raise StoreError(f"nothing to resume: no sweep with these settings in {url}; leave --resume out")
-    journal.begin({"sweep": plan.sweep.model_dump(mode="json"), "recipe": plan.base.model_dump(mode="json")})
+    journal.start({"sweep": plan.sweep.model_dump(mode="json"), "recipe": plan.base.model_dump(mode="json")})
     return journal
 
 

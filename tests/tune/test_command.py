@@ -44,7 +44,7 @@ def test_a_dry_run_says_what_would_be_done_and_starts_nothing(home, tmp_path, mo
 
 
 @pytest.mark.parametrize("name", [name for name in reading.shipped() if name.startswith("digits-")])
-def test_shipped_sweeps_over_the_digits_can_be_begun(name, home, monkeypatch, capsys):
+def test_shipped_sweeps_over_the_digits_can_be_started(name, home, monkeypatch, capsys):
     """Every set at the corners of the search is built once."""
     assert stillhouse(monkeypatch, "sweep", name, "--dry-run") == 0
     assert not home.exists()
