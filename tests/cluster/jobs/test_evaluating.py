@@ -179,6 +179,7 @@ def test_a_protocol_in_a_line():
     assert "the learned lr 0.02 (real images: 0.01)" in evaluation_table.settings(Evaluation(), 0.02)
 
 
+@pytest.mark.ray
 def test_baselines_need_no_run_and_are_the_same_however_many_workers(monkeypatch, tmp_path):
     """Also below one image per class, and on two kinds of network; forgetting says what it lacks."""
     monkeypatch.setenv("STILLHOUSE_HOME", str(tmp_path))

@@ -21,6 +21,7 @@ from cluster.tracking.run import connect
 from distill import context as contexts
 from distill import recipe
 
+pytestmark = pytest.mark.ray
 ROOT = Path(__file__).parents[3]
 STILLHOUSE = str(Path(sys.executable).with_name("stillhouse"))
 DISTILL = ("distill", "digits", *TINY, "outer.steps=60", "outer.evaluate_every=30")
