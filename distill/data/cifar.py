@@ -1,7 +1,7 @@
 """CIFAR-10 and CIFAR-100 as their authors publish them: the python or the binary version, .tar.gz or unpacked.
 
-Which of the two, and which version, is told from the names of the files. The pickles of the python version are read as
-data, nothing in them is run (distill/data/numpy_pickle.py); members of an archive are read in memory by the last part
+Which of the two, and which version, follows from the names of the files. The pickles of the python version are read as
+data, nothing in them is run (distill/safe_pickle.py); members of an archive are read in memory by the last part
 of their names, nothing is unpacked.
 """
 
