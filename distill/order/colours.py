@@ -33,9 +33,8 @@ def scaled(distances: np.ndarray, dimensions: int) -> np.ndarray:
 
 def ink(colour: np.ndarray) -> tuple[int, int, int]:
     """Black or white, whichever can be read better on an RGB colour (WCAG 2 relative luminance)."""
-    share = np.asarray(colour) / 255
-    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
-    luminance = linear @ (0.2126, 0.7152, 0.0722)
+    rgb = torch.from_numpy(np.asarray(colour) / 255)[:, None, None]
+    luminance = kornia.color.rgb_to_linear_rgb(rgb).flatten().numpy() @ (0.2126, 0.7152, 0.0722)
     return (0, 0, 0) if (luminance + 0.05) ** 2 > 1.05 * 0.05 else (255, 255, 255)
 
 
