@@ -17,6 +17,7 @@ from distill.data import numpy_pickle, places
 from distill.data.base import Raw
 from distill.data.faults import refuse
 from distill.data.rows import Notice, silent
+from distill.data.texts import utf8
 from distill.errors import DataError
 from distill.recipe import Cifar
 
@@ -129,12 +130,12 @@ def _too_large(name: str) -> str:
 
 def _class_names(data: bytes, version: Version, labels: str, file: str) -> tuple[str, ...]:
     if version.label_bytes:
-        return tuple(data.decode("utf8", errors="replace").split())
+        return tuple(utf8(data, file).split())
     _, key = version.names[labels]
     names = _texts(numpy_pickle.loads(data, file)).get(key)
     if not isinstance(names, list) or not all(isinstance(name, str | bytes) for name in names):
         raise DataError(f"{file}: no list {key}: fetch the archive again")
-    return tuple(name.decode("utf8", errors="replace") if isinstance(name, bytes) else name for name in names)
+    return tuple(utf8(name, file) if isinstance(name, bytes) else name for name in names)
 
 
 def _texts(table: dict) -> dict:

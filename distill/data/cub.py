@@ -13,6 +13,7 @@ from distill.data.base import Raw
 from distill.data.faults import refuse
 from distill.data.folder import around
 from distill.data.rows import Item, Notice, Rows, assemble, gather, silent
+from distill.data.texts import lines
 from distill.recipe import Cub
 
 LISTS = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt")
@@ -66,7 +67,7 @@ def _items(settings: Cub) -> tuple[list[Item], list[Item], tuple[str, ...]]:
 def _table(file: Path, faults: list[str]) -> dict[str, str]:
     """`<id> <value>` lines in their order; those that are not are added to `faults`."""
     table = {}
-    for number, line in enumerate(file.read_text(encoding="utf8").splitlines(), 1):
+    for number, line in enumerate(lines(file), 1):
         key, space, value = line.strip().partition(" ")
         if not space or not key.isdecimal():
             faults.append(f"{file.name} line {number}: {line[:60]!r} is not a number and a value")

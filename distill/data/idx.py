@@ -79,7 +79,9 @@ def _read_file(file: Path, axes: int) -> np.ndarray:
                 raise DataError(f"{math.prod(shape) / 1e9:.1f} GB, more than half of the free memory: use fewer images")
             data = opened.read(math.prod(shape))
             more = opened.read(1)
-    except (OSError, EOFError, struct.error, zlib.error, MemoryError) as error:
+    except MemoryError:
+        raise DataError(f"{math.prod(shape) / 1e9:.1f} GB do not fit in memory: use fewer images") from None
+    except (OSError, EOFError, struct.error, zlib.error) as error:
         raise DataError(f"damaged ({error})") from None
     if len(data) != math.prod(shape) or more:
         raise DataError(f"{len(data)}{'+' if more else ''} bytes, {math.prod(shape)} belong to its shape {shape}")

@@ -112,7 +112,7 @@ def readable(root: Path, wnids: list[str]) -> tuple[str, ...]:
         return tuple(wnids)
     lines = file.read_text(encoding="utf8", errors="replace").splitlines()
     words = dict(re.split(r"\s+", line.strip(), maxsplit=1) for line in lines if " " in line or "\t" in line)
-    missing = [wnid for wnid in wnids if wnid not in words]
+    missing = [wnid for wnid in wnids if wnid not in words or "\ufffd" in words[wnid]]
     if missing:
-        raise DataError(f"{file} does not name {', '.join(missing[:5])}: complete it or remove it")
+        raise DataError(f"{file} does not name {', '.join(missing[:5])} in UTF-8: complete it or remove it")
     return tuple(words[wnid].partition(",")[0].strip() for wnid in wnids)

@@ -19,13 +19,14 @@ from distill.data.base import Raw
 from distill.data.decode import MAX_SIDE
 from distill.data.faults import refuse
 from distill.data.rows import Notice, silent
+from distill.data.texts import utf8
 from distill.errors import DataError
 from distill.recipe import Npz
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 CHANNELS = (1, 3)
 DAMAGED = (
-    ValueError, OSError, EOFError, MemoryError, RuntimeError, LookupError, SyntaxError, tokenize.TokenError, zlib.error,
+    ValueError, OSError, EOFError, RuntimeError, LookupError, SyntaxError, tokenize.TokenError, zlib.error,
     zipfile.BadZipFile,
 )  # fmt: skip
 """What NumPy and zipfile raise on files that are broken, encrypted or hostile."""
@@ -71,6 +72,8 @@ def _arrays(place: Path, faults: list[str], notice: Notice) -> dict[str, np.ndar
             notice("reading arrays", done, len(wanted))
             try:
                 arrays[name] = opened[name]
+            except MemoryError as error:
+                faults.append(f"{name}: does not fit in memory ({error}): save fewer images, or save it again")
             except DAMAGED as error:
                 faults.append(f"{name}: damaged, or objects, which are not read ({error}): save it again")
     return arrays
@@ -166,7 +169,7 @@ def _names(given: np.ndarray | None, made: dict[str, np.ndarray]) -> tuple[str, 
     if given is not None:
         if given.dtype.kind not in "US" or given.ndim != 1:
             raise DataError(f"{given.dtype} of shape {given.shape}: save a list of texts, one for each class")
-        return tuple(name.decode("utf8", "replace") if isinstance(name, bytes) else str(name) for name in given)
+        return tuple(utf8(name, "a name") if isinstance(name, bytes) else str(name) for name in given)
     largest = max(int(made["y_train"].max()), int(made["y_test"].max()))
     return tuple(str(label) for label in range(min(largest + 1, len(made["y_train"]))))
 

@@ -16,6 +16,7 @@ from distill.data.faults import refuse
 from distill.data.folder import SUFFIXES, around
 from distill.data.imagenet import WNID, readable
 from distill.data.rows import Item, Notice, Rows, assemble, gather, silent
+from distill.data.texts import lines
 from distill.recipe import TinyImagenet
 
 
@@ -46,7 +47,7 @@ def _items(settings: TinyImagenet) -> tuple[list[Item], list[Item], tuple[str, .
     refuse(
         str(root), [f"no {file.relative_to(root)}: unpack the archive again" for file in needed if not file.is_file()]
     )
-    wnids = sorted((root / "wnids.txt").read_text(encoding="utf8").split())
+    wnids = sorted(" ".join(lines(root / "wnids.txt")).split())
     train = _train(root, wnids)
     test, faults = _test(root, annotations, {wnid: label for label, wnid in enumerate(wnids)})
     faults = [f"wnids.txt: {wnid!r} is not a class number" for wnid in wnids if not WNID.fullmatch(wnid)] + faults
@@ -67,7 +68,7 @@ def _train(root: Path, wnids: list[str]) -> list[Item]:
 def _test(root: Path, annotations: Path, labels: dict[str, int]) -> tuple[list[Item], list[str]]:
     """The images of val/ in the order of the list, and the lines of the list that cannot be used."""
     items, faults = [], []
-    for number, line in enumerate(annotations.read_text(encoding="utf8").splitlines(), 1):
+    for number, line in enumerate(lines(annotations), 1):
         name, _, rest = line.partition("\t")
         wnid = rest.partition("\t")[0]
         if "/" in name or not name or wnid not in labels:

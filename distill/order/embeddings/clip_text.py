@@ -66,8 +66,8 @@ def open_clip(model: str, classes: Sequence[str]) -> np.ndarray:
 def _package(module: str, source: str, distribution: str) -> ModuleType:
     try:
         return import_module(module)
-    except ModuleNotFoundError:
+    except ModuleNotFoundError as error:
         raise RecipeError(
-            f"embedding {source!r} needs the package {distribution}, which is not installed: "
+            f"embedding {source!r} needs the package {distribution}, which is not installed ({error}): "
             f"`pip install {distribution}`, or use clip-table, file:PATH or an embedding from the images"
         ) from None

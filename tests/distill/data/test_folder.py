@@ -167,3 +167,5 @@ def test_wnids_get_readable_names_where_a_list_has_them(tmp_path):
     assert read(Folder(path=str(tmp_path))).classes == ("tench", "English springer")
     (tmp_path / "LOC_synset_mapping.txt").write_text("n01440764 tench\n")
     fails(tmp_path, "does not name n02102040")
+    (tmp_path / "LOC_synset_mapping.txt").write_bytes(b"n01440764 tench\nn02102040 \xe9pagneul\nn00000001 \xe9\n")
+    fails(tmp_path, "does not name n02102040 in UTF-8: complete it")

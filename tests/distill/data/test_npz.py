@@ -133,6 +133,19 @@ def test_class_names_may_be_bytes(tmp_path):
     assert read(Npz(path=save(tmp_path, classes=np.array([b"cat", b"dog", b"cow"])))).classes == ("cat", "dog", "cow")
 
 
+def test_class_names_that_are_not_text(tmp_path):
+    fails(save(tmp_path, classes=np.array([b"cat", b"d\xe9g", b"cow"])), "classes: a name: not UTF-8 at byte 1")
+
+
+def test_an_array_that_claims_more_than_memory(tmp_path):
+    for name, array in (("x_train", X[:4]), ("y_train", Y[:4]), ("x_test", X[4:]), ("y_test", Y[4:])):
+        np.save(tmp_path / f"{name}.npy", array)
+    header = {"descr": "|u1", "fortran_order": False, "shape": (2**40, 2**10, 8, 1)}
+    with open(tmp_path / "x_train.npy", "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+    fails(str(tmp_path), "x_train: does not fit in memory", "save fewer images")
+
+
 def test_an_archive_that_unpacks_to_more_than_memory(tmp_path, monkeypatch):
     monkeypatch.setattr("distill.data.npz._room", lambda: 300)
     path = save(tmp_path)
