@@ -19,7 +19,7 @@ from pathlib import Path
 from cluster.home import home
 from cluster.store.s3_client import S3Options, explained
 from distill.data.faults import refuse
-from distill.data.rows import Notice, silent
+from distill.data.images import Notice, silent
 from distill.disk_cache import Damaged, DiskCache
 from distill.errors import DataError
 

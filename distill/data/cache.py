@@ -62,7 +62,7 @@ class DecodedDatasets(DiskCache[Raw]):
 
 
 def folder() -> Path:
-    """Where decoded datasets are kept on this machine."""
+    """The folder of decoded datasets on this machine."""
     home = Path(os.environ.get("STILLHOUSE_HOME") or "~/stillhouse").expanduser().absolute()
     return home / "cache" / "data"
 

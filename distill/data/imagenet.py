@@ -98,7 +98,7 @@ SUBSETS: dict[str, dict[str, str]] = {
 
 
 def names_file(root: Path) -> Path | None:
-    """The list of class names in a folder, if there is one."""
+    """The file with class names in a folder, if there is one."""
     return next((root / name for name in NAMES if (root / name).is_file()), None)
 
 

@@ -160,9 +160,9 @@ def test_archives_that_are_refused(damage, tmp_path, monkeypatch):
     path.write_bytes({"cut": data[: len(data) // 2], "text": b"hello" * 500, "flipped": flipped}.get(damage, data))
     broken = damage in ("cut", "text", "flipped")
     wanted = "not a whole tar archive" if broken else "more files or bytes than CIFAR has"
-    with pytest.raises(DataError, match=wanted) as told:
+    with pytest.raises(DataError, match=wanted) as error:
         read(Cifar(path=str(path)))
-    assert ("not a whole" in str(told.value)) is broken
+    assert ("not a whole" in str(error.value)) is broken
 
 
 def test_a_deflate_stream_that_is_broken(tmp_path, monkeypatch):
