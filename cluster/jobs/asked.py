@@ -10,7 +10,7 @@ from cluster.jobs import experts
 from cluster.store import open_store
 from cluster.trajectories import TrajectorySet
 from distill import data
-from distill.data.rows import Notice, silent
+from distill.data.images import Notice, silent
 from distill.errors import DataError, TrajectoryError
 from distill.published import Published
 from distill.recipe import Recipe, Settings, digest

@@ -1,4 +1,4 @@
-"""Embeddings from what the training images look like, which PoDD names as future work (section 6)."""
+"""Embeddings from the pixels of the training images, which PoDD names as future work (section 6)."""
 
 from collections.abc import Callable
 
