@@ -17,6 +17,7 @@ from distill.checkpoint import Checkpoint, pack, pack_optimizers, unpack, unpack
 from distill.context import Context
 from distill.errors import DivergedError
 from distill.evaluate import Judge, Score
+from distill.published import Published
 from distill.recipe import Outer
 from distill.synthetic import Group
 
@@ -144,6 +145,23 @@ class Loop:
     def rate(self) -> float:
         """The rate at which networks train on the set."""
         return self.objective.student_lr or self.context.recipe.evaluation.lr
+
+    def published(self) -> Published:
+        """The best set as it is published; the loop's own set is brought into that state."""
+        self.synthetic.load_learned_state(self.best.state)
+        data, stored = self.context.data, self.synthetic.stored().cpu()
+        return Published(
+            stored=stored,
+            classes=data.classes,
+            preprocess=data.preprocess,
+            lr=self.best.student_lr,
+            recipe=self.context.recipe.model_dump(mode="json"),
+            step=self.best.step,
+            state=self.best.state,
+            shown=stored.shown(data.preprocess.to_pixels),
+            data=data.parts,
+            pictures=self.synthetic.pictures(data.preprocess, data.classes),
+        )
 
     def checkpoint(self) -> Checkpoint:
         """Everything needed to continue."""

@@ -24,10 +24,9 @@ from distill.context import Context
 from distill.cost.estimate import explain_out_of_memory, is_out_of_memory
 from distill.evaluate import Score
 from distill.evaluate.budget import per_class
-from distill.loop import Best, Loop, Watcher
-from distill.published import Published, write
+from distill.loop import Loop, Watcher
+from distill.published import write
 from distill.recipe import Recipe
-from distill.synthetic import Synthetic
 
 
 def distill(context: Context, store_url: str, tracking_uri: str, on_event: group.Event) -> dict:
@@ -166,7 +165,7 @@ def _publish(loop: Loop, run: Run, tracker: Tracker, worker: group.Worker) -> No
     result = result_of(context, loop, test) | {"run_id": run.run_id}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "published"
-        files = write(published_of(context, loop.synthetic, loop.best), folder)
+        files = write(loop.published(), folder)
         result["sha256"] = registry.sha256(files[-1])
         tracker.log(loop.best.step, {"test_accuracy": test.mean, "test_accuracy_std": test.std})
         tags = {key: str(result[key]) for key in TAGS}
@@ -201,20 +200,3 @@ def result_of(context: Context, loop: Loop, test: Score) -> dict:
         "shared_floats": sum(budget.shared.values()),
         "student_lr": loop.best.student_lr,
     }
-
-
-def published_of(context: Context, synthetic: Synthetic, best: Best) -> Published:
-    """The set that is published: `synthetic` in the state of `best`."""
-    preprocess, stored = context.data.preprocess, synthetic.stored().cpu()
-    return Published(
-        stored=stored,
-        classes=context.data.classes,
-        preprocess=preprocess,
-        lr=best.student_lr,
-        recipe=context.recipe.model_dump(mode="json"),
-        step=best.step,
-        state=best.state,
-        shown=stored.shown(preprocess.to_pixels),
-        data=context.data.parts,
-        pictures=synthetic.pictures(preprocess, context.data.classes),
-    )

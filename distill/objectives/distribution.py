@@ -21,8 +21,9 @@ class Objective(base.Objective):
 
     def work(self, synthetic: Synthetic) -> Work:
         real = min(self.settings.batch_real * self.context.classes, len(self.context.data.train))
+        items = items_of_classes(synthetic.labels(torch.arange(len(synthetic))))
         passes = (
-            Pass(len(synthetic), gradient=True, waits=True, features=True),
+            Pass(sum(len(i) for i in items.values()), gradient=True, waits=True, features=True),
             Pass(real, min(self.settings.batch_real, real), features=True),
         )
         return Work(self.segments_per_worker, passes=passes)

@@ -52,7 +52,7 @@ class MemoryExperts:
 
 def context(kind: str, *overrides: str, digits: int = 0, dtype: torch.dtype = torch.float32) -> Context:
     """A context for an objective; on `digits` real digits, or on random images of 3 classes if it is 0."""
-    table = {**BASE, "objective": {"kind": kind, **OBJECTIVES[kind]}}
+    table = {**BASE, "objective": {"kind": kind, **OBJECTIVES.get(kind, {})}}
     r = recipe.override(table, [*overrides, *([f"dataset.limit={digits}"] if digits else [])], "small")
     dataset = data.load(r.dataset, r.seed, CPU) if digits else random_data(dtype=dtype)
     network = nets.build(r.network, dataset.shape, len(dataset.classes), False)
