@@ -51,7 +51,10 @@ class Best:
 
 
 class Loop:
-    """One run. `rank` and `world` say which of the segments are this worker's; `reduce` sums a tensor over workers."""
+    """One run. `rank` and `world` say which of the segments are this worker's; `reduce` sums a tensor over workers.
+
+    `wait` returns when every worker has called it: rank 0 judges while the others wait, however long that takes.
+    """
 
     def __init__(
         self,
@@ -60,8 +63,9 @@ class Loop:
         rank: int = 0,
         world: int = 1,
         reduce: Callable[[Tensor], None] = lambda tensor: None,
+        wait: Callable[[], None] = lambda: None,
     ):
-        self.context, self.watcher, self.rank, self.reduce = context, watcher, rank, reduce
+        self.context, self.watcher, self.rank, self.reduce, self.wait = context, watcher, rank, reduce, wait
         self.synthetic = synthetic.build(context)
         self.objective = objectives.build(context)
         groups = self.synthetic.parameter_groups(context.recipe.outer) + self.objective.parameter_groups()
@@ -115,17 +119,19 @@ class Loop:
 
     def _judge_and_show(self, force: bool) -> None:
         outer, e, c = self.context.recipe.outer, self.context.recipe.evaluation, self.context
+        due = force or self.done % outer.evaluate_every == 0
         if self.rank != 0:
-            return
+            return self.wait() if due else None
         if force or self.done % outer.picture_every == 0:
             self.watcher.picture(self.done, self.synthetic.pictures(c.data.to_pixels, c.data.classes))
-        if force or self.done % outer.evaluate_every == 0:
+        if due:
             split = c.data.validation if e.selection == "validation" else c.data.test
             score = self.judge.score(self.synthetic, self.rate, split, e.selection_networks, "selection", self.done)
             better = score.mean > self.best.score
             if better:
                 self.best = Best(self.done, score.mean, _copy(self.synthetic), self.objective.student_lr)
             self.watcher.judged(self.done, score, better)
+            self.wait()
 
     @property
     def rate(self) -> float:

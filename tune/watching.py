@@ -6,6 +6,7 @@ from collections.abc import Callable
 from ray import tune
 from ray.tune import Stopper
 
+from cluster.jobs.events import Event
 from tune.journal import Trial
 from tune.reading import Plan
 from tune.searchers import Journalled
@@ -14,7 +15,7 @@ from tune.searchers import Journalled
 class Watch(tune.Callback):
     """Hears of everything that happens; the terminal shows it (tune/live.py)."""
 
-    def event(self, event: dict) -> None:
+    def event(self, event: Event) -> None:
         """Something a worker posted while experts were trained or the winner was published."""
 
     def begin(self, plan: Plan, searcher: Journalled) -> None:

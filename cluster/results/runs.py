@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from cluster.results.evaluations import with_current_names
 from cluster.store.base import Store
 from distill import export
 from distill.checkpoint import Checkpoint, unpack
@@ -82,7 +83,7 @@ class Run:
     def keep_evaluation(self, figures: dict, name: str | None = None) -> str:
         """Store what an evaluation measured, and under which recipe; the same figures again change nothing.
 
-        `name` is a digest of what was asked for, so that it can be found again; without one the figures' own is used.
+        `name` is the digest of the request, so that it can be found again; without one the figures' own is used.
         """
         key = f"{self.folder}/evaluations/{name or digest(figures)}.json"
         self.store.create(key, json.dumps(figures, sort_keys=True).encode())
@@ -91,13 +92,14 @@ class Run:
     def evaluation(self, name: str) -> dict | None:
         """The figures that were stored under a name, if there are any."""
         try:
-            return json.loads(self.store.read(f"{self.folder}/evaluations/{name}.json"))
+            return with_current_names(json.loads(self.store.read(f"{self.folder}/evaluations/{name}.json")))
         except MissingError:
             return None
 
     def evaluations(self) -> list[dict]:
         """All figures that evaluations of the run have stored."""
-        return [json.loads(self.store.read(e.key)) for e in self.store.list(f"{self.folder}/evaluations/")]
+        entries = self.store.list(f"{self.folder}/evaluations/")
+        return [with_current_names(json.loads(self.store.read(entry.key))) for entry in entries]
 
     def fetch(self, folder: Path) -> Path:
         """Copy the published files into `folder`. Raises MissingError when the run has published nothing."""

@@ -24,6 +24,7 @@ from distill.errors import OutOfMemory
 from distill.objectives import needs_experts
 from distill.recipe import Distribution, Unrolled
 from distill.synthetic.base import Synthetic
+from distill.text import byte_size as size
 
 MOST_TIMED = 64
 """Images of the step that is timed; longer batches take proportionally longer."""
@@ -84,11 +85,6 @@ def is_out_of_memory(error: BaseException) -> bool:
 def free_bytes(context: Context) -> int:
     """Memory that the device of a context can still give."""
     return torch.cuda.mem_get_info(context.device)[0] if context.device.type == "cuda" else free_host_bytes()
-
-
-def size(n: float) -> str:
-    """Bytes for people."""
-    return f"{n / 1e9:.3g} GB" if n >= 1e9 else f"{n / 1e6:.3g} MB"
 
 
 # ---------------------------------------------------------------- advice
