@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from cluster.commands import common
+from cluster.cli import common
 from distill.errors import RecipeError
 from tune import reading
 from tune.reading import Plan
@@ -57,7 +57,8 @@ def _run(plan: Plan, context, places: tuple[str, str, str], resume: bool) -> dic
     store, tracking, home = places
     where = sweep.Places(store, tracking, Path(home))
     journal = sweep.open_journal(plan, context, store, resume)
-    with session():
+    with session() as ray:
+        ray.wait()
         result = sweep.run(plan, context, journal, where, Screen(common.console))
     return report.finish(plan, journal, where, result, common.console)
 

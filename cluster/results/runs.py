@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from cluster.results.evaluations import with_current_names
 from cluster.store import open_store
 from cluster.store.base import Store
 from distill.checkpoint import Checkpoint, unpack
@@ -72,6 +73,16 @@ class Run:
             self.store.create(f"{self.folder}/published/{path.name}", path)
         self.store.create(f"{self.folder}/result.json", json.dumps(result, sort_keys=True).encode())
 
+    def longest_shorter(self) -> "Run | None":
+        """Of the runs that differ from this one only in taking fewer outer steps, the longest that has a checkpoint."""
+        lineage, _, steps = self.run_id.rpartition("-")
+        ends = [(other, *other.rpartition("-")[::2]) for other in run_ids(self.store)]
+        shorter = [
+            (int(n), other) for other, own, n in ends if own == lineage and n.isdigit() and int(n) < int(steps)
+        ]
+        runs = [Run(self.store, other) for _, other in sorted(shorter, reverse=True)]
+        return next((run for run in runs if run.checkpoints()), None)
+
     def result(self) -> dict | None:
         """What the finished run measured, or None while it is not finished."""
         try:
@@ -82,7 +93,7 @@ class Run:
     def keep_evaluation(self, figures: dict, name: str | None = None) -> str:
         """Store what an evaluation measured, and under which recipe; the same figures again change nothing.
 
-        `name` is a digest of what was asked for, so that it can be found again; without one the figures' own is used.
+        `name` is the digest of the request, so that it can be found again; without one the figures' own is used.
         """
         key = f"{self.folder}/evaluations/{name or digest(figures)}.json"
         self.store.create(key, json.dumps(figures, sort_keys=True).encode())
@@ -91,13 +102,14 @@ class Run:
     def evaluation(self, name: str) -> dict | None:
         """The figures that were stored under a name, if there are any."""
         try:
-            return json.loads(self.store.read(f"{self.folder}/evaluations/{name}.json"))
+            return with_current_names(json.loads(self.store.read(f"{self.folder}/evaluations/{name}.json")))
         except MissingError:
             return None
 
     def evaluations(self) -> list[dict]:
         """All figures that evaluations of the run have stored."""
-        return [json.loads(self.store.read(e.key)) for e in self.store.list(f"{self.folder}/evaluations/")]
+        entries = self.store.list(f"{self.folder}/evaluations/")
+        return [with_current_names(json.loads(self.store.read(entry.key))) for entry in entries]
 
     def published(self) -> Published:
         """The set the run published. Raises MissingError when it has published nothing."""

@@ -23,6 +23,7 @@ from distill.engine.unroll import free_host_bytes
 from distill.errors import OutOfMemory
 from distill.objectives import Work
 from distill.synthetic import Synthetic
+from distill.text import byte_size as size
 
 MOST_TIMED = 64
 """Images of the step that is timed; longer batches take proportionally longer."""
@@ -83,11 +84,6 @@ def is_out_of_memory(error: BaseException) -> bool:
 def free_bytes(context: Context) -> int:
     """Memory that the device of a context can still give."""
     return torch.cuda.mem_get_info(context.device)[0] if context.device.type == "cuda" else free_host_bytes()
-
-
-def size(n: float) -> str:
-    """Bytes for people."""
-    return f"{n / 1e9:.3g} GB" if n >= 1e9 else f"{n / 1e6:.3g} MB"
 
 
 # ---------------------------------------------------------------- advice
@@ -206,9 +202,7 @@ def _judging_seconds(context: Context, blank: Synthetic, clock: _Clock) -> float
 
 def _experts_seconds(context: Context, clock: _Clock) -> float:
     o, images = context.recipe.experts, len(context.data.train)
-    if context.recipe.expert_use != "required":
-        return 0.0
-    return clock.forward(images) * o.epochs * o.count / o.workers
+    return clock.forward(images) * o.epochs * context.recipe.experts_needed / o.workers
 
 
 def _compiles(context: Context, work: Work) -> bool:
@@ -224,10 +218,8 @@ def _compiles(context: Context, work: Work) -> bool:
 
 
 def _experts_bytes(context: Context) -> int:
-    o = context.recipe.experts
-    if context.recipe.expert_use != "required":
-        return 0
-    return o.count * len(o.saved_epochs) * context.network.layout.size * {"float32": 4}.get(o.dtype, 2)
+    o, parameters = context.recipe.experts, context.network.layout.size
+    return context.recipe.experts_needed * len(o.saved_epochs) * parameters * {"float32": 4}.get(o.dtype, 2)
 
 
 def _checkpoint_bytes(context: Context, blank: Synthetic) -> int:

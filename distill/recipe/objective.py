@@ -33,6 +33,16 @@ class ObjectiveBase(Settings):
     """Independent terms averaged per outer step, each with its own network; outer.workers share them."""
 
     @property
+    def expert_set(self) -> str:
+        """Name of the set of experts whose trajectories are read; empty: the recipe's own set."""
+        return ""
+
+    @property
+    def last_expert_epoch(self) -> int:
+        """The latest epoch of an expert that is read."""
+        return 0
+
+    @property
     def bf16(self) -> bool:
         """Whether networks run in bfloat16 autocast while distilling."""
         return False
@@ -79,12 +89,20 @@ class Trajectory(ObjectiveBase):
     def bf16(self) -> bool:
         return self.engine.bf16
 
+    @property
+    def expert_set(self) -> str:
+        return self.trajectories
+
+    @property
+    def last_expert_epoch(self) -> int:
+        return self.max_start_epoch + self.expert_epochs
+
     def start_epochs(self, saved: list[int], below: int | None = None) -> list[int]:
         """The saved epochs from which a segment may start, below `below` (max_start_epoch when it is not given)."""
         return [e for e in saved if self.min_start_epoch <= e < (below or self.max_start_epoch)]
 
     def check(self, recipe: "Recipe") -> None:
-        experts, last = recipe.experts, self.max_start_epoch + self.expert_epochs
+        experts, last = recipe.experts, self.last_expert_epoch
         if last > experts.epochs:
             raise ValueError(
                 f"objective.max_start_epoch + objective.expert_epochs = {last} is beyond experts.epochs = "

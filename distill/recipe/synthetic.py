@@ -34,6 +34,11 @@ class SyntheticBase(Settings):
         """Whether its start or its labels depend on how trained networks see the images."""
         return "none"
 
+    @property
+    def most_experts(self) -> int:
+        """How many experts it looks through at most, if it requires them."""
+        return 1
+
     def absolute(self) -> Self:
         """The same with the paths of files made absolute."""
         return self
@@ -59,6 +64,10 @@ class Pixels(SyntheticBase):
         if self.init == "forgetting" or self.labels.mode == "expert":
             return "required"
         return "none" if self.init in ("real", "noise") else "preferred"
+
+    @property
+    def most_experts(self) -> int:
+        return 10
 
 
 class PosterLabels(Settings):

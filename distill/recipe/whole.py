@@ -53,6 +53,17 @@ class Recipe(Settings):
         uses = {self.objective.expert_use, self.synthetic.expert_use}
         return next((use for use in ("required", "preferred") if use in uses), "none")
 
+    @property
+    def experts_needed(self) -> int:
+        """Experts that must be there before the run starts: all of them for an objective that reads them, a few for
+        labels and starts."""
+        if self.expert_use != "required":
+            return 0
+        if self.objective.expert_use == "required":
+            return self.experts.count
+        groups = -(-min(self.synthetic.most_experts, self.experts.count) // self.experts.together)
+        return groups * self.experts.together
+
     def run_id(self, dataset: str) -> str:
         """Name of the run: its lineage and how many outer steps it takes.
 
@@ -63,12 +74,14 @@ class Recipe(Settings):
 
     def lineage(self, dataset: str) -> str:
         """What runs share that differ in outer.steps alone: a longer one continues from a shorter one's checkpoint."""
-        return f"{self.name[:39]}-{digest({**self.decisive(), 'data': dataset})}"
+        blocks = self.decisive()
+        del blocks["outer"]["steps"]
+        return f"{self.name[:39]}-{digest({**blocks, 'data': dataset})}"
 
     def decisive(self) -> dict[str, Any]:
-        """All that decides what a run computes in each step, without the dataset; files by what they hold."""
+        """The blocks without the dataset and what a run's result does not depend on; files by what they hold."""
         blocks = self.model_dump(mode="json", exclude={"name", "paper", "expected", "device", "dataset"})
-        asides = (("outer", ("workers", "steps")), ("evaluation", EVALUATION_ASIDES), ("experts", EXPERTS_RUN_BY))
+        asides = (("outer", ("workers",)), ("evaluation", EVALUATION_ASIDES), ("experts", EXPERTS_RUN_BY))
         for block, key in ((block, key) for block, keys in asides for key in keys):
             del blocks[block][key]
         return blocks | {"synthetic": self.synthetic.decisive()}

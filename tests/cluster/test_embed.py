@@ -8,12 +8,12 @@ from PIL import Image
 from support import small
 from support.cli import TINY, stillhouse
 
-from cluster.commands.embed import network_of
+from cluster.cli.embed import network_of
 from cluster.jobs import distilling
-from cluster.jobs.experts import set_name, spec_of
+from cluster.jobs.experts import own_set, set_name, spec_of
 from cluster.results.runs import Run
 from cluster.store import open_store
-from cluster.trajectories import ExpertRecord, TrajectorySet
+from cluster.trajectories import ExpertRecord
 from distill import context as contexts
 from distill import recipe, rng, synthetic
 from distill.published import write
@@ -47,7 +47,7 @@ def publish(context, url: str, folder) -> str:
 
 def write_expert(context, url: str) -> torch.Tensor:
     """One expert of the recipe in the store; its last snapshot."""
-    experts, spec = TrajectorySet(open_store(url), set_name(context)), spec_of(context)
+    experts, spec = own_set(context, url), spec_of(context)
     epochs = len(spec.epochs)
     theta = torch.stack([context.network.init(rng.generator(i, "expert")) for i in range(epochs)])
     experts.write_expert(spec, ExpertRecord(0, theta, [0.5] * epochs, [0.25] * epochs, 0))
@@ -61,11 +61,11 @@ def test_a_start_that_looks_through_a_network_looks_through_the_stores_expert(ur
     overrides = [*TINY, "objective={}", "objective.kind=distribution", f"synthetic.init={init}"]
     values = [s for s in overrides if not s.startswith(("objective.syn", "objective.max"))]
     made = recipe.load("digits", values)
-    config = {"recipe": made.model_dump(mode="json"), "store": url}
-    assert distilling.prepare(config, torch.device("cpu")).experts is None
     context = contexts.prepare(made, device=torch.device("cpu"))
+    config = {"recipe": made.model_dump(mode="json"), "store": url, "dataset": context.data}
+    assert distilling.context_with_experts(config, torch.device("cpu")).experts is None
     theta = write_expert(context, url)
-    found = distilling.prepare(config, torch.device("cpu"))
+    found = distilling.context_with_experts(config, torch.device("cpu"))
     assert (found.experts is not None) is looks
     if looks:
         assert torch.equal(Evidence(found).features, context.network.features(theta, context.data.train.x))
@@ -76,7 +76,8 @@ def test_the_last_snapshot_of_the_stores_expert_is_taken(context, url):
     theta = write_expert(context, url)
     found = network_of(context, url)
     assert torch.equal(found.theta, theta)
-    assert (found.epochs, found.test_accuracy) == (4, 0.25) and set_name(context) in found.origin
+    assert (found.epochs, found.test_accuracy) == (4, 0.25)
+    assert set_name(context.recipe, context.data.fingerprint) in found.origin
 
 
 def test_without_experts_one_is_trained(context, url):

@@ -161,7 +161,7 @@ def test_kill_9_and_again_gives_the_same_bytes(undisturbed, victim, tmp_path):
     else:
         kill_workers(process.pid)
     said = finish(process, home)
-    assert "going on from step" in said
+    assert "resumed after step" in said
     assert only_run(home).result()["sha256"] == only_run(undisturbed).result()["sha256"]
 
 
@@ -174,7 +174,7 @@ def test_kill_9_of_a_worker_inside_an_expert_costs_the_epochs_since_its_last_sav
     """Against experts trained undisturbed in this process: a Ray worker, killed or not, must not change a byte."""
     context = contexts.prepare(recipe.load("digits", list(EXPERTS[1:])))
     experts.train_here(context, f"file:{tmp_path}/undisturbed")
-    home, folder = tmp_path / "home", f"experts/{experts.set_name(context)}"
+    home, folder = tmp_path / "home", f"experts/{experts.own_set_name(context.recipe, context.data.fingerprint)}"
     process, store = start(home, "experts", *EXPERTS), open_store(f"file:{tmp_path}/home/store")
 
     def saved() -> list[int]:
@@ -186,7 +186,7 @@ def test_kill_9_of_a_worker_inside_an_expert_costs_the_epochs_since_its_last_sav
     kill_workers(process.pid)
     assert f"{folder}/expert-00000.arrow" not in [e.key for e in store.list(folder)], "the kill came too late"
     said = finish(process, home)
-    (resumed,) = re.findall(r"expert 0 goes on from epoch (\d+)", said)
+    (resumed,) = re.findall(r"expert 0 resumed after epoch (\d+)", said)
     assert int(resumed) >= at_kill
     assert sha256(store, folder) == sha256(open_store(f"file:{tmp_path}/undisturbed"), folder)
     assert store.list(f"{folder}/partial/") == []

@@ -97,9 +97,9 @@ def test_what_tells_runs_apart_is_shown_and_what_does_not_matter_is_not(store):
     finish(store, "b-1", 1, 0.4, "objective.segments=2")
     finish(store, "c-1", 1, 0.4, 'synthetic={kind="poster"}', "objective.segments=2")
     found = comparing.gather(["a-1", "b-1", "c-1"], store)
-    assert [e.apart["outer.steps"] for e in found.entries] == ["70", "5000", "5000"]
+    assert [e.differing_settings["outer.steps"] for e in found.entries] == ["70", "5000", "5000"]
     shared = {"synthetic.init", "synthetic.labels.mode", "synthetic.labels.lr", "outer.steps"}
-    assert all(set(e.apart) == shared for e in found.entries), "what both kinds have"
+    assert all(set(e.differing_settings) == shared for e in found.entries), "what both kinds have"
     assert "| outer.steps | 70 | 5000 | 5000 |" in comparing.markdown(found, "x.png")
     assert "differ" not in comparing.markdown(comparing.gather(["a-1"], store), "x.png")
 

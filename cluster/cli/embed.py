@@ -6,13 +6,17 @@ trained here on all training images for experts.epochs epochs.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from cluster.commands import common
+import typer
+
+from cluster.cli import common
+from cluster.cli.options import Overrides, RunName, Store, app
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A network trained on the real images, and how it was come by."""
+class TrainedNetwork:
+    """A network trained on the real images, and where it came from."""
 
     theta: object
     """Parameters (p,)."""
@@ -21,40 +25,43 @@ class Trained:
     test_accuracy: float
 
 
-def main(
-    what: str,
-    overrides: list[str],
-    store: str | None,
-    images: int,
-    classes: int,
-    out: Path | None,
-    json: Path | None,
-) -> None:
+@app.command()
+def embed(
+    run: RunName,
+    overrides: Overrides = None,
+    store: Store = None,
+    images: Annotated[int, typer.Option(min=1, help="Real test images on the map, at most.")] = 2000,
+    classes: Annotated[int, typer.Option(min=1, max=10, help="Show only the first classes, this many.")] = 10,
+    out: Annotated[Path | None, typer.Option(metavar="PNG", help="Picture [default: RECIPE-embed.png]")] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Also write every image's position to this file.")] = None,
+):
+    """Draw real test images and a distilled set on one map (t-SNE of a trained network's features)."""
     from cluster.jobs import evaluating
-    from cluster.jobs.asked import check_data
     from cluster.jobs.progress import Reading
+    from cluster.jobs.request import check_data
     from distill import context as contexts
-    from distill import data, embed
+    from distill import data
+    from distill import embed as maps
     from distill.recipe import override
 
     url, tracking, _ = common.places(store)
     common.log_to_console()
-    published = evaluating.find(what, url, tracking)
-    recipe = common.absolute(override(published.recipe, overrides, what))
+    published = evaluating.find(run, url, tracking)
+    recipe = common.absolute(override(published.recipe, overrides or [], run))
     with Reading(common.console) as reading:
         dataset = data.load(recipe.dataset, published.recipe["seed"], contexts.device_of(recipe.device), reading)
     check_data(published, recipe, dataset.parts)
     context = _with_threads(contexts.prepare(recipe, dataset=dataset))
     trained = network_of(context, url)
-    made = _map(context, trained, published, images, min(classes, embed.MOST_CLASSES))
+    made = _map(context, trained, published, images, min(classes, maps.MOST_CLASSES))
     path = out or Path(f"{recipe.name}-embed.png")
-    embed.draw(made, title(what, url, context, trained, made), path)
+    maps.draw(made, title(run, url, context, trained, made), path)
     common.console.print(f"picture   {path.absolute()}", soft_wrap=True)
-    about = {"run": what, "network": recipe.network.label, "epochs": trained.epochs, "origin": trained.origin}
+    about = {"run": run, "network": recipe.network.label, "epochs": trained.epochs, "origin": trained.origin}
     common.write_json(json, {**about, "test_accuracy": trained.test_accuracy, **made.as_dict()})
 
 
-def network_of(context, url: str) -> Trained:
+def network_of(context, url: str) -> TrainedNetwork:
     """The recipe's first expert if the store has it, else a network trained now, on this machine."""
     from distill import train
     from distill.accuracy import accuracy, probe
@@ -69,32 +76,22 @@ def network_of(context, url: str) -> Trained:
             status.update(f"training a network on the real images: epoch {epoch} of {epochs}")
     seen = probe(context.data.train).x.split(context.recipe.experts.batch)
     score = accuracy(step, theta, context.data.test, seen=seen)
-    return Trained(theta, epochs, "trained here on all training images", score)
+    return TrainedNetwork(theta, epochs, "trained here on all training images", score)
 
 
-def _expert(context, url: str) -> Trained | None:
-    """Expert 0 of the set that the recipe matches, or would. Raises TrajectoryError when a named set does not fit."""
-    from cluster.jobs.experts import set_name
-    from cluster.store import open_store
-    from cluster.trajectories import TrajectorySet
-    from distill.errors import TrajectoryError
+def _expert(context, url: str) -> TrainedNetwork | None:
+    """Expert 0 of the set that the recipe uses. Raises TrajectoryError when a set that it names is not there."""
+    from cluster.jobs.experts import find_reader, open_set
 
     named = getattr(context.recipe.objective, "trajectories", "")
-    experts = TrajectorySet(open_store(url), named or set_name(context))
-    try:
-        reader = experts.open()
-    except TrajectoryError:
-        if named:
-            raise
+    reader = open_set(context, url) if named else find_reader(context, url)
+    if reader is None:
         return None
-    reader.check(
-        context.data.fingerprint, context.recipe.network.model_dump(mode="json"), context.network.layout.entries
-    )
     theta, epoch = reader.snapshot(0, reader.epochs[-1]).to(context.device), reader.epochs[-1]
-    return Trained(theta, epoch, f"expert 0 of {experts.name}", reader.test_accuracy(0)[-1])
+    return TrainedNetwork(theta, epoch, f"expert 0 of {reader.name}", reader.test_accuracy(0)[-1])
 
 
-def _map(context, trained: Trained, published, images: int, classes: int):
+def _map(context, trained: TrainedNetwork, published, images: int, classes: int):
     """The Embedding of at most so many test images, and of the distilled images of the first `classes` classes."""
     from distill.accuracy import probe
     from distill.embed import chosen, embed, features
@@ -111,15 +108,16 @@ def _map(context, trained: Trained, published, images: int, classes: int):
         return embed(*parts, context.data.classes[:classes])
 
 
-def title(what: str, url: str, context, trained: Trained, made) -> str:
+def title(what: str, url: str, context, trained: TrainedNetwork, made) -> str:
     """Two lines: the run with its accuracy, and the network whose features these are with its own."""
     from cluster.results.runs import Run
     from cluster.store import open_store
+    from distill.text import percent
 
     result = Run(open_store(url), what).result() if "/" not in what and "@" not in what else None
     first = what
     if result:
-        score = common.percent({"mean": result["test_mean"], "std": result["test_std"]})
+        score = percent({"mean": result["test_mean"], "std": result["test_std"]})
         first += f": {score} % on the test images (n={result['test_n']})"
     shown, total = len(made.classes), context.classes
     part = f", first {shown} of {total} classes" if shown < total else ""

@@ -1,21 +1,26 @@
 """`stillhouse recipes`: what ships with the package, and with --fields every path a recipe may set."""
 
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel
-from rich.console import Console
+import typer
 from rich.table import Table
 
-from distill import recipe
+from cluster.cli import common
+from cluster.cli.options import app
 
 
-def main(fields: bool) -> None:
-    console = Console(highlight=False)
-    console.print(_fields() if fields else _shipped())
+@app.command()
+def recipes(
+    fields: Annotated[bool, typer.Option(help="List every dotted path a recipe may set, with its default.")] = False,
+):
+    """List the shipped recipes, with their paper and the figure to expect."""
+    common.console.print(_fields() if fields else _shipped())
 
 
 def _shipped() -> Table:
+    from distill import recipe
+
     table = Table("recipe", "paper", "expected", title="Shipped recipes", title_justify="left")
     for name in recipe.shipped():
         loaded = recipe.load(name)
@@ -24,13 +29,15 @@ def _shipped() -> Table:
 
 
 def _fields() -> Table:
+    from distill.recipe import Recipe
+
     table = Table("path", "default", "what it is", title="Fields of a recipe", title_justify="left")
-    for row in _rows(recipe.Recipe, ""):
+    for row in _rows(Recipe, ""):
         table.add_row(*row)
     return table
 
 
-def _rows(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]:
+def _rows(model: type, prefix: str) -> Iterator[tuple[str, str, str]]:
     for name, field in model.model_fields.items():
         inner = [m for m in _models(field.annotation)]
         for m in inner:
@@ -46,8 +53,10 @@ def _rows(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]
             yield f"{prefix}{name}", default, field.description or ""
 
 
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+def _models(annotation: Any) -> Iterator[type]:
     """The settings classes inside an annotation."""
+    from pydantic import BaseModel
+
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in get_args(annotation):

@@ -1,13 +1,19 @@
 """`stillhouse ui`: MLflow's page with the right flags."""
 
 import os
+from typing import Annotated
 
-from cluster.commands import common
+import typer
+
+from cluster.cli import common
+from cluster.cli.options import app
 from cluster.home import sqlite_file, tracking_uri, ui_command, ui_environment
 from distill.errors import StoreError
 
 
-def main(port: int) -> None:
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="Port of the page on 127.0.0.1.")] = 5000):
+    """Serve MLflow's page over the runs, pictures and models on this machine."""
     uri = tracking_uri()
     command = ui_command(uri, port)
     if not sqlite_file(uri).is_file():

@@ -1,38 +1,48 @@
-"""What an evaluation is asked to measure: which networks, on which data, seen through which experts.
+"""A request for an evaluation: which networks to train, on which data, with which experts for selectors.
 
-asked = ask(recipe, (recipe.network,), published, store_url, notice)
-asked.digest(recipe.network)    # the name under which the figures are kept with the run
+request = request_for(recipe, (recipe.network,), published, store_url, notice)
+request.digest(recipe.network)    # the name under which the figures are kept with the run
 """
 
 from dataclasses import dataclass, field
+
+import torch
 
 from cluster.jobs import experts
 from cluster.store import open_store
 from cluster.trajectories import TrajectorySet
 from distill import data
+from distill.data import Dataset
 from distill.data.images import Notice, silent
-from distill.errors import DataError, TrajectoryError
+from distill.errors import DataError, ExpertsMissing
 from distill.published import Published
 from distill.recipe import Recipe, Settings, digest
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvaluationRequest:
     """What an evaluation is to measure."""
 
     recipe: Recipe
     """Its evaluation settings count; the data, the seed and the first kind of network come from it too."""
     networks: tuple[Settings, ...]
     full: bool = False
-    """Train networks on all training images where the store holds no experts."""
+    """Train networks on all training images if the store holds no experts."""
     scores: bool = False
-    """Measure what the scores of DD-Ranking need."""
+    """Also measure what the scores of DD-Ranking need."""
     data: dict[str, str] = field(default_factory=dict)
     """Digests of the data's parts (Raw.parts)."""
     data_seed: int | None = None
     """Seed of the data's split: the run's, whatever seed draws the networks (None: the recipe's)."""
     experts: str | None = None
-    """The set of experts that the store holds, through which selectors look; None where there is none."""
+    """The recipe's set of experts, whose features selectors use; None if the store does not hold it."""
+    dataset: Dataset | None = field(default=None, compare=False, repr=False)
+    """The data, if they were read before."""
+
+    def load(self, notice: Notice = silent) -> Dataset:
+        """The data on the CPU, read now unless they were before."""
+        seed = self.recipe.seed if self.data_seed is None else self.data_seed
+        return self.dataset or data.load(self.recipe.dataset, seed, torch.device("cpu"), notice)
 
     def digest(self, network: Settings) -> str:
         """Name of a result: all that it depends on besides the set."""
@@ -46,27 +56,29 @@ class Asked:
         })  # fmt: skip
 
 
-def ask(
+def request_for(
     recipe: Recipe,
     networks: tuple[Settings, ...],
     published: Published,
     store_url: str,
     notice: Notice = silent,
+    dataset: Dataset | None = None,
     **more,
-) -> Asked:
-    """What is asked for of a set, on the recipe's data as they lie there now.
+) -> EvaluationRequest:
+    """The request to evaluate a set on the recipe's data as they are now; `dataset` if they were read before.
 
-    Raises DataError where these are not the data that the set was distilled from.
+    Raises DataError if these are not the data that the set was distilled from.
     """
     seed = published.recipe["seed"]
-    parts, fingerprint = data.identify(recipe.dataset, seed, notice)
+    identity = (dataset.parts, dataset.fingerprint) if dataset else data.identify(recipe.dataset, seed, notice)
+    parts, fingerprint = identity
     check_data(published, recipe, parts)
-    name = getattr(recipe.objective, "trajectories", "") or experts.name_of_set(recipe, fingerprint)
+    name = experts.set_name(recipe, fingerprint)
     try:
-        TrajectorySet(open_store(store_url), name).open().close()
-    except TrajectoryError:
+        TrajectorySet(open_store(store_url), name).open()
+    except ExpertsMissing:
         name = None
-    return Asked(recipe, networks, data=parts, data_seed=seed, experts=name, **more)
+    return EvaluationRequest(recipe, networks, data=parts, data_seed=seed, experts=name, dataset=dataset, **more)
 
 
 def check_data(published: Published, recipe: Recipe, parts: dict[str, str]) -> None:

@@ -3,28 +3,34 @@
 import time
 from pathlib import Path
 
-from cluster.commands import common, distill, evaluate, evaluation_table
+from cluster.cli import common, evaluation_table
+from cluster.cli.distill import run as run_distill
+from cluster.cli.evaluate import figures_of
+from cluster.cli.options import Json, Overrides, Store, app
 
 RECIPE = "digits"
 
 
-def main(overrides: list[str], store: str | None, json: Path | None) -> None:
-    from cluster.jobs import evaluating
-    from cluster.jobs.asked import ask
-    from cluster.jobs.session import session
+@app.command()
+def demo(overrides: Overrides = None, store: Store = None, json: Json = None):
+    """Distill the digits, start to end: experts, distillation, evaluation, registry, picture."""
     from distill import published as sets
 
     started = time.monotonic()
     recipe = common.read(RECIPE, overrides)
     url, tracking, home = common.places(store)
     common.log_to_console()
-    context = common.prepared(recipe, url)
-    with session():
-        result = distill.run(context, url, tracking)
+    with common.session() as ray:
+        context = common.prepared(recipe, url)
+        result = run_distill(context, url, tracking, ray)
+
+        from cluster.jobs import evaluating
+        from cluster.jobs.request import request_for
+
         published = evaluating.find(result["run_id"], url, tracking)
         run = evaluating.run_of(result["run_id"], url, tracking)
-        asked = ask(recipe, (recipe.network,), published, url)
-        (figures,) = evaluate.figures_of(asked, published, url, run, tracking)
+        request = request_for(recipe, (recipe.network,), published, url, dataset=context.data)
+        (figures,) = figures_of(request, published, url, run, tracking, ray.share(context.data))
     seconds = time.monotonic() - started
     folder = Path(home) / "demo"
     sets.write(published, folder)

@@ -6,14 +6,24 @@ Baselines come from earlier `stillhouse evaluate RUN`; the papers' figures are s
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.markup import escape
 from rich.table import Table
 
-from cluster.commands import common
+from cluster.cli import common
+from cluster.cli.options import Json, Store, app
 
 
-def main(runs: list[str], store: str | None, out: Path, json: Path | None) -> None:
+@app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs of one dataset, in the store.")],
+    store: Store = None,
+    out: Annotated[Path, typer.Option(metavar="NAME", help="Writes NAME.png and NAME.md.")] = Path("compare"),
+    json: Json = None,
+):
+    """Set runs side by side: accuracy against budget with baselines and the papers' figures, table and plot."""
     from cluster.results import comparing, comparing_plot
     from cluster.store import open_store
     from distill.errors import StoreError
@@ -35,7 +45,8 @@ def main(runs: list[str], store: str | None, out: Path, json: Path | None) -> No
 
 def _table(found) -> Table:
     """A row for each score, those of a run together: narrow enough for a terminal, however many baselines there are."""
-    from cluster.results.comparing import baseline_title, percent
+    from cluster.results.baselines import title
+    from distill.text import percent
 
     table = Table(title=f"{escape(found.dataset)}: test accuracy, %", title_justify="left")
     for name, justify in (("run", "left"), ("per class", "right"), ("trained on", "left"), ("%", "right")):
@@ -43,11 +54,11 @@ def _table(found) -> Table:
     table.add_column("n", justify="right")
     for e in found.entries:
         table.add_row(e.run_id, f"{e.ipc:.3g}", e.method, f"[bold]{percent(e.score)}[/]", str(e.score["n"]))
-        for name, value in e.apart.items():
+        for name, value in e.differing_settings.items():
             table.add_row("", "", f"[dim]{escape(f'{name} = {value}')}[/]", "", "")
         for name in found.baselines:
             if score := e.baselines.get(name):
-                table.add_row("", "", baseline_title(name), percent(score), str(score["n"]))
+                table.add_row("", "", title(name), percent(score), str(score["n"]))
         table.add_section()
     return table
 

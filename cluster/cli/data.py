@@ -2,25 +2,46 @@
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from cluster.commands import common
-from distill import recipe as recipes
+from cluster.cli import common
+from cluster.cli.options import Json, app
 from distill.errors import StoreError
-from distill.recipe import DatasetSettings
+
+if TYPE_CHECKING:
+    from distill.recipe import DatasetSettings
 
 SHOWN = 200
 
 
-def main(what: str, overrides: list[str], sheet: Path, json: Path | None) -> None:
+data = typer.Typer(help="Look at datasets before they are used.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
+
+@data.command("check")
+def check_(
+    what: Annotated[
+        str, typer.Argument(metavar="PATH-OR-RECIPE", help="A dataset's file or folder, its s3:// url, or a recipe.")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the dataset, e.g. size=64 or kind=folder."),
+    ] = None,
+    sheet: Annotated[
+        Path, typer.Option(metavar="PNG", help="Some images of each class are drawn into this file.")
+    ] = Path("contact-sheet.png"),
+    json: Json = None,
+):
+    """List all that is wrong with a dataset at once, its figures and a contact sheet; exit code 2 on faults."""
     from cluster.jobs.progress import Reading
     from distill.data import check
 
     started = time.monotonic()
-    settings = settings_of(what, overrides)
+    settings = settings_of(what, overrides or [])
     common.log_to_console()
     with Reading(common.console) as reading:
         report = check.inspect(settings, reading)
@@ -37,8 +58,10 @@ def main(what: str, overrides: list[str], sheet: Path, json: Path | None) -> Non
         raise typer.Exit(2)
 
 
-def settings_of(what: str, overrides: list[str]) -> DatasetSettings:
-    """Settings of the dataset at a path or url, told by its names, or of a recipe; `size=64` is `dataset.size=64`."""
+def settings_of(what: str, overrides: list[str]) -> "DatasetSettings":
+    """Settings of the dataset at a path or url, or of a recipe; `size=64` is `dataset.size=64`."""
+    from distill import recipe as recipes
+
     keys = [text if text.partition("=")[0].startswith("dataset.") else f"dataset.{text}" for text in overrides]
     if what in recipes.shipped() or what.endswith(".toml"):
         return common.absolute(recipes.load(what, overrides)).dataset

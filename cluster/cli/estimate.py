@@ -3,20 +3,20 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from cluster.commands import common
-from distill.recipe import Recipe
+from cluster.cli import common
 
 
-def show(recipe: Recipe, url: str, json: Path | None) -> None:
+def show(recipe, url: str, json: Path | None) -> None:
     from cluster.jobs.experts import set_name
     from distill import synthetic
     from distill.cost.estimate import estimate
     from distill.engine import allocator
     from distill.evaluate.budget import per_class
+    from distill.text import byte_size as size
 
     allocator.settle()  # as workers do: it changes how long a step takes
     context = common.prepared(recipe, url)
-    e, size = estimate(context), common.size
+    e = estimate(context)
     made = synthetic.blank(context)
     floats = made.budget().total
     common.print_recipe(recipe)
@@ -25,7 +25,7 @@ def show(recipe: Recipe, url: str, json: Path | None) -> None:
         f"\nset       {made.describe()}: {floats:,} floats, {per_class(context, floats):.4g} images per class\n"
         f"store     {url}\n"
         f"run       runs/{context.run_id}\n"
-        f"experts   experts/{set_name(context)}{unneeded}\n"
+        f"experts   experts/{set_name(recipe, context.data.fingerprint)}{unneeded}\n"
         f"storage   {size(e.storage_bytes)}\n"
         f"memory    {size(e.memory_bytes)} per worker while distilling, {size(e.available_bytes)} free here\n"
         f"time      {_time(e.experts_seconds)} for the experts, {_time(e.distill_seconds)} to distill, on this machine",

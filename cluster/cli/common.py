@@ -1,16 +1,21 @@
-"""What the commands share: reading a recipe, preparing data with every check, the store, figures as JSON, tables."""
+"""What the commands share: reading a recipe, preparing data with every check, the store, figures as JSON."""
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.table import Table
 
 from cluster.home import home, store_url, tracking_uri
-from distill import recipe as recipes
-from distill.recipe import Recipe
+
+if TYPE_CHECKING:
+    from cluster.jobs.session import Session
+    from distill.context import Context
+    from distill.recipe import Recipe
 
 console = Console(highlight=False)
 
@@ -22,25 +27,26 @@ def log_to_console() -> None:
     logging.getLogger("stillhouse").setLevel(logging.INFO)
 
 
-def read(source: str, overrides: list[str]) -> Recipe:
-    """The recipe with its overrides, and its dataset's place made absolute so that every worker finds it."""
-    return absolute(recipes.load(source, overrides))
+def read(source: str, overrides: list[str] | None) -> "Recipe":
+    """The recipe with its overrides, and the path of its dataset made absolute so that every worker finds it."""
+    from distill import recipe as recipes
+
+    return absolute(recipes.load(source, overrides or []))
 
 
-def absolute(recipe: Recipe) -> Recipe:
+def absolute(recipe: "Recipe") -> "Recipe":
     """The same recipe with its paths absolute; a url stays, as each machine fetches from it for itself."""
-    kind, _, path = getattr(recipe.synthetic, "embedding", "").partition(":")
-    if kind == "file":
-        place = f"file:{Path(path).expanduser().absolute()}"
-        recipe = recipe.model_copy(update={"synthetic": recipe.synthetic.model_copy(update={"embedding": place})})
-    if not isinstance(recipe.dataset, recipes.Files) or "://" in recipe.dataset.path:
+    from distill.recipe import Files
+
+    recipe = recipe.model_copy(update={"synthetic": recipe.synthetic.absolute()})
+    if not isinstance(recipe.dataset, Files) or "://" in recipe.dataset.path:
         return recipe
     from distill.data.places import local
 
     return recipe.model_copy(update={"dataset": local(recipe.dataset)})
 
 
-def prepared(recipe: Recipe, store: str):
+def prepared(recipe: "Recipe", store: str) -> "Context":
     """Context of a recipe on the CPU, after every check that needs no worker: device, data, start images, store."""
     import torch
 
@@ -57,6 +63,15 @@ def prepared(recipe: Recipe, store: str):
     return made
 
 
+@contextmanager
+def session() -> "Iterator[Session]":
+    """Ray for the length of the block; it starts in the background, while data are read."""
+    from cluster.jobs import session as ray
+
+    with ray.session() as opened:
+        yield opened
+
+
 def places(store: str | None) -> tuple[str, str, str]:
     """(store URL, tracking URI, home folder) of this command, absolute."""
     url = store_url(store)
@@ -66,37 +81,12 @@ def places(store: str | None) -> tuple[str, str, str]:
 
 
 def write_json(path: Path | None, figures: dict | list) -> None:
-    """Figures to a file, if one was asked for."""
+    """Write figures to a file, if the command line names one."""
     if path:
         path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf8")
 
 
-def size(n: float) -> str:
-    """Bytes for people."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if n < 1000:
-            return f"{n:.3g} {unit}"
-        n /= 1000
-    return f"{n:.3g} TB"
-
-
-def percent(score: dict) -> str:
-    """A score as the tables show it."""
-    return f"{100 * score['mean']:.1f} ± {100 * score['std']:.1f}"
-
-
-def accuracy_table(title: str, columns: list[str], rows: list[tuple[str, list[dict | None]]]) -> Table:
-    """Rows of (what was trained on, its score for each column); a dash where there is none."""
-    table = Table(title=title or None, title_justify="left")
-    for name, justify in (("trained on", "left"), *((column, "right") for column in columns), ("n", "right")):
-        table.add_column(name, justify=justify, overflow="fold")
-    for name, scores in rows:
-        n = "/".join(dict.fromkeys(str(score["n"]) for score in scores if score))
-        table.add_row(name, *(percent(score) if score else "-" for score in scores), n)
-    return table
-
-
-def print_recipe(recipe: Recipe) -> None:
+def print_recipe(recipe: "Recipe") -> None:
     """The resolved recipe as dotted lines."""
     from distill.recipe import dotted
 

@@ -1,18 +1,31 @@
 """`stillhouse range RUN...`: how close training on distilled sets comes to experts M epochs later."""
 
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.table import Table
 
-from cluster.commands import common
+from cluster.cli import common
+from cluster.cli.options import Json, Store, app
 
 SHOWN = 8
 """Distances that the table shows; the plot and --json have all."""
 
 
-def main(
-    runs: list[str], store: str | None, steps: int, start: int, experts: int, plot: Path, json: Path | None
-) -> None:
+@app.command(name="range")
+def range_(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Runs, exported folders, or models such as digits@best.")
+    ],
+    store: Store = None,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of each student on the distilled set.")] = 1000,
+    start: Annotated[int, typer.Option(min=0, help="Expert epoch the students start from.")] = 0,
+    experts: Annotated[int, typer.Option(min=1, help="Experts the distances are averaged over.")] = 3,
+    plot: Annotated[Path, typer.Option(metavar="PNG", help="Path of the plot.")] = Path("range.png"),
+    json: Json = None,
+):
+    """Show how close training on distilled sets comes to experts at growing distance (MTT, figure 5, right)."""
     url, tracking, _ = common.places(store)
     found = {what: measure(what, url, tracking, steps, start, experts) for what in runs}
     _draw(found, steps, plot)
@@ -37,13 +50,13 @@ def measure(what: str, url: str, tracking: str, steps: int, start: int, experts:
 
     values, state, student_lr = _selected(what, url, tracking)
     recipe = common.absolute(override(values, [], what))
-    if recipe.objective.kind != "trajectory":
+    if recipe.objective.expert_use != "required":
         raise RecipeError(f"{what}: its objective {recipe.objective.kind} has no experts to compare with")
     torch.set_num_threads(recipe.threads or torch.get_num_threads())
     made = context.prepare(recipe)
     made = made.with_experts(open_reader(made, url))
     student = synthetic.build(made)
-    student.load_state_dict(state)
+    student.load_learned_state(state)
     ahead = list(range(1, made.experts.epochs[-1] - start + 1))
     return reach(made, student, student_lr or recipe.evaluation.lr, steps, ahead, start, experts)
 
