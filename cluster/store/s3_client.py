@@ -31,7 +31,7 @@ _PREFIX = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*/)*")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _ENDPOINT = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+/?")
 
-_NO_OPTIONS = ("multipart", "multipart_mib")
+_REMOVE = dict.fromkeys(("multipart", "multipart_mib"), "{} has no effect, every object is one request: remove it")
 
 
 class Taken(StoreError):
@@ -55,14 +55,13 @@ class S3Options:
         """StoreError, with the fix, for invalid urls and options."""
         parts = urlsplit(url)
         prefix = f"{parts.path.strip('/')}/".removeprefix("/")
-        given = dict(parse_qsl(parts.query, keep_blank_values=True))
+        options = dict(parse_qsl(parts.query, keep_blank_values=True))
         if not _BUCKET.fullmatch(parts.netloc) or not _PREFIX.fullmatch(prefix) or ".." in prefix or parts.fragment:
             raise StoreError(f"store {url!r}: write s3://bucket/prefix, of letters, digits, '_', '.', '-' and '/'")
-        path_style = given.pop("path_style", os.environ.get("STILLHOUSE_S3_PATH_STYLE", "0"))
-        endpoint, region = given.pop("endpoint", None), given.pop("region", None)
+        path_style = options.pop("path_style", os.environ.get("STILLHOUSE_S3_PATH_STYLE", "0"))
+        endpoint, region = options.pop("endpoint", None), options.pop("region", None)
         faults = [
-            *(f"unknown option {name}" for name in given if name not in _NO_OPTIONS),
-            *(f"{name} has no effect, every object is one request: remove it" for name in given if name in _NO_OPTIONS),
+            *(_REMOVE.get(name, "unknown option {}").format(name) for name in options),
             *(["path_style is 0 or 1"] if path_style not in ("0", "1") else []),
             *(["endpoint is http(s)://host:port, without user or password"]
               if endpoint is not None and not _ENDPOINT.fullmatch(endpoint) else []),

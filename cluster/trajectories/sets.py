@@ -19,7 +19,7 @@ def list_sets(store: Store) -> list[str]:
 class TrajectorySet:
     """The set `name`: `experts/<name>/expert-00007.arrow` and `experts/<name>/manifest-00010.json` for ten experts.
 
-    Beside each expert lies its part of the index, `expert-00007.json`; `about.json` has the names of data and recipe.
+    Beside each expert is its part of the index, `expert-00007.json`; `about.json` has the names of data and recipe.
     Raises TrajectoryError for a name that is not on the allow-list.
     """
 

@@ -75,6 +75,17 @@ def test_a_damaged_copy_is_fetched_again(upload, tmp_path):
     assert (fetch(url) / "dog" / "1.png").is_file()
 
 
+def test_a_disk_that_refuses_the_copy_is_named(upload, monkeypatch):
+    url = upload(FILES)
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+    with pytest.raises(DataError, match="cannot be copied to .*objects: .*No space left.* free space or set"):
+        fetch(url)
+
+
 def test_what_is_not_there_and_keys_that_cannot_be_names(upload, s3_url):
     with pytest.raises(DataError, match="nothing is at s3://"):
         fetch(s3_url)
