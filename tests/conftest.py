@@ -1,11 +1,38 @@
-"""Fixtures that start what tests need from outside the process, once per session, and the stores on it."""
+"""Marks by fixture, an empty working folder, and what tests need from outside the process: started once per session."""
 
+import os
 import uuid
+from pathlib import Path
 
 import pytest
 from support.ceph import server_or_skip
 
 from cluster.store import open_store
+
+
+def pytest_collection_modifyitems(items):
+    """Whatever takes the S3 server, directly or through another fixture, is marked `s3`."""
+    for item in items:
+        if "s3_server" in item.fixturenames:
+            item.add_marker(pytest.mark.s3)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def working_folder(tmp_path_factory):
+    """An empty folder to run in: what a test writes by a relative path must not end up in the repository."""
+    before, folder = Path.cwd(), tmp_path_factory.mktemp("working-folder")
+    os.chdir(folder)
+    yield folder
+    os.chdir(before)
+
+
+@pytest.fixture(autouse=True)
+def writes_only_below_tmp_path(working_folder):
+    yield
+    left = sorted(path.name for path in working_folder.iterdir())
+    for name in left:  # the next test is not to blame
+        (working_folder / name).rename(working_folder.with_name(f"left-{uuid.uuid4().hex}"))
+    assert not left, f"{', '.join(left)} written into the working folder: write below tmp_path"
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +55,7 @@ def s3_url(s3_server, s3_bucket, monkeypatch):
     return f"s3://{s3_bucket}/{uuid.uuid4().hex}"
 
 
-@pytest.fixture(params=["file", "s3"])
+@pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.s3)])
 def store(request, tmp_path):
     """An empty store of each kind: tests that take it run over both."""
     if request.param == "file":

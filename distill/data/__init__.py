@@ -66,7 +66,7 @@ def load(settings: DatasetSettings, seed: int, device: torch.device, notice: Not
         test=split(raw.test_x, raw.test_y),
         classes=raw.classes,
         fingerprint=_fingerprint(raw, settings, seed),
-        to_pixels=preprocess.to_pixels,
+        preprocess=preprocess,
         parts=raw.parts,
     )
 

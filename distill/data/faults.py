@@ -16,9 +16,6 @@ class Refused(DataError):
         super().__init__(f"dataset {where}: {count}:\n" + "\n".join(lines))
         self.where, self.faults = where, faults
 
-    def __reduce__(self):
-        return Refused, (self.where, self.faults)
-
 
 def refuse(where: str, faults: list[str]) -> None:
     """Raise one DataError that lists the faults of `where`; return if there are none."""

@@ -9,6 +9,7 @@ import pytest
 import torch
 from support import small
 
+from distill import objectives
 from distill.cost import estimate as estimates
 from distill.cost import memory
 from distill.cost.estimate import estimate, explain_out_of_memory, is_out_of_memory
@@ -16,6 +17,13 @@ from distill.cost.memory import PeakMemory, traced
 from distill.errors import OutOfMemory, StillhouseError
 
 TESTS = Path(__file__).parents[2]
+JUDGING = 2 * 2  # two networks of two steps
+SECONDS = {
+    "trajectory": 3 * 3 * (1 + 1) + JUDGING,
+    "distribution": 3 * (1 + 1 / 3) + JUDGING,
+    "unrolled": 3 * (2 * (1 + 1) + (5 - 2) / 2 + 1) + JUDGING,
+}
+"""Three outer steps if a forward step and an adjoint step take a second each."""
 WIDE = ("network.width=32", "objective.syn_steps=50")
 
 
@@ -43,17 +51,21 @@ def test_tracing_computes_nothing_and_counts_the_same():
 
 
 @pytest.mark.parametrize("kind", ["trajectory", "distribution", "unrolled"])
-def test_every_objective_has_an_estimate(kind):
-    context = small.context(kind)
+def test_every_objective_has_an_estimate(kind, monkeypatch):
+    """Every step is run, and counts as a second."""
+    ran = []
+    monkeypatch.setattr(estimates._Clock, "_timed", lambda self, step: ran.append(step()) or 1.0)
+    context = small.context(kind, *["objective.engine.compile=off"] * (kind != "distribution"))
     e = estimate(context)
     assert 0 < e.memory_bytes < 50e6 < e.available_bytes and e.advice == []
-    assert 0 < e.distill_seconds < 60
+    assert ran and e.distill_seconds == pytest.approx(SECONDS[kind])
     p = context.network.layout.size
     pixels = 6 * 3 * 8 * 8 * 4
     experts = 2 * 7 * p * 4 if kind == "trajectory" else 0
     labels = 6 * 3 * 4
-    assert e.storage_bytes == experts + 2 * (3 * pixels + 2 * labels)  # set, best set, momentum; two checkpoints
-    assert (e.experts_seconds > 0) == (kind == "trajectory")
+    held = sum(t.nbytes for t in objectives.build(context).state_dict().values())
+    assert e.storage_bytes == experts + 2 * (3 * pixels + 2 * labels + held)  # set, best set, momentum; two checkpoints
+    assert e.experts_seconds == (2 * 6 if kind == "trajectory" else 0)
 
 
 def test_memory_grows_by_the_kept_states_and_thinning_keeps_few():
