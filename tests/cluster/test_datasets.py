@@ -39,7 +39,8 @@ def test_a_prefix_is_read_like_the_folder_it_came_from(upload, tmp_path):
     assert len(copies(tmp_path)) == 1
 
 
-def test_check_of_a_url(upload, monkeypatch, capsys):
+def test_check_of_a_url(upload, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)  # for the contact sheet
     url = upload(FILES | {"dog/broken.png": b"junk"})
     assert stillhouse(monkeypatch, "data", "check", url) == 2
     said = capsys.readouterr().out
