@@ -1,12 +1,12 @@
-"""Datasets on S3: every machine that needs one copies its objects to a local folder once.
+"""Datasets on S3: each machine that needs one copies its objects to a local folder once.
 
     dataset.path = "s3://bucket/cifar10"                        a prefix: all objects below it
     dataset.path = "s3://bucket/birds.parquet?endpoint=..."     one object; options as for a store
 
-A recipe keeps the url; each process that reads the data, on whatever node, comes here (distill/data/places.py). The
-folder is named by a digest of the listing: endpoint, keys, sizes and ETags. So a new version of an object makes a new
-folder, and what is in a folder never changes. It appears whole, with the SHA-256 of each file, which must be right each
-time it is used. Folders are kept below `$STILLHOUSE_HOME/cache/objects` until someone deletes them.
+A recipe keeps the url; each process that reads the data, on any node, calls `fetch` (distill/data/places.py). The name
+of the folder is a digest of the listing: endpoint, keys, sizes and ETags. So a new version of an object makes a new
+folder, and the content of a folder never changes. It appears whole, with the SHA-256 of each file, which is checked
+each time it is used. Folders stay below `$STILLHOUSE_HOME/cache/objects` until the user deletes them.
 """
 
 import hashlib
@@ -39,9 +39,9 @@ class Object:
 
 
 def fetch(url: str, notice: Notice = silent) -> Path:
-    """The local file or folder with what `url` holds, copied there if it is not yet.
+    """The local file or folder with the content of `url`, copied if it is not there yet.
 
-    StoreError when the server refuses; DataError when nothing is there or a key cannot be a file's name.
+    StoreError if the server refuses; DataError if nothing is there, a key cannot be a file name, or the disk is full.
     """
     options = S3Options.parse(url)
     client = options.client()
@@ -79,14 +79,14 @@ class Copies(DiskCache[Path]):
 
 def _list(client, options: S3Options, url: str) -> list[Object]:
     """The object at the url, or all below it, by key."""
-    key, found = options.prefix.rstrip("/"), []
+    key, listed = options.prefix.rstrip("/"), []
     with explained(url, options.bucket):
         for page in client.get_paginator("list_objects_v2").paginate(Bucket=options.bucket, Prefix=key):
-            found += [(o["Key"], o["Size"], o["ETag"]) for o in page.get("Contents", ())]
+            listed += [(o["Key"], o["Size"], o["ETag"]) for o in page.get("Contents", ())]
     below = f"{key}/" if key else ""
-    exact = [Object(k, "", size, etag) for k, size, etag in found if k == key]
+    exact = [Object(k, "", size, etag) for k, size, etag in listed if k == key]
     within = [
-        Object(k, k.removeprefix(below), size, etag) for k, size, etag in found if k.startswith(below) and k != key
+        Object(k, k.removeprefix(below), size, etag) for k, size, etag in listed if k.startswith(below) and k != key
     ]
     objects = [o for o in within if not o.name.endswith("/")] or exact
     if not objects:

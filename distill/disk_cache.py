@@ -106,7 +106,7 @@ class DiskCache(ABC, Generic[T]):
         return value
 
     def _keep(self, name: str, value: T) -> None:
-        """Save a value whole or not at all."""
+        """Save a value, whole or not at all."""
         if not self._works:
             return
         try:
@@ -138,7 +138,7 @@ class DiskCache(ABC, Generic[T]):
 
     @contextlib.contextmanager
     def _locked(self, name: str) -> Iterator[None]:
-        """Held by the only one that makes the entry; by nobody on a disk where no lock can be made."""
+        """Hold the lock of an entry while making it; on a disk that cannot have locks, continue without one."""
         path = self.folder / f"{LOCK}{name}"
         with contextlib.ExitStack() as held:
             try:

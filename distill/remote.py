@@ -1,6 +1,6 @@
-"""How paths that are not on this machine are brought here: one function for each scheme, such as `s3`.
+"""Functions that fetch datasets which are not on this machine, one for each scheme of a url, such as `s3`.
 
-This package reads local files only. What can fetch others adds its function here when it is imported (cluster/).
+This package reads local files only; cluster/ adds its function here when it is imported.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from pathlib import Path
 from distill.errors import DataError
 
 Fetch = Callable[[str, Callable[[str, int, int], None]], Path]
-"""From a url to the local file or folder that holds the same; told how far it is by (what, done, total)."""
+"""From a url to a local file or folder with its content; the second argument is called with (what, done, total)."""
 
 fetchers: dict[str, Fetch] = {}
 

@@ -31,6 +31,11 @@ LITERALS = {
     "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
 }  # fmt: skip
 PYTHON_2_BYTES = {"STRING", "BINSTRING", "SHORT_BINSTRING"}  # the parser decodes them as Latin-1
+DAMAGED = (
+    ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, struct.error,
+    DeprecationWarning,  # an invalid escape in a name, if warnings are errors
+)  # fmt: skip
+"""What the parser, the instructions and the table's functions raise for damaged bytes."""
 KEYS = str | bytes | int | float | None
 
 
@@ -83,7 +88,7 @@ def loads(data: bytes | io.BytesIO, table: Table, where: str) -> Any:
             machine.follow(instruction.name, argument, position)
     except Refusal as error:
         raise DataError(f"{where}: {error}, which no {table.source} has: fetch it again from its authors") from None
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, struct.error) as error:
+    except DAMAGED as error:
         raise DataError(f"{where}: damaged pickle ({str(error)[:200]}): fetch it again") from None
     raise DataError(f"{where}: the pickle ends early: fetch it again")
 

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
 
-from cluster.store.base import CHUNK, STALE_SECONDS, Entry, Store, conflict, open_data, valid_key
+from cluster.store.base import CHUNK, STALE_SECONDS, Store, StoredObject, conflict, open_data, valid_key
 from cluster.store.s3_client import ATTEMPTS, S3Options, Taken, explained, status
 from distill.errors import MissingError, StoreError
 
@@ -19,7 +19,7 @@ MOST_PUT = 5 << 30  # bytes in one request, S3's limit
 class S3Store(Store):
     """Objects below a prefix of a bucket, which must exist. Opening one sends no request.
 
-    Every object is one create-only put, so that at most 5 GiB are possible and nothing can be there in part.
+    Every object is one create-only put, so it has at most 5 GiB and is never there in part.
     """
 
     def __init__(self, options: S3Options):
@@ -50,8 +50,8 @@ class S3Store(Store):
                 except Taken:
                     if self._holds(key, source):
                         return None
-                _pause(attempt)  # the other writer is not done, or its object was deleted
-        raise StoreError(f"{self._where(key)}: other writers kept coming first and going; try again")
+                _pause(attempt)  # the other writer has not finished, or its object was deleted
+        raise StoreError(f"{self._where(key)}: other writers kept creating and deleting it; try again")
 
     def _write(self, key: str, source: BinaryIO) -> None:
         size = source.seek(0, 2)
@@ -82,7 +82,7 @@ class S3Store(Store):
 
     def _read(self, key: str, start: int, stop: int | None) -> bytes:
         if start == stop:
-            self._size(key)  # S3 has no empty range, and a missing object must be told
+            self._size(key)  # S3 has no empty range, but a missing object must raise
             return b""
         span = {} if (start, stop) == (0, None) else {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
         with self._explained(key):
@@ -90,7 +90,7 @@ class S3Store(Store):
                 try:
                     body = self.client.get_object(**self._at(key), **span)["Body"]
                 except ClientError as error:
-                    if status(error) == 416:  # begins at or behind the end
+                    if status(error) == 416:  # it starts at or after the end
                         return b""
                     raise
                 try:
@@ -116,13 +116,13 @@ class S3Store(Store):
             bucket = self.options.bucket
             raise StoreError(f"{self.url}: there is no bucket {bucket!r}; make it or correct the store's url") from None
 
-    def _list(self, folder: str) -> list[Entry]:
-        prefix, found = self.options.prefix, []
+    def _list(self, folder: str) -> list[StoredObject]:
+        prefix, objects = self.options.prefix, []
         with self._explained(folder):
             pages = self.client.get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=self.options.bucket, Prefix=prefix + folder):
-                found += [Entry(o["Key"].removeprefix(prefix), o["Size"]) for o in page.get("Contents", ())]
-        return [entry for entry in found if valid_key(entry.key)]
+                objects += [StoredObject(o["Key"].removeprefix(prefix), o["Size"]) for o in page.get("Contents", ())]
+        return [o for o in objects if valid_key(o.key)]
 
     # ------------------------------------------------------------ deleting
 
@@ -157,5 +157,5 @@ class S3Store(Store):
 
 
 def _pause(attempt: int) -> None:
-    """Wait a random part of a doubling time, at most 5 s."""
+    """Wait a random share of a time that doubles with each attempt, at most 5 s."""
     time.sleep(random.uniform(0, min(5.0, 0.05 * 2**attempt)))

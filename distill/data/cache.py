@@ -26,7 +26,7 @@ from distill.recipe import DatasetSettings
 FORMAT = 2
 LIMIT = 32 << 30  # bytes of all files together; those unused for longest are deleted first
 WORTH = 8 << 20  # bytes of sources; less is decoded as fast as it would be loaded from here
-SETTLED = 2.0  # seconds after which a file's times can be told from those of its next change
+SETTLED = 2.0  # seconds after which a next change surely has other times
 PARTS = ("train_x", "train_y", "test_x", "test_y")
 Stamp = tuple[str, int, int, int, int]
 """(path, inode, size, time of change, time of status change) of a file; times in nanoseconds."""

@@ -165,11 +165,11 @@ def _labels(y: np.ndarray, settings: Npz) -> np.ndarray:
     return y.astype(np.int64)
 
 
-def _names(given: np.ndarray | None, converted: dict[str, np.ndarray]) -> tuple[str, ...]:
-    if given is not None:
-        if given.dtype.kind not in "US" or given.ndim != 1:
-            raise DataError(f"{given.dtype} of shape {given.shape}: save a list of texts, one for each class")
-        return tuple(utf8(name, "a name") if isinstance(name, bytes) else str(name) for name in given)
+def _names(names: np.ndarray | None, converted: dict[str, np.ndarray]) -> tuple[str, ...]:
+    if names is not None:
+        if names.dtype.kind not in "US" or names.ndim != 1:
+            raise DataError(f"{names.dtype} of shape {names.shape}: save a list of texts, one for each class")
+        return tuple(utf8(name, "a name") if isinstance(name, bytes) else str(name) for name in names)
     largest = max(int(converted["y_train"].max()), int(converted["y_test"].max()))
     return tuple(str(label) for label in range(min(largest + 1, len(converted["y_train"]))))
 

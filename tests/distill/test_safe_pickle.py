@@ -3,6 +3,8 @@
 import collections
 import io
 import pickle
+import pickletools
+import random
 import sys
 import types
 import zipfile
@@ -215,6 +217,27 @@ def test_more_instructions_than_any_file_has(monkeypatch):
     assert len(loads(b"\x80\x04(" + b"\x8f" * 990 + b"t.", NOTHING, "f")) == 990
     with pytest.raises(DataError, match="more than 1000 instructions"):
         loads(b"\x80\x04(" + b"\x8f" * 1000 + b"t.", NOTHING, "f")
+
+
+def test_damaged_bytes_give_a_value_or_a_data_error():
+    names = {"collections OrderedDict": lambda *_: {}, "m M": Nested, "builtins set": lambda members: set()}
+    table = Table(names, "test file", persistent=lambda identity: identity)
+    value = {"a": [1, 2.5, None, (1, 2, (3,))], b"b": {1, 2}, "o": collections.OrderedDict(a="x" * 50), 3: -(2**70)}
+    whole = [pickle.dumps(value, protocol) for protocol in range(2, 6)] + [b"\x80\x02cm\nM\n)R}b."]
+    codes = [opcode.code.encode("latin1") for opcode in pickletools.opcodes]
+    draw, refused = random.Random(0), 0
+    for _ in range(5000):
+        data = bytearray(draw.choice(whole))
+        for _ in range(draw.randint(1, 5)):
+            at, other = draw.randrange(len(data)), draw.randrange(len(data))
+            change = [bytes([draw.randrange(256)]), draw.choice(codes), data[other : other + 20], b""]
+            data[at : at + draw.randint(0, 3)] = draw.choice(change)
+            data = data or bytearray(b".")
+        try:
+            loads(bytes(data), table, "f")
+        except DataError:
+            refused += 1
+    assert 4000 < refused < 5000
 
 
 def test_a_memo_index_takes_no_room():

@@ -1,7 +1,7 @@
 """Distances between the classes of three datasets, shipped with the package in distill/order/tables/.
 
-1 - cosine of CLIP ViT-B/32 text embeddings; distill/order/tables/README.md says where they come from. A dataset whose
-classes are a part of a table's is served too. `python -m distill.order.tables.make` makes such a table.
+1 - cosine of CLIP ViT-B/32 text embeddings; distill/order/tables/README.md says where they come from. A table also
+serves a dataset with some of its classes. `python -m distill.order.tables.make` makes one.
 """
 
 import json

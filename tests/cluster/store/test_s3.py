@@ -5,7 +5,7 @@ import re
 import pytest
 from support.proxy import faulty_proxy
 
-from cluster.store import Entry, open_store, s3, s3_client
+from cluster.store import StoredObject, open_store, s3, s3_client
 from distill.errors import ConflictError, MissingError, StoreError
 
 MIB = 1 << 20
@@ -241,7 +241,7 @@ def test_objects_lie_below_the_prefix_only(s3_url, s3_server, s3_bucket):
     store, above = open_store(s3_url + "/deep"), open_store(s3_url)
     store.create("k", b"x")
     above.create("deeper", b"y")
-    assert store.list("") == [Entry("k", 1)]
+    assert store.list("") == [StoredObject("k", 1)]
     assert [e.key for e in above.list("deep")] == ["deep/k"]
 
 
