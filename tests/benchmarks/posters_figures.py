@@ -1,6 +1,6 @@
 """Accuracy of posters: against the budget, the number of patches and the order of classes; tables and plots.
 
-    python tests/benchmarks/posters_figures.py run digits [KEY=VALUE] --out figures.jsonl [--part 0/2] [--only TEXT]
+    python tests/benchmarks/posters_figures.py run digits [KEY=VALUE] --json figures.jsonl [--part 0/2] [--only TEXT]
     python tests/benchmarks/posters_figures.py draw figures.jsonl --folder docs/pictures
 
 `run` distills one setting after another in this process, without Ray, and appends a line of JSON for each; settings
@@ -16,9 +16,12 @@ order      five random orders, greedy, optimal, at 0.3 or 0.5 images per class, 
 
 import argparse
 import json
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import torch
 
@@ -237,7 +240,7 @@ def main() -> None:
     one = commands.add_parser("run")
     one.add_argument("data", choices=BASE)
     one.add_argument("overrides", nargs="*")
-    one.add_argument("--out", type=Path, required=True)
+    one.add_argument("--json", "--out", dest="out", metavar="FILE", type=Path, required=True, help="lines of JSON")
     one.add_argument("--part", default="0/1", help="which of how many processes this is")
     one.add_argument("--only", action="append", metavar="TEXT", help="only settings whose figure and name begin so")
     one.set_defaults(do=run)

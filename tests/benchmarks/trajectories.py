@@ -19,19 +19,20 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import torch
-from safetensors.torch import load, save_file
+TESTS = Path(__file__).parents[1]
+sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # as pytest does it
-from support.ceph import ceph_s3, missing_programs
+import torch  # noqa: E402
+from safetensors.torch import load, save_file  # noqa: E402
+from support.ceph import ceph_s3, missing_programs  # noqa: E402
 
-from cluster.store import Store, open_store
-from cluster.trajectories import ExpertRecord, Reader, SetSpec, TrajectorySet
-from distill import nets, recipe, rng
-from distill.context import Context
-from distill.data.base import Dataset, Split
-from distill.objectives.trajectory import Objective
-from distill.synthetic import pixels
+from cluster.store import Store, open_store  # noqa: E402
+from cluster.trajectories import ExpertRecord, Reader, SetSpec, TrajectorySet  # noqa: E402
+from distill import nets, recipe, rng  # noqa: E402
+from distill.context import Context  # noqa: E402
+from distill.data.base import Dataset, Split  # noqa: E402
+from distill.objectives.trajectory import Objective  # noqa: E402
+from distill.synthetic import pixels  # noqa: E402
 
 CPU = torch.device("cpu")
 

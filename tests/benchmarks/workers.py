@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-STILLHOUSE = str(Path(sys.executable).with_name("stillhouse"))
+ROOT = Path(__file__).parents[2]
 
 
 def run(workers: int, o: argparse.Namespace) -> dict[str, float]:
@@ -26,8 +26,8 @@ def run(workers: int, o: argparse.Namespace) -> dict[str, float]:
         settings = ["threads=1", f"experts.workers={workers}", f"experts.count={o.count}", *o.overrides]
         begun = time.time()
         subprocess.run(
-            [STILLHOUSE, "experts", o.recipe, *settings],
-            env={**os.environ, "STILLHOUSE_HOME": home},
+            [sys.executable, "-m", "tune.cli", "experts", o.recipe, *settings],
+            env={**os.environ, "STILLHOUSE_HOME": home, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.DEVNULL,
             check=True,
         )
