@@ -1,4 +1,4 @@
-"""Marks by fixture, an empty working folder, and what tests need from outside the process: started once per session."""
+"""Markers set by fixtures, an empty working folder, the S3 server (started once per session) and stores."""
 
 import os
 import uuid
@@ -49,7 +49,7 @@ def s3_bucket(s3_server):
 
 @pytest.fixture
 def s3_url(s3_server, s3_bucket, monkeypatch):
-    """Url of a fresh, empty store on the real server, found through the environment as users do it."""
+    """Url of a new, empty store on the real server, configured through the environment as users do it."""
     for name, value in s3_server.env.items():
         monkeypatch.setenv(name, value)
     return f"s3://{s3_bucket}/{uuid.uuid4().hex}"

@@ -64,9 +64,8 @@ def _context(window: int, unroll: int, o: argparse.Namespace) -> Context:
     }  # fmt: skip
     device = torch.device(o.device)
     data = small.random_data(10, (3, 32, 32), n=REAL)
-    made = recipe.override(table, [], "benchmark")
-    context = Context(made, data, nets.build(made.network, data.shape, 10), device)
-    return context
+    r = recipe.override(table, [], "benchmark")
+    return Context(r, data, nets.build(r.network, data.shape, 10), device)
 
 
 def seconds(run) -> float:
