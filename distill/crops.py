@@ -7,32 +7,8 @@
 edges.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
-
-
-@dataclass(frozen=True)
-class Crops:
-    """A training set stored as the larger images that its images are cut out of."""
-
-    x: Tensor
-    """The larger images as networks see them, float32 (m, c, H, W)."""
-    pixels: Tensor
-    """The same in [0, 1], preprocessing undone, float32 (m, c, H, W)."""
-    corners: Tensor
-    """Image, top and left of each window, int64 (n, 3)."""
-    size: tuple[int, int]
-    """(h, w) of a window."""
-
-    def cpu(self) -> "Crops":
-        """The same on the CPU."""
-        return Crops(self.x.cpu(), self.pixels.cpu(), self.corners.cpu(), self.size)
-
-    def windows(self) -> tuple[Tensor, Tensor]:
-        """The windows (n, c, h, w) as networks see them, and in [0, 1]."""
-        return cut(self.x, self.corners, self.size), cut(self.pixels, self.corners, self.size)
 
 
 def cut(sources: Tensor, corners: Tensor, size: tuple[int, int]) -> Tensor:

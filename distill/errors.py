@@ -2,7 +2,21 @@
 
 
 class StillhouseError(ValueError):
-    """Base of every error that is the user's to mend."""
+    """Base of every error that the user can fix.
+
+    Pickled by class, message and attributes, so that it passes from a worker to the command line whatever arguments the
+    constructor of a subclass takes.
+    """
+
+    def __reduce__(self):
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[StillhouseError], arguments: tuple, attributes: dict) -> StillhouseError:
+    error = kind.__new__(kind)
+    error.args = arguments
+    error.__dict__.update(attributes)
+    return error
 
 
 class RecipeError(StillhouseError):
@@ -14,7 +28,7 @@ class DataError(StillhouseError):
 
 
 class DeviceError(StillhouseError):
-    """A device that was asked for and is not there."""
+    """A device that the recipe names and this machine or cluster does not have."""
 
 
 class StoreError(StillhouseError):
@@ -34,11 +48,11 @@ class TrajectoryError(StillhouseError):
 
 
 class ExpertsMissing(TrajectoryError):
-    """Experts that a run needs from now on, and that nobody is training."""
+    """The store holds no finished set of these experts, or one with too few of them."""
 
 
 class WorkerError(RuntimeError):
-    """An error in a worker that is not the user's to mend; carries the worker's traceback."""
+    """An error in a worker that the user cannot fix; its message is the worker's traceback."""
 
 
 class DivergedError(StillhouseError):

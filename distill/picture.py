@@ -1,5 +1,6 @@
 """Small images as one picture: a grid with thin gaps, enlarged by whole pixels, each image's class name under it."""
 
+import io
 import math
 
 import torch
@@ -66,6 +67,13 @@ def to_images(x: Tensor) -> list[Image.Image]:
     levels = x.detach().cpu().float().clamp(0, 1).mul(255).round().to(torch.uint8)  # (n, c, h, w)
     arrays = levels[:, 0] if x.shape[1] == 1 else levels.permute(0, 2, 3, 1)
     return [Image.fromarray(array.contiguous().numpy()) for array in arrays]
+
+
+def png(image: Image.Image) -> bytes:
+    """The bytes of a PNG file."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def shorten(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:

@@ -4,9 +4,24 @@ This package reads local files only. What can fetch others adds its function her
 """
 
 from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
+
+from distill.errors import DataError
 
 Fetch = Callable[[str, Callable[[str, int, int], None]], Path]
 """From a url to the local file or folder that holds the same; told how far it is by (what, done, total)."""
 
 fetchers: dict[str, Fetch] = {}
+
+
+def published(scheme: str, url: str, folder: Path) -> Path:
+    """Fetch a published set at `url` (models:/digits@best, s3://bucket/prefix) into `folder`; return the folder.
+
+    Packages that can fetch name a function of (url, folder) in their entry points `stillhouse.published`. Raises
+    DataError when none does for this scheme.
+    """
+    fetch = next(iter(entry_points(group="stillhouse.published", name=scheme)), None)
+    if fetch is None:
+        raise DataError(f"{url}: nothing installed here fetches {scheme}: urls; give a file or a folder")
+    return fetch.load()(url, folder)

@@ -60,4 +60,4 @@ def store(request, tmp_path):
     """An empty store of each kind: tests that take it run over both."""
     if request.param == "file":
         return open_store(f"file:{tmp_path}/store")
-    return open_store(request.getfixturevalue("s3_url") + "?multipart_mib=5")
+    return open_store(request.getfixturevalue("s3_url"))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from cluster.commands import common
+from cluster.cli import common
 from distill.errors import RecipeError
 from tune import reading
 from tune.reading import Plan
@@ -57,7 +57,8 @@ def _run(plan: Plan, context, urls: tuple[str, str, str], resume: bool) -> dict:
     store, tracking, home = urls
     places = sweep.Places(store, tracking, Path(home))
     journal = sweep.open_journal(plan, context, store, resume)
-    with session():
+    with session() as ray:
+        ray.wait()
         result = sweep.run(plan, context, journal, places, Screen(common.console))
     return report.finish(plan, journal, places, result, common.console)
 

@@ -3,16 +3,13 @@
 Ray's object store holds a dataset once per node; the tensors of all trials on the node are views of that memory.
 """
 
-import warnings
 from collections import OrderedDict
 
-import numpy as np
 import ray
 import torch
-from ray.util import serialization
 
+from cluster.jobs.datasets import share
 from distill import data
-from distill.data import Dataset
 from distill.recipe import Recipe
 
 KEPT = 4
@@ -22,26 +19,6 @@ KEPT = 4
 def key_of(recipe: Recipe) -> str:
     """Everything in a recipe that its data depend on."""
     return f"{recipe.seed} {recipe.dataset.model_dump_json()}"
-
-
-def share(dataset: Dataset) -> ray.ObjectRef:
-    """Put a dataset on the CPU into Ray's object store so that it is read without a copy."""
-    serialization.register_serializer(torch.Tensor, serializer=_to_numpy, deserializer=_from_numpy)
-    try:
-        return ray.put(dataset)
-    finally:
-        serialization.deregister_serializer(torch.Tensor)
-
-
-def _to_numpy(x: torch.Tensor) -> np.ndarray:
-    return x.contiguous().numpy()
-
-
-def _from_numpy(x: np.ndarray) -> torch.Tensor:
-    """A tensor over the same read-only memory: datasets are never written to."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-        return torch.from_numpy(x)
 
 
 @ray.remote(num_cpus=0)

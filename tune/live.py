@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from cluster.jobs.events import Event
 from cluster.jobs.progress import Bar
 from tune.journal import SweepTrial
 from tune.reading import Plan
@@ -25,7 +26,7 @@ class Screen(Watch):
         self.results: dict[int, dict] = {}
         self.started = time.monotonic()
 
-    def event(self, event: dict) -> None:
+    def event(self, event: Event) -> None:
         self.bar(event)
 
     def begin(self, plan: Plan, searcher: JournalSearcher) -> None:

@@ -14,9 +14,9 @@ from markupsafe import Markup
 from rich.console import Console
 from rich.table import Table
 
-from cluster.commands import common
 from cluster.tracking.run import Tracker
 from distill.recipe import Recipe
+from distill.text import percent
 from tune import plots
 from tune.journal import BUDGET, FINISHED, STOPPED, End, Journal, SweepTrial
 from tune.live import brief, heads
@@ -183,7 +183,7 @@ def _say(results: Results, folder: Path, places: Places, console: Console) -> No
             console.print(f"trial {trial.number} {trial.status}: {trial.end.message}", soft_wrap=True)
     if results.winner:
         r = results.published
-        score = common.percent({"mean": r["test_mean"], "std": r["test_std"]})
+        score = percent({"mean": r["test_mean"], "std": r["test_std"]})
         console.print(
             f"[bold]trial {results.winner.number}[/]: {score} % on the test images (n={r['test_n']}), used once\n"
             f"model     models:/{r['model']}/{r['version']} in {places.tracking}\n"

@@ -19,17 +19,18 @@ from ray.tune import CheckpointConfig, FailureConfig, RunConfig
 from ray.tune.schedulers import TrialScheduler
 
 from cluster.jobs import distilling, experts
+from cluster.jobs.datasets import share, shared_context
+from cluster.jobs.events import Note
 from cluster.jobs.session import gpus, on_this_node
 from cluster.results.runs import Run
 from cluster.store import open_store
 from cluster.tracking.run import Tracker
 from distill.context import Context
-from distill.errors import DeviceError, StoreError, TrajectoryError
-from distill.objectives import needs_experts
+from distill.errors import DeviceError, ExpertsMissing, StoreError
 from distill.recipe import Recipe, digest
 from tune import schedulers, searchers
 from tune.journal import FINISHED, Journal, SweepTrial
-from tune.library import Library, key_of, share
+from tune.library import Library, key_of
 from tune.reading import Plan
 from tune.searchers import JournalSearcher
 from tune.trial import Shared, run_trial
@@ -106,31 +107,32 @@ def best(trials: list[SweepTrial], plan: Plan) -> SweepTrial | None:
 
 
 def publish_winner(plan: Plan, winner: SweepTrial, shared: Shared, watch: Watch) -> dict:
-    """Judge the winner's set on the test images and register it, unless that is done already."""
-    if result := Run(open_store(shared.store), winner.best.run_id).result():
+    """Judge the winner's set on the test images and put it into the registry, unless that was done before."""
+    run = Run(open_store(shared.store), winner.best.run_id)
+    if result := run.result():
         return result
     recipe = plan.recipe(winner.best.values)
-    config = shared.config(winner.number, recipe.model_dump(mode="json")) | {"run_id": winner.best.run_id}
-    return distilling.publish_run(recipe, config, watch.event)
+    dataset, tracked = shared.dataset(recipe.model_dump(mode="json")), shared.tracked(winner.number)
+    return distilling.distill(recipe, run, dataset, shared.tracking, watch.event, workers=1, tracked=tracked)
 
 
 def train_missing_experts(plan: Plan, shared: Shared, watch: Watch) -> None:
-    """Train the experts that trials need and the store lacks: each distinct set once, before any trial."""
-    wanted: dict[str, Context] = {}
+    """Train the experts that trials will read and the store lacks: each distinct set once, before any trial."""
+    wanted: dict[str, tuple[Context, ray.ObjectRef]] = {}
     for recipe in expert_recipes(plan):
-        config = shared.config(-1, recipe.model_dump(mode="json"))
-        context = distilling.unread(config, torch.device("cpu"))
-        name = experts.set_name(context)
-        if name not in wanted or recipe.experts.count > wanted[name].recipe.experts.count:
-            wanted[name] = context
-    for context in wanted.values():
+        config = shared.config(recipe.model_dump(mode="json"))
+        context = shared_context(config, torch.device("cpu"))
+        name = experts.set_name(recipe, context.data.fingerprint)
+        if name not in wanted or recipe.experts.count > wanted[name][0].recipe.experts.count:
+            wanted[name] = context, config["dataset"]
+    for context, dataset in wanted.values():
         try:
             experts.open_reader(context, shared.store)
-        except TrajectoryError:
+        except ExpertsMissing:
             if context.recipe.objective.trajectories:
                 raise
-            watch.event({"kind": "stage", "text": "the store does not hold all experts: training them first"})
-            experts.train_experts(context, shared.store, watch.event, shared.tracking)
+            watch.event(Note("the store does not hold all experts: training them first"))
+            experts.train_experts(context, shared.store, dataset, watch.event, shared.tracking)
 
 
 def expert_recipes(plan: Plan) -> list[Recipe]:
@@ -145,7 +147,7 @@ def expert_recipes(plan: Plan) -> list[Recipe]:
         return []
     rest = next(plan.corners())
     varied = [plan.recipe({**rest, **dict(zip(space, values, strict=True))}) for values in combinations]
-    return [recipe for recipe in varied if needs_experts(recipe.objective.kind)]
+    return [recipe for recipe in varied if recipe.expert_use == "required"]
 
 
 def _run_trials(plan: Plan, context: Context, journal: Journal, shared: Shared, places: Places, watch: Watch) -> None:

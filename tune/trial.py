@@ -16,6 +16,7 @@ import torch
 from ray import tune
 
 from cluster.jobs import distilling, experts
+from cluster.jobs.datasets import shared_context
 from cluster.jobs.distilling import Reporter
 from cluster.results.runs import Run
 from cluster.store import open_store
@@ -24,10 +25,11 @@ from distill import synthetic
 from distill.checkpoint import Checkpoint
 from distill.context import Context
 from distill.cost import memory
-from distill.cost.estimate import explain_out_of_memory, is_out_of_memory, size
-from distill.errors import DivergedError, StillhouseError, TrajectoryError
+from distill.cost.estimate import explain_out_of_memory, is_out_of_memory
+from distill.errors import DivergedError, ExpertsMissing, StillhouseError
 from distill.evaluate import Score
 from distill.loop import Loop
+from distill.text import byte_size
 from tune.journal import DIVERGED, FAILED, FINISHED, MEMORY, End, Journal, Judgement
 from tune.reading import with_values
 
@@ -60,11 +62,15 @@ class Shared:
         place = {"experiment": "sweeps", "run_name": f"{self.name} {number}", "key": f"{self.sweep_id} {number}"}
         return {**place, "parent": self.parent, "tags": tags}
 
-    def config(self, number: int, recipe: dict) -> dict:
-        """The config with which cluster.jobs.distilling prepares and publishes a trial."""
+    def dataset(self, recipe: dict) -> ray.ObjectRef:
+        """The data of a recipe, shared."""
         (dataset,) = ray.get(self.library.dataset.remote(recipe))
-        places = {"store": self.store, "tracking": self.tracking, "tracked": self.tracked(number)}
-        return {"recipe": recipe, "dataset": dataset, **places}
+        return dataset
+
+    def config(self, recipe: dict) -> dict:
+        """What cluster.jobs.distilling takes to make the context of a trial and to open its tracker."""
+        places = {"store": self.store, "tracking": self.tracking}
+        return {"recipe": recipe, "dataset": self.dataset(recipe), **places}
 
 
 def run_trial(config: dict, shared: Shared) -> None:
@@ -99,12 +105,13 @@ class Attempt:
         recipe = with_values(self.shared.base, self.values)
         torch.set_num_threads(recipe.threads or max(1, int(self.shared.cpus)))
         device = torch.device("cuda" if self.shared.cuda and recipe.device != "cpu" else "cpu")
-        config = self.shared.config(self.number, recipe.model_dump(mode="json"))
+        config = self.shared.config(recipe.model_dump(mode="json"))
         self.context = prepare_trial(config, device)
+        run_id = f"{self.shared.sweep_id}-{self.number:05d}" if self.shared.population else self.context.run_id
+        config |= {"run_id": run_id, "tracked": self.shared.tracked(self.number)}
         self.tracker = distilling.open_tracker(self.context, config)
         if refusal := self._too_large():
             return self._ended(MEMORY, refusal)
-        run_id = f"{self.shared.sweep_id}-{self.number:05d}" if self.shared.population else self.context.run_id
         run = Run(open_store(self.shared.store), run_id)
         reporter = TrialReporter(run, self)
         self.loop = reporter.loop = Loop(self.context, reporter)
@@ -156,12 +163,15 @@ class Attempt:
         own, (number, least) = memory.memory_bytes(self.context), min(notes.items(), key=lambda item: item[1])
         if own < least:
             return ""
-        return f"not started: its estimate is {size(own)}, and trial {number} with {size(least)} ran out of memory"
+        sizes = byte_size(own), byte_size(least)
+        return f"not started: its estimate is {sizes[0]}, and trial {number} with {sizes[1]} ran out of memory"
 
     def _tag_memory(self) -> None:
         notes = ray.get(self.shared.library.memory_notes.remote())
         if notes and self.tracker:
-            text = ", ".join(f"trial {number} (estimate {size(needed)})" for number, needed in sorted(notes.items()))
+            text = ", ".join(
+                f"trial {number} (estimate {byte_size(needed)})" for number, needed in sorted(notes.items())
+            )
             self.tracker.tag({"stillhouse.memory": f"ran out of memory meanwhile: {text}"})
 
 
@@ -171,7 +181,7 @@ class TrialReporter(Reporter):
     loop: Loop
 
     def __init__(self, run: Run, attempt: Attempt):
-        super().__init__(run, attempt.tracker, post=lambda kind, **what: None, classes=attempt.context.data.classes)
+        super().__init__(run, attempt.tracker, post=lambda event: None)
         self.attempt = attempt
         self.loss: float | None = None
         self.shown = ""
@@ -196,7 +206,7 @@ class TrialReporter(Reporter):
             best_step=best.step,
             best_accuracy=best.score,
             loss=self.loss,
-            budget_floats=self.loop.synthetic.budget_floats(),
+            budget_floats=self.loop.synthetic.budget().total,
             seconds=attempt.seconds,
             run_id=self.run.run_id,
             values=attempt.values,
@@ -213,21 +223,21 @@ class TrialReporter(Reporter):
             return None
         self.shown, context = report.picture, self.loop.context
         best = synthetic.build(context)
-        best.load_state_dict(self.loop.best.state)
+        best.load_learned_state(self.loop.best.state)
         buffer = io.BytesIO()
-        best.pictures(context.data.to_pixels, context.data.classes)["synthetic"].save(buffer, "PNG")
+        best.pictures(context.data.preprocess, context.data.classes)["synthetic"].save(buffer, "PNG")
         return buffer.getvalue()
 
 
 def prepare_trial(config: dict, device: torch.device) -> Context:
     """A trial's context; trains experts that could not be known before, e.g. if experts.* is searched over a range."""
     try:
-        return distilling.prepare(config, device)
-    except TrajectoryError:
+        return distilling.context_with_experts(config, device)
+    except ExpertsMissing:
         if config["recipe"]["objective"]["trajectories"]:
             raise
-    experts.train_here(distilling.unread(config, device), config["store"])
-    return distilling.prepare(config, device)
+    experts.train_here(shared_context(config, device), config["store"])
+    return distilling.context_with_experts(config, device)
 
 
 def resume(loop: Loop, run: Run, reporter: TrialReporter) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from ray import tune
 from ray.tune import Stopper
 
+from cluster.jobs.events import Event
 from tune.journal import SweepTrial
 from tune.reading import Plan
 from tune.searchers import JournalSearcher
@@ -14,7 +15,7 @@ from tune.searchers import JournalSearcher
 class Watch(tune.Callback):
     """Receives all events of a sweep; tune/live.py shows them."""
 
-    def event(self, event: dict) -> None:
+    def event(self, event: Event) -> None:
         """An event of a worker that trains experts or publishes the winner."""
 
     def begin(self, plan: Plan, searcher: JournalSearcher) -> None:

@@ -1,4 +1,6 @@
-"""The command line. Only what --help needs is imported here; each command imports its own work.
+"""The command line: one file per command, which declares its arguments and does its work.
+
+Modules here import only what --help needs; each command imports its own work when it runs.
 
 stillhouse demo
 stillhouse distill cifar10-1ipc-small dataset.path=data/cifar10 --dry-run
@@ -9,7 +11,12 @@ import sys
 
 from rich.console import Console
 
-from cluster.cli import runs, sets, views  # noqa: F401
+# isort: off
+# In the order in which --help lists the commands.
+from cluster.cli import experts, distill, evaluate, demo, trajectories, order, recipes, range  # noqa: F401
+from cluster.cli import embed, data, compare, ui  # noqa: F401
+
+# isort: on
 from cluster.cli.options import DryRun, Json, Overrides, Store, app
 from distill.errors import StillhouseError
 
@@ -17,11 +24,13 @@ __all__ = ["DryRun", "Json", "Overrides", "Store", "app", "main"]
 
 
 def main() -> None:
-    """Run the command line; an error the user can mend is one message and exit code 2."""
+    """Run the command line; an error that the user can fix is one message and exit code 2."""
     try:
         app(_overrides_as_arguments(sys.argv[1:]))
     except StillhouseError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {_escaped(str(error))}", soft_wrap=True, highlight=False)
+        from rich.markup import escape
+
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
         sys.exit(2)
 
 
@@ -34,9 +43,3 @@ def _overrides_as_arguments(arguments: list[str]) -> list[str]:
         else:
             taken.append(argument)
     return taken
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

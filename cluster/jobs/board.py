@@ -1,8 +1,8 @@
 """A notice board between the workers of a job and its driver: an actor with a to-do list and a queue of events."""
 
-from typing import Any
-
 import ray
+
+from cluster.jobs.events import Event, Fault
 
 
 @ray.remote(num_cpus=0)
@@ -12,33 +12,40 @@ class Board:
     def __init__(self, items: list[int] = ()):
         self.waiting = list(items)
         self.taken: dict[int, int] = {}
-        self.events: list[dict] = []
+        self.events: list[Event] = []
         self.fault = False
+        self.starts: dict[int, int] = {}
+        self.passed: dict[str, int] = {}
 
-    def join(self, rank: int, world: int) -> None:
-        """A worker (re)starts: what it, or a rank that is no more, had taken and not finished waits again."""
+    def join(self, rank: int, world: int) -> int:
+        """Called by a worker that starts, maybe again; returns how often this rank has started.
+
+        Requeues the unfinished items of dead or restarted ranks.
+        """
         back = [item for r, item in self.taken.items() if r == rank or r >= world]
         self.taken = {r: item for r, item in self.taken.items() if item not in back}
         self.waiting = sorted(self.waiting + back)
+        self.starts[rank] = self.starts.get(rank, 0) + 1
+        return self.starts[rank]
 
     def take(self, rank: int) -> int | None:
-        """The next item for a worker, which has finished the one before; None when nothing waits."""
+        """The next item for a worker, which has finished the one before; None when nothing is left."""
         self.taken.pop(rank, None)
         if not self.waiting:
             return None
         self.taken[rank] = self.waiting.pop(0)
         return self.taken[rank]
 
-    def post(self, event: dict[str, Any]) -> None:
+    def post(self, event: Event) -> None:
         """Leave an event for the driver."""
-        self.fault = self.fault or event["kind"] == "fault"
+        self.fault = self.fault or isinstance(event, Fault)
         self.events.append(event)
 
     def failed(self) -> bool:
-        """Whether a worker posted a fault: then nobody need start again."""
+        """Whether a worker posted a fault: then no worker need start again."""
         return self.fault
 
-    def drain(self) -> list[dict]:
+    def drain(self) -> list[Event]:
         """All events since the last call."""
         events, self.events = self.events, []
         return events

@@ -1,4 +1,4 @@
-"""Training experts: Ray Train workers take the next unfinished expert each and write its trajectory to the store.
+"""Training experts: Ray workers take the next unfinished expert each and write its trajectory to the store.
 
 stillhouse experts mtt-cifar10-1ipc experts.workers=4
 """
@@ -10,35 +10,36 @@ import ray
 
 from cluster.home import home
 from cluster.jobs import group, partial
+from cluster.jobs.datasets import shared_context
+from cluster.jobs.events import Event, ExpertEpoch, ExpertsStarted
 from cluster.jobs.growing import Grower
 from cluster.store import open_store
 from cluster.store.cache import Cache
 from cluster.tracking.curves import Curves
 from cluster.trajectories import Reader, SetSpec, TrajectorySet
-from cluster.trajectories.waiting import training, wait_for
-from distill import context as contexts
 from distill.context import Context
-from distill.errors import TrajectoryError
+from distill.errors import ExpertsMissing, TrajectoryError
 from distill.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What is there after the command."""
+class TrainedSet:
+    """A recipe's experts once all of them are trained."""
 
     name: str
     count: int
     new: int
+    """How many of them were trained by this command."""
     bytes: int
 
 
-def set_name(context: Context) -> str:
-    """Name of a recipe's set of experts in the store."""
-    return name_of_set(context.recipe, context.data.fingerprint)
+def set_name(recipe: Recipe, fingerprint: str) -> str:
+    """Name of the set of experts that a recipe uses: the one that it names, else its own."""
+    return recipe.objective.expert_set or own_set_name(recipe, fingerprint)
 
 
-def name_of_set(recipe: Recipe, fingerprint: str) -> str:
-    """The same from the fingerprint of the data."""
+def own_set_name(recipe: Recipe, fingerprint: str) -> str:
+    """Name of the set that `stillhouse experts` trains for a recipe and the fingerprint of its data."""
     return f"{recipe.network.kind}-{recipe.experts_id(fingerprint)}"
 
 
@@ -56,54 +57,42 @@ def spec_of(context: Context) -> SetSpec:
 
 
 def open_reader(context: Context, store_url: str) -> Reader:
-    """The experts a recipe begins with; it asks for the others when they are due.
+    """The experts that a recipe needs.
 
-    Raises TrajectoryError when they are missing or do not fit.
+    Raises ExpertsMissing when the store does not hold them, TrajectoryError when they are damaged or do not fit.
     """
-    o = context.recipe.objective
-    experts = TrajectorySet(open_store(store_url), matched_set(context))
-    cache = Cache(home() / "cache" / "snapshots") if store_url.startswith("s3:") else None
-    reader = experts.open(cache=cache)
-    reader.check(
-        context.data.fingerprint, context.recipe.network.model_dump(mode="json"), context.network.layout.entries
-    )
-    if o.max_start_epoch + o.expert_epochs > reader.epochs[-1]:
+    last = context.recipe.objective.last_expert_epoch
+    reader = open_set(context, store_url, context.recipe.experts_needed)
+    if last > reader.epochs[-1]:
         raise TrajectoryError(
-            f"objective.max_start_epoch + objective.expert_epochs = {o.max_start_epoch + o.expert_epochs} is beyond "
-            f"the {reader.epochs[-1]} epochs that {experts.name} holds; lower them or train more epochs"
+            f"objective.max_start_epoch + objective.expert_epochs = {last} is beyond the {reader.epochs[-1]} epochs "
+            f"that {reader.name} holds; lower them or train more epochs"
         )
-    if reader.count < experts_to_begin(context.recipe):
-        experts.open(minimum=experts_to_begin(context.recipe))  # says how many there are
-    reader.narrow(experts_to_begin(context.recipe))
     return reader
 
 
 def find_reader(context: Context, store_url: str) -> Reader | None:
-    """The experts of a recipe, whatever its objective, if the store holds them."""
+    """All experts of the set that a recipe uses, whatever its objective; None if the store holds no such set.
+
+    Raises TrajectoryError when they are damaged or do not fit.
+    """
     try:
-        if context.recipe.objective.kind == "trajectory":
-            return open_reader(context, store_url)
-        reader = TrajectorySet(open_store(store_url), set_name(context)).open()
-    except TrajectoryError:
+        return open_set(context, store_url)
+    except ExpertsMissing:
         return None
-    network = context.recipe.network.model_dump(mode="json")
-    reader.check(context.data.fingerprint, network, context.network.layout.entries)
+
+
+def open_set(context: Context, store_url: str, count: int | None = None) -> Reader:
+    """The first `count` experts, by default all, of the set that a recipe uses, whatever its objective.
+
+    Raises ExpertsMissing when the store does not hold them, TrajectoryError when they are damaged or do not fit.
+    """
+    recipe, fingerprint = context.recipe, context.data.fingerprint
+    experts = TrajectorySet(open_store(store_url), set_name(recipe, fingerprint))
+    cache = Cache(home() / "cache" / "snapshots") if store_url.startswith("s3:") else None
+    reader = experts.open(count, cache)
+    reader.check(fingerprint, recipe.network.model_dump(mode="json"), context.network.layout.entries)
     return reader
-
-
-def wait_for_first(context: Context, store_url: str) -> None:
-    """Return when the experts that a recipe begins with are sealed; ExpertsMissing as soon as nobody trains them."""
-    wait_for(TrajectorySet(open_store(store_url), matched_set(context)), experts_to_begin(context.recipe))
-
-
-def matched_set(context: Context) -> str:
-    """Name of the set whose trajectories a recipe matches: the one it names, else its own."""
-    return context.recipe.objective.trajectories or set_name(context)
-
-
-def experts_to_begin(recipe: Recipe) -> int:
-    """How many experts must be there before the first outer step."""
-    return getattr(recipe.objective, "first_experts", 0) or recipe.experts.count
 
 
 def about(context: Context) -> dict[str, str | int]:
@@ -122,42 +111,56 @@ def about(context: Context) -> dict[str, str | int]:
     }
 
 
-def train_experts(context: Context, store_url: str, on_event: group.Event, tracking_uri: str | None = None) -> Trained:
+def train_experts(
+    context: Context,
+    store_url: str,
+    dataset: ray.ObjectRef,
+    on_event: group.OnEvent,
+    tracking_uri: str | None = None,
+) -> TrainedSet:
     """Train what is missing of a recipe's experts and seal the set; their accuracies go to MLflow. Needs a Ray session.
 
-    Run again after a kill it goes on; with a larger experts.count the set grows. Without a tracking store nothing is
-    tracked.
+    `dataset` is the context's data, shared by share(). Run again after a kill it continues; with a larger
+    experts.count the set grows. Without a tracking store nothing is tracked.
     """
     group.uses_gpu(context.recipe.device)  # an absent device is refused before anything is written
     store = open_store(store_url)
     store.check_writable()
-    experts, count = TrajectorySet(store, set_name(context)), context.recipe.experts.count
+    experts, count = own_set(context, store_url), context.recipe.experts.count
     missing = sorted(set(range(count)) - set(experts.finished()))
     if missing or experts.sealed() < count:
-        _complete(context, experts, missing, on_event, Curves.of(context, experts.name, tracking_uri))
+        _complete(context, experts, missing, dataset, on_event, tracking_uri)
     size = sum(entry.size for entry in experts.entries() if not entry.key.startswith(partial.folder(experts.name)))
-    return Trained(experts.name, count, len(missing), size)
+    return TrainedSet(experts.name, count, len(missing), size)
+
+
+def own_set(context: Context, store_url: str) -> TrajectorySet:
+    """The set that a recipe's own experts go to."""
+    return TrajectorySet(open_store(store_url), own_set_name(context.recipe, context.data.fingerprint))
 
 
 def _complete(
-    context: Context, experts: TrajectorySet, missing: list[int], on_event: group.Event, curves: Curves
+    context: Context,
+    experts: TrajectorySet,
+    missing: list[int],
+    dataset: ray.ObjectRef,
+    on_event: group.OnEvent,
+    tracking_uri: str | None,
 ) -> None:
-    """Train the missing experts and seal the set; `curves` and the terminal are told of every epoch."""
-    spec, begin = spec_of(context), experts_to_begin(context.recipe)
+    """Train the missing experts and seal the set; every epoch goes to MLflow and to `on_event`."""
+    curves = Curves.of(context, experts.name, tracking_uri)
 
-    def on_both(event: dict) -> None:
-        if event["kind"] == "expert":
-            curves.expert(event["expert"], event["epoch"], event)
-        if event["kind"] == "written" and experts.sealed() < begin and {*range(begin)} <= {*experts.finished()}:
-            experts.seal(spec, begin)  # distilling may begin
+    def on_both(event: Event) -> None:
+        if isinstance(event, ExpertEpoch):
+            accuracies = {"train_accuracy": event.train_accuracy, "test_accuracy": event.test_accuracy}
+            curves.expert(event.expert, event.epoch, accuracies)
         on_event(event)
 
     try:
-        with training(experts):
-            experts.describe(about(context))
-            if missing:
-                _run_workers(context, experts.store.url, missing, on_both)
-            experts.seal(spec, context.recipe.experts.count)
+        experts.describe(about(context))
+        if missing:
+            _run_workers(context.recipe, experts.store.url, missing, dataset, on_both)
+        experts.seal(spec_of(context), context.recipe.experts.count)
     except Exception:
         curves.fail()
         raise
@@ -165,16 +168,13 @@ def _complete(
     curves.finish(experts.open())
 
 
-def _run_workers(context: Context, store_url: str, missing: list[int], on_event: group.Event) -> None:
-    """Hand groups of experts.together experts out to a group of workers, by the first of each."""
-    recipe, o = context.recipe, context.recipe.experts
-    groups = _groups(missing, o.together)
-    on_event({"kind": "plan", "experts": len(groups) * o.together, "epochs": o.epochs})
-    config = {
-        "recipe": recipe.model_dump(mode="json"),
-        "store": store_url,
-        "ray_storage": group.scratch_url(store_url),
-    }
+def _run_workers(
+    recipe: Recipe, store_url: str, missing: list[int], dataset: ray.ObjectRef, on_event: group.OnEvent
+) -> None:
+    """Hand groups of experts.together experts out to workers, by the first of each."""
+    o, groups = recipe.experts, _groups(missing, recipe.experts.together)
+    on_event(ExpertsStarted(len(groups) * o.together, o.epochs))
+    config = {"recipe": recipe.model_dump(mode="json"), "store": store_url, "dataset": dataset}
     group.run(_train, config, recipe, min(o.workers, len(groups)), on_event, groups, o.gpus_per_worker)
 
 
@@ -185,17 +185,15 @@ def _groups(missing: list[int], together: int) -> list[int]:
 
 def _train(worker: group.Worker, config: dict) -> None:
     """One worker: experts from the board until none is left."""
-    context = contexts.prepare(Recipe.model_validate(config["recipe"]), device=worker.device)
-    grower = Grower(
-        context, TrajectorySet(open_store(config["store"]), set_name(context)), spec_of(context), worker.post
-    )
-    while (first := ray.get(worker.board.take.remote(worker.rank))) is not None:
+    context = shared_context(config, worker.device)
+    grower = Grower(context, own_set(context, config["store"]), spec_of(context), worker.post)
+    for first in worker.items():
         grower.grow(first)
 
 
 def train_here(context: Context, store_url: str) -> None:
     """Train what is missing of a recipe's experts in this process, without Ray workers or tracking."""
-    experts, count = TrajectorySet(open_store(store_url), set_name(context)), context.recipe.experts.count
+    experts, count = own_set(context, store_url), context.recipe.experts.count
     grower = Grower(context, experts, spec_of(context))
     for first in _groups(sorted(set(range(count)) - set(experts.finished())), context.recipe.experts.together):
         grower.grow(first)

@@ -1,107 +1,97 @@
-"""Running a function in a group of Ray Train workers, with progress on the way and plain errors at the end."""
+"""Running a function in workers on a cluster, with progress on the way and plain errors at the end.
 
+One worker is a Ray task, which starts in about a second. Several are a group of Ray Train workers, which can talk to
+each other (torch.distributed), start in ten seconds or more, and are imported only then (cluster/jobs/train_group.py).
+"""
+
+import contextlib
 import logging
-import os
-import tempfile
 import threading
 import traceback
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import ray
 import torch
-from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
-from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from cluster.jobs.board import Board
-from cluster.jobs.session import cores, gpus, is_private, on_this_node
-from distill import errors
+from cluster.jobs.events import Event, Fault, Note
+from cluster.jobs.session import cores, gpus, on_this_node
 from distill.engine import allocator
+from distill.errors import DeviceError, StillhouseError, WorkerError
 from distill.recipe import Recipe
 
 POLL_SECONDS = 0.25
 RESTARTS = 5
+"""Times that a worker whose process or node dies is started again."""
 
-Event = Callable[[dict], None]
+OnEvent = Callable[[Event], None]
+Work = Callable[["Worker", dict], None]
 
 
 @dataclass(frozen=True)
 class Worker:
-    """What a worker function is told: who it is, where it computes, and the board."""
+    """What a worker function gets: who it is, where it computes, and the board."""
 
     rank: int
     world: int
     device: torch.device
     board: "ray.actor.ActorHandle"
 
-    def post(self, kind: str, **what) -> None:
-        """Tell the driver something."""
-        self.board.post.remote({"kind": kind, "rank": self.rank, **what})
+    def post(self, event: Event) -> None:
+        """Report something to the driver."""
+        self.board.post.remote(event)
+
+    def items(self) -> Iterator[int]:
+        """Items from the board until none is left."""
+        while (item := ray.get(self.board.take.remote(self.rank))) is not None:
+            yield item
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every worker is sent."""
+
+    work: Work
+    config: dict
+    board: "ray.actor.ActorHandle"
+    threads: int
+    """CPU threads of each worker."""
+    gpu: float
+    """Part of a GPU that each worker gets; 0 on the CPU."""
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """What one worker claims of the cluster."""
+        return {"CPU": self.threads, "GPU": self.gpu} if self.gpu else {"CPU": self.threads}
 
 
 def run(
-    work: Callable[[Worker, dict], None],
-    config: dict,
-    recipe: Recipe,
-    workers: int,
-    on_event: Event,
-    items=(),
-    gpus_each: float = 1.0,
+    work: Work, config: dict, recipe: Recipe, workers: int, on_event: OnEvent, items=(), gpus_each: float = 1.0
 ) -> None:
-    """Run `work(worker, config)` in `workers` Ray Train workers until all return, each with so much of a GPU.
+    """Run `work(worker, config)` in `workers` workers until all return, each with `gpus_each` of a GPU, if any.
 
-    Workers that die are restarted, up to 5 times; an error that a user can mend is raised here as it was there.
+    Workers that die are restarted, up to 5 times; an error that a user can fix is raised here as it was there, any
+    other as WorkerError.
     """
-    told = _told(work, config, recipe, workers, items, gpus_each)
-    if short := shortage(resources(told), workers, {"CPU": cores(), "GPU": gpus()}):
-        on_event({"kind": "stage", "text": short})
-    with tempfile.TemporaryDirectory(prefix="stillhouse-train-") as scratch:
-        trainer = _Trainer(
-            _in_worker,
-            train_loop_config=told,
-            scaling_config=ScalingConfig(
-                num_workers=workers, use_gpu=told["gpu"] > 0, resources_per_worker=resources(told)
-            ),
-            # Workers that share a GPU cannot talk by NCCL, and those of experts have nothing to say.
-            torch_config=TorchConfig(backend="gloo") if 0 < told["gpu"] < 1 else None,
-            run_config=RunConfig(
-                name=f"stillhouse-{uuid.uuid4().hex[:12]}",
-                storage_path=config.get("ray_storage") or scratch,
-                failure_config=FailureConfig(max_failures=RESTARTS),
-            ),
-        )
-        _watch(trainer.fit, told["board"], on_event)
+    job = _job(work, config, recipe, workers, items, gpus_each)
+    if short := shortage(job.resources, workers, {"CPU": cores(), "GPU": gpus()}):
+        on_event(Note(short))
+    if workers == 1:
+        # Ray ends the process after a task with a GPU, and with it what PyTorch keeps of the GPU's memory.
+        task = ray.remote(num_cpus=job.threads, num_gpus=job.gpu, max_retries=RESTARTS)(_in_task)
+        task = task.options(name="stillhouse-worker")
+        _watch(lambda: ray.get(task.remote(job)), job.board, on_event)
+    else:
+        from cluster.jobs import train_group
+
+        _watch(lambda: train_group.fit(job, workers), job.board, on_event)
 
 
-def run_one(work: Callable[[Worker, dict], None], config: dict, recipe: Recipe, on_event: Event, items=()) -> None:
-    """Run `work(worker, config)` in one Ray task, which starts faster than a worker group."""
-    told = _told(work, config, recipe, 1, items, 1.0)
-    cpus, gpus_ = (resources(told).get(name, 0) for name in ("CPU", "GPU"))
-    task = ray.remote(num_cpus=cpus, num_gpus=gpus_)(_in_task)
-    _watch(lambda: ray.get(task.remote(told)), told["board"], on_event)
-
-
-class _Trainer(TorchTrainer):
-    """Ray Train without two helper processes that a Ray of the command's own has no use for (seen in Ray 2.60).
-
-    One gives reserved resources back should the controller die, where here everything ends with the command. It asks
-    the cluster that the last `ray start` on this machine left a note of: one that is gone is waited for, 12 s at the
-    end of every job, and one that lives knows no such controller. The other hands out shards of Ray datasets; there are
-    none.
-    """
-
-    def _create_default_callbacks(self) -> list:
-        idle = ("PlacementGroupCleanerCallback", "DatasetsCallback") if is_private() else ()
-        return [c for c in super()._create_default_callbacks() if type(c).__name__ not in idle]
-
-
-def _told(work: Callable, config: dict, recipe: Recipe, workers: int, items, gpus_each: float) -> dict:
-    """What every worker is sent."""
+def _job(work: Work, config: dict, recipe: Recipe, workers: int, items, gpus_each: float) -> Job:
     threads = recipe.threads or max(1, cores() // workers)
-    gpu = gpus_each if uses_gpu(recipe.device) else 0
-    return {"work": work, "config": config, "board": _board(items), "threads": threads, "gpu": gpu}
+    return Job(work, config, _board(items), threads, gpus_each if uses_gpu(recipe.device) else 0)
 
 
 def _board(items):
@@ -109,13 +99,13 @@ def _board(items):
     return Board.options(scheduling_strategy=on_this_node()).remote(items)
 
 
-def _watch(job: Callable[[], object], board, on_event: Event) -> None:
+def _watch(job: Callable[[], object], board, on_event: OnEvent) -> None:
     """Do the job while passing the board's events on; then raise the fault that a worker posted, if any."""
     faults, stop = [], threading.Event()
 
     def drain() -> None:
         for event in ray.get(board.drain.remote()):
-            faults.append(event) if event["kind"] == "fault" else on_event(event)
+            faults.append(event.error) if isinstance(event, Fault) else on_event(event)
 
     def poll() -> None:
         while not stop.wait(POLL_SECONDS):
@@ -130,19 +120,35 @@ def _watch(job: Callable[[], object], board, on_event: Event) -> None:
     polling.result()  # an error of on_event, such as a tracking server that is gone
     drain()
     if faults:
-        raise getattr(errors, faults[0]["type"])(faults[0]["message"])
+        raise faults[0]
 
 
-def _in_worker(told: dict) -> None:
-    """What each worker of a Ray Train group runs."""
-    context = get_context()
-    device = get_device() if told["gpu"] else torch.device("cpu")
-    _work(Worker(context.get_world_rank(), context.get_world_size(), device, told["board"]), told)
+def _in_task(job: Job) -> None:
+    """What the task of a single worker runs."""
+    in_worker(Worker(0, 1, torch.device("cuda" if job.gpu else "cpu"), job.board), job)
 
 
-def _in_task(told: dict) -> None:
-    """What the task of run_one runs."""
-    _work(Worker(0, 1, torch.device("cuda" if told["gpu"] else "cpu"), told["board"]), told)
+def in_worker(worker: Worker, job: Job) -> None:
+    """Run a job in this process, which is a worker's; an exception is posted as a fault."""
+    torch.set_num_threads(job.threads)
+    allocator.settle()
+    if ray.get(worker.board.failed.remote()):
+        return
+    started = ray.get(worker.board.join.remote(worker.rank, worker.world))
+    with _notes_to_driver(worker):
+        try:
+            if started > RESTARTS + 1:
+                raise WorkerError(
+                    f"worker {worker.rank} was killed {started - 1} times: does its node have the memory?"
+                )
+            job.work(worker, job.config)
+        except Exception as error:
+            # Ray restarts a group whose worker raises. That helps a worker that was killed; an exception would recur.
+            known = isinstance(error, StillhouseError | WorkerError)
+            fault = Fault(error if known else WorkerError(traceback.format_exc()))
+            ray.get(worker.board.post.remote(fault))
+            if worker.world > 1:
+                raise  # the other workers wait for this one: end the group
 
 
 class _Notes(logging.Handler):
@@ -153,43 +159,29 @@ class _Notes(logging.Handler):
         self.worker = worker
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.worker.post("stage", text=record.getMessage())
+        self.worker.post(Note(record.getMessage()))
 
 
-def _work(worker: Worker, told: dict) -> None:
-    _quiet()
+@contextlib.contextmanager
+def _notes_to_driver(worker: Worker) -> Iterator[None]:
+    """Rank 0 logs to the driver while the block runs; the process may serve another job afterwards."""
+    log, notes = logging.getLogger("stillhouse"), _Notes(worker)
     if worker.rank == 0:
-        logging.getLogger("stillhouse").addHandler(_Notes(worker))
-        logging.getLogger("stillhouse").setLevel(logging.INFO)
-    torch.set_num_threads(told["threads"])
-    allocator.settle()
-    if ray.get(worker.board.failed.remote()):
-        return
-    ray.get(worker.board.join.remote(worker.rank, worker.world))
+        log.setLevel(logging.INFO)
+        log.addHandler(notes)
     try:
-        told["work"](worker, told["config"])
-    except Exception as error:
-        # Ray restarts a group whose worker raises. That helps a worker that was killed; an exception would come again.
-        known = isinstance(error, errors.StillhouseError)
-        message = str(error) if known else traceback.format_exc()
-        fault = {"kind": "fault", "type": type(error).__name__ if known else "WorkerError", "message": message}
-        ray.get(worker.board.post.remote(fault))
-        if worker.world > 1:
-            raise  # the other workers wait for this one: end the group
+        yield
+    finally:
+        log.removeHandler(notes)
 
 
 def uses_gpu(device: str) -> bool:
-    """Whether workers of a recipe with this `device` get GPUs. Raises DeviceError when it asks for one in vain."""
+    """Whether workers of a recipe with this `device` get GPUs. Raises DeviceError when it names one in vain."""
     if device == "cpu":
         return False
     if device.startswith("cuda") and not gpus():
-        raise errors.DeviceError(f"device = {device!r}: the cluster has no GPU; set device to auto or cpu")
+        raise DeviceError(f"device = {device!r}: the cluster has no GPU; set device to auto or cpu")
     return gpus() > 0
-
-
-def resources(told: dict) -> dict[str, float]:
-    """What one worker claims of the cluster."""
-    return {"CPU": told["threads"], "GPU": told["gpu"]} if told["gpu"] else {"CPU": told["threads"]}
 
 
 def shortage(each: dict[str, float], workers: int, there: dict[str, float]) -> str | None:
@@ -203,14 +195,3 @@ def shortage(each: dict[str, float], workers: int, there: dict[str, float]) -> s
         f"waiting for the cluster to grow: {workers} workers claim {claims}, it has {have}; lower the workers, threads "
         "or experts.gpus_per_worker if it cannot"
     )
-
-
-def _quiet() -> None:
-    for name in ("ray.train", "ray.data"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
-
-
-def scratch_url(store_url: str) -> str | None:
-    """Where Ray Train may keep its own files when nodes share no disk: beside the objects; None for local stores."""
-    return f"{store_url.partition('?')[0].rstrip('/')}/ray" if store_url.startswith("s3:") else None

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from pydantic import TypeAdapter, ValidationError
 
+from cluster.jobs.events import Event, ExpertEpoch, ExpertResumed, Note
 from cluster.jobs.partial import Course, SavedStates
 from cluster.store.base import Store
 from cluster.trajectories import SetSpec, TrajectorySet
@@ -20,22 +21,21 @@ from distill.errors import ConflictError, MissingError, StoreError
 class Grower:
     """Trains groups of experts one after another; the training step is made once.
 
-    `post(kind, **what)` is told of every epoch, of going on from a saved state, of states that cannot be used and of
-    experts that are written.
+    `post` gets an event for every epoch, for continuing from a saved state and for states that cannot be used.
     """
 
     def __init__(
-        self, context: Context, experts: TrajectorySet, spec: SetSpec, post: Callable[..., None] | None = None
+        self, context: Context, experts: TrajectorySet, spec: SetSpec, post: Callable[[Event], None] | None = None
     ):
         self.context, self.experts, self.spec = context, experts, spec
-        self.post = post or (lambda kind, **what: None)
+        self.post = post or (lambda event: None)
         self.step = train.expert_step(context, choices(context, experts.store, experts.name))
 
     def grow(self, first: int) -> None:
         """Train experts first .. first + experts.together - 1 to the end and write them."""
         o = self.context.recipe.experts
         group = tuple(range(first, first + o.together))
-        states = SavedStates(self.experts.store, self.experts.name, group, lambda text: self.post("stage", text=text))
+        states = SavedStates(self.experts.store, self.experts.name, group, lambda text: self.post(Note(text)))
         course = self._start(states, group)
         for now in train.epochs(self.context, self.step, course.training):
             course.training = now
@@ -44,14 +44,13 @@ class Grower:
                 states.save(course)
         for record in course.records():
             self.experts.write_expert(self.spec, record)
-            self.post("written", expert=record.index)
         states.clear()
 
     def _start(self, states: SavedStates, group: tuple[int, ...]) -> Course:
         """The last saved state of these experts, or fresh ones."""
         if course := states.latest(self.context.device):
             for expert in group:
-                self.post("expert_resumed", expert=expert, epoch=course.training.epoch)
+                self.post(ExpertResumed(expert, course.training.epoch))
             return course
         course = Course(train.begin(self.context, self.step, group), self.context.recipe.experts.seed)
         self._take(course)
@@ -69,8 +68,7 @@ class Grower:
             course.train_accuracy.append(on_train)
             course.test_accuracy.append(on_test)
         for expert, train_accuracy, test_accuracy in zip(t.experts, on_train, on_test, strict=True):
-            accuracies = {"train_accuracy": train_accuracy, "test_accuracy": test_accuracy}
-            self.post("expert", expert=expert, epoch=t.epoch, **accuracies)
+            self.post(ExpertEpoch(expert, t.epoch, train_accuracy, test_accuracy))
 
 
 def choices(context: Context, store: Store, name: str) -> train.Choices:

@@ -1,17 +1,18 @@
-"""The workers of an evaluation: each takes the next row and network from the board, trains it, and posts what it found.
+"""The workers of an evaluation: each takes the next row and network from the board, trains it, and posts its accuracy.
 
-What a network scores does not depend on who trains it or on how many workers there are.
+What a network scores does not depend on which worker trains it or on how many workers there are.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-import ray
 import torch
 
 from cluster.jobs import experts, group
+from cluster.jobs.datasets import shared_context
+from cluster.jobs.events import BudgetKnown, NetworkMeasured, Note, RowSkipped
 from distill import context as contexts
-from distill import data, synthetic, train
+from distill import synthetic, train
 from distill.accuracy import accuracy, probe
 from distill.context import Context
 from distill.errors import DataError, RecipeError
@@ -22,38 +23,37 @@ from distill.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Item:
+class Training:
     """One network to train, of a row of the table."""
 
     network: int
     """Which kind of network."""
     row: str
-    i: int
+    number: int
+    """Which network of its row."""
 
 
-def items(networks: int, rows: list[str], count: int) -> list[Item]:
+def trainings(networks: int, rows: list[str], count: int) -> list[Training]:
     """All that there is to train, kind by kind; the full data, which is trained longest, first."""
     ordered = sorted(rows, key=lambda row: row != "full")
-    return [Item(network, row, i) for network in range(networks) for row in ordered for i in range(count)]
+    return [Training(network, row, i) for network in range(networks) for row in ordered for i in range(count)]
 
 
 def work(worker: group.Worker, config: dict) -> None:
-    """Items from the board until none is left. `config` is made by cluster/jobs/evaluating.py."""
-    recipe = Recipe.model_validate(config["recipe"])
-    dataset = data.load(recipe.dataset, config["data_seed"], worker.device)
-    context = contexts.prepare(recipe, device=worker.device, dataset=dataset)
+    """Trainings from the board until none is left. `config` is made by cluster/jobs/evaluating.py."""
+    context = shared_context(config, worker.device)
     reader = experts.find_reader(context, config["store"])
     context = context.with_experts(reader) if reader else context
     kinds = [Recipe.model_validate({**config["recipe"], "network": network}) for network in config["networks"]]
     rows, current = _rows(context, config), -1
     real = rows.floats // math.prod(context.data.shape) / context.classes
-    worker.post("budget", floats=rows.floats, per_class=per_class(context, rows.floats), real=real)
-    while (number := ray.get(worker.board.take.remote(worker.rank))) is not None:
-        item = Item(**config["items"][number])
-        if item.network != current:
-            current = item.network
+    worker.post(BudgetKnown(rows.floats, per_class(context, rows.floats), real))
+    for item in worker.items():
+        training = config["trainings"][item]
+        if training.network != current:
+            current = training.network
             rows.use(kinds[current].network)
-        _one(worker, rows, kinds[current], item, config["full"])
+        _measure(worker, rows, kinds[current], training, config["full"])
     if reader:
         reader.close()
 
@@ -63,28 +63,25 @@ def _rows(context: Context, config: dict) -> Rows:
     if config["state"] is not None:
         made = synthetic.restore(context, {name: torch.from_numpy(a) for name, a in config["state"].items()})
     floats = (
-        made.budget_floats() if made else round(config["per_class"] * context.classes * math.prod(context.data.shape))
+        made.budget().total if made else round(config["per_class"] * context.classes * math.prod(context.data.shape))
     )
-    return Rows(context, floats, made, config["student_lr"], config["trainings"])
+    return Rows(context, floats, made, config["student_lr"], config["networks_trained"])
 
 
-def _one(worker: group.Worker, rows: Rows, kind: Recipe, item: Item, full: bool) -> None:
-    """Measure an item, with those that are trained beside it, and post it; or why its row cannot be made."""
+def _measure(worker: group.Worker, rows: Rows, kind: Recipe, training: Training, full: bool) -> None:
+    """Train a network, with those that are trained beside it, and post its accuracy; or why its row is skipped."""
+    network, row, number = training.network, training.row, training.number
     try:
-        if item.row == "full":
-            measured = _full(rows.context, kind, item.i, full)
-        else:
-            measured = rows.measure(item.row, item.i)
+        measured = _full(rows.context, kind, number, full) if row == "full" else rows.measure(row, number)
     except (DataError, RecipeError) as error:
-        worker.post("skipped", network=item.network, row=item.row, reason=str(error))
+        worker.post(RowSkipped(network, row, str(error)))
         return
-    through = rows.evidence.source if item.row in rows.rows else None
+    seen_by = rows.evidence.source if row in rows.rows else None
     if measured:
-        told = ", ".join(f"{100 * one.accuracy[-1]:.1f}" for one in measured)
-        worker.post("stage", text=f"{kind.network.label}, {item.row}: {told} %")
+        accuracies = ", ".join(f"{100 * one.accuracy[-1]:.1f}" for one in measured)
+        worker.post(Note(f"{kind.network.label}, {row}: {accuracies} %"))
     for k, one in enumerate(measured):
-        told = {"network": item.network, "row": item.row, "through": through}
-        worker.post("measured", i=item.i + k, measured=asdict(one), **told)
+        worker.post(NetworkMeasured(network, row, number + k, one, seen_by))
 
 
 def _full(context: Context, kind: Recipe, i: int, full: bool) -> list[Measured]:

@@ -6,12 +6,23 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from cluster.jobs.events import (
+    DistillingResumed,
+    DistillingStarted,
+    Event,
+    ExpertEpoch,
+    ExpertResumed,
+    ExpertsStarted,
+    Note,
+    StepDone,
+)
+
 LINE_SECONDS = 5.0
 QUICK_SECONDS = 1.0
 
 
 class Bar:
-    """A context manager; call it with the events of a job (cluster/jobs/group.py)."""
+    """A context manager; call it with the events of a job. What has nothing to show is ignored."""
 
     def __init__(self, console: Console):
         self.console, self.live = console, console.is_terminal
@@ -32,17 +43,29 @@ class Bar:
         if self.live:
             self.bars.stop()
 
-    def __call__(self, event: dict) -> None:
-        getattr(self, f"_{event['kind']}", self._ignore)(event)
-
-    def _ignore(self, event: dict) -> None:
-        """Events that have nothing to show."""
-
-    def _plan(self, event: dict) -> None:
-        if "experts" in event:
-            self._begin("experts", event["experts"] * event["epochs"])
-        else:
-            self._begin("distilling", event["steps"])
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Note(text):
+                self.bars.update(self.task, note=text)
+                self._say(text, always=True)
+            case ExpertsStarted(experts, epochs):
+                self._begin("experts", experts * epochs)
+            case ExpertResumed(expert, epoch):
+                self.epochs[expert] = epoch
+                self._say(f"expert {expert} resumed after epoch {epoch}", always=True)
+            case ExpertEpoch(expert, epoch):
+                self.epochs[expert] = epoch
+                self.done = sum(self.epochs.values())
+                self._advance(f"expert {expert} epoch {epoch} test {100 * event.test_accuracy:.1f} %")
+            case DistillingStarted(steps):
+                self._begin("distilling", steps)
+            case DistillingResumed(step, run_id):
+                source = f" of the shorter run {run_id}" if run_id else ""
+                self._say(f"resumed after step {step}{source}", always=True)
+            case StepDone(step, metrics, accuracy):
+                self.done = step
+                shown = f" accuracy {100 * accuracy:.1f} %" if accuracy is not None else ""
+                self._advance(f"loss {metrics['loss']:.4f}{shown}")
 
     def _begin(self, title: str, total: int) -> None:
         self.done, self.total, self.title, self.first = 0, total, title, None
@@ -50,27 +73,6 @@ class Bar:
         self.bars.update(self.task, description=title, total=total, completed=0, note="workers are starting")
         if not self.live:
             self.console.print(f"{title}: workers are starting")
-
-    def _resumed(self, event: dict) -> None:
-        self._say(f"going on from step {event['step']}", always=True)
-
-    def _stage(self, event: dict) -> None:
-        self.bars.update(self.task, note=event["text"])
-        self._say(event["text"], always=True)
-
-    def _expert_resumed(self, event: dict) -> None:
-        self.epochs[event["expert"]] = event["epoch"]
-        self._say(f"expert {event['expert']} goes on from epoch {event['epoch']}", always=True)
-
-    def _expert(self, event: dict) -> None:
-        self.epochs[event["expert"]] = event["epoch"]
-        self.done = sum(self.epochs.values())
-        self._advance(f"expert {event['expert']} epoch {event['epoch']} test {100 * event['test_accuracy']:.1f} %")
-
-    def _step(self, event: dict) -> None:
-        self.done = event["step"]
-        accuracy = f" accuracy {100 * event['accuracy']:.1f} %" if event.get("accuracy") is not None else ""
-        self._advance(f"loss {event['loss']:.4f}{accuracy}")
 
     def _advance(self, note: str) -> None:
         now = time.monotonic()
@@ -89,7 +91,7 @@ class Bar:
 
 
 class Reading:
-    """A context manager; call it with (what, done, total) while data are read. What is quick is not shown."""
+    """A context manager; call it with (what, done, total) while data are read. Quick reads are not shown."""
 
     def __init__(self, console: Console):
         self.console, self.live = console, False

@@ -1,27 +1,60 @@
 """Ray, joined or started.
 
-Where RAY_ADDRESS is set, as it is in a job that `ray job submit` started, the command joins that cluster. Elsewhere
-this machine is a cluster of its own while the command runs.
+If RAY_ADDRESS is set, as it is in a job that `ray job submit` started, the command joins that cluster. Else this
+machine is a cluster of its own while the command runs.
 """
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+if TYPE_CHECKING:
+    from distill.data import Dataset
+
+
+class Session:
+    """A connection to Ray for the length of a command. Call `wait` or `share` before anything else of Ray is used."""
+
+    def __init__(self, starting: Future):
+        self._starting = starting
+        self._shared: list[tuple[Dataset, ray.ObjectRef]] = []
+
+    def wait(self) -> None:
+        """Return once Ray runs."""
+        self._starting.result()
+
+    def share(self, dataset: "Dataset") -> ray.ObjectRef:
+        """Ray's reference to a dataset for the workers of all jobs of the command; put into the object store once."""
+        from cluster.jobs.datasets import share
+
+        self.wait()
+        for known, reference in self._shared:
+            if known is dataset:
+                return reference
+        self._shared.append((dataset, share(dataset)))
+        return self._shared[-1][1]
+
 
 @contextmanager
-def session() -> Iterator[None]:
-    """A connection to Ray for the length of a command."""
-    started = not ray.is_initialized()
-    if started:
-        _connect()
-    try:
-        yield
-    finally:
-        if started:
+def session() -> Iterator[Session]:
+    """Start or join Ray in the background, while the command reads its data, and leave it at the end of the block."""
+    if ray.is_initialized():
+        ready = Future()
+        ready.set_result(None)
+        yield Session(ready)
+        return
+    # Linux ends Ray's processes together with the thread that started them: it lives until the pool is left.
+    with ThreadPoolExecutor(1, "ray") as pool:
+        starting = pool.submit(_connect)
+        try:
+            yield Session(starting)
+        finally:
+            starting.exception()  # waits
             ray.shutdown()
 
 
@@ -29,9 +62,15 @@ def _connect() -> None:
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     if not is_private():
         ray.init(address="auto", **quiet)
-    else:
-        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # for 2: how late a short job is seen to end
-        ray.init(address="local", include_dashboard=False, **quiet)
+        return
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # for 2: how late a short job is seen to end
+    ray.init(address="local", include_dashboard=False, **quiet)
+    ray.remote(num_cpus=0)(_import_ahead).remote()
+
+
+def _import_ahead() -> None:
+    """Import in a worker process, meanwhile, what jobs need; a job's task finds the process idle and warm."""
+    import cluster.jobs.distilling  # noqa: F401
 
 
 def is_private() -> bool:

@@ -13,12 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from cluster.results.baselines import title
 from cluster.results.runs import Run, run_ids
 from cluster.store import Store
 from distill.errors import DataError
-from distill.export import Published
 from distill.papers import Reference, reference
+from distill.published import Published
 from distill.recipe import dotted, parse
+from distill.text import percent
 
 Score = dict
 """mean, std and n of an accuracy, as a fraction."""
@@ -26,7 +28,7 @@ Score = dict
 
 @dataclass(frozen=True)
 class Entry:
-    """One run: what it learned, how much of it there is, how good it is, and what was set beside it."""
+    """One run: its method and budget, its accuracy, and the baselines that were measured with it."""
 
     run_id: str
     method: str
@@ -39,7 +41,7 @@ class Entry:
     score: Score
     baselines: dict[str, Score] = field(default_factory=dict)
     """Of the same recipe, by name; `full` is all training images."""
-    apart: dict[str, str] = field(default_factory=dict)
+    differing_settings: dict[str, str] = field(default_factory=dict)
     """Settings that every run has and in which they differ, by dotted name."""
 
     @property
@@ -79,15 +81,17 @@ def gather(runs: Sequence[str], store: Store) -> Comparison:
         raise DataError(f"store {store.url}:\n" + "\n".join(faults) + f"\n  runs there: {', '.join(known) or 'none'}")
     sets = {run_id: Run(store, run_id).published() for run_id in results}
     _same_dataset({run_id: _identity(made) for run_id, made in sets.items()})
-    apart = _apart({run_id: made.recipe for run_id, made in sets.items()})
-    entries = [_entry(Run(store, run_id), result, sets[run_id], apart[run_id]) for run_id, result in results.items()]
+    differing = _differing_settings({run_id: made.recipe for run_id, made in sets.items()})
+    entries = [
+        _entry(Run(store, run_id), result, sets[run_id], differing[run_id]) for run_id, result in results.items()
+    ]
     first = next(iter(sets.values()))
     dataset = first.recipe["dataset"]
-    papers = reference(dataset, first.classes, min(first.x.shape[2:]))
+    papers = reference(dataset, first.classes, min(first.shape[1:]))
     return Comparison(_name(dataset), tuple(sorted(entries, key=lambda e: (e.ipc, e.run_id))), papers)
 
 
-def _entry(run: Run, result: dict, made: Published, apart: dict[str, str]) -> Entry:
+def _entry(run: Run, result: dict, made: Published, differing: dict[str, str]) -> Entry:
     method = f"{made.recipe['synthetic']['kind']} x {made.recipe['objective']['kind']}"
     own = {"mean": result["test_mean"], "std": result["test_std"], "n": result["test_n"]}
     baselines: dict[str, Score] = {}
@@ -97,23 +101,27 @@ def _entry(run: Run, result: dict, made: Published, apart: dict[str, str]) -> En
             baselines |= _baselines(figures)
     score = {key: own[key] for key in ("mean", "std", "n")}
     kinds = result["network"], result["protocol"], result["selection"]
-    return Entry(run.run_id, method, *kinds, result["budget_ipc"], score, baselines, apart)
+    return Entry(run.run_id, method, *kinds, result["budget_ipc"], score, baselines, differing)
 
 
-def _apart(recipes: dict[str, dict]) -> dict[str, dict[str, str]]:
-    """Of every run the settings in which they differ; kinds, and what only some kinds have, are told by the method."""
+def _differing_settings(recipes: dict[str, dict]) -> dict[str, dict[str, str]]:
+    """Of every run the settings in which they differ; kinds, and what only some kinds have, are part of the method."""
     tables = {run_id: dotted(parse(recipe, run_id).decisive()) for run_id, recipe in recipes.items()}
     first, *others = tables.values()
     every = [name for name in first if all(name in table for table in others) and not name.endswith(".kind")]
-    apart = [name for name in every if any(table[name] != first[name] for table in others)]
-    return {run_id: {name: json.dumps(table[name]) for name in apart} for run_id, table in tables.items()}
+    names = [name for name in every if any(table[name] != first[name] for table in others)]
+    return {run_id: {name: json.dumps(table[name]) for name in names} for run_id, table in tables.items()}
 
 
 def _as_the_run(figures: dict, made: Published) -> bool:
     """Whether an evaluation's recipe and data are the run's, but for how many networks and which baselines it had."""
-    ids = {parse(table, "of an evaluation").run_id("") for table in (figures["recipe"], made.recipe)}
-    limits = [_limits(table["dataset"]) for table in (figures["recipe"], made.recipe)]
-    return len(ids) == 1 and limits[0] == limits[1] and figures.get("data", {}) == made.data
+    theirs, own = (_deciding(table) for table in (figures["recipe"], made.recipe))
+    return theirs == own and figures.get("data", {}) == made.data
+
+
+def _deciding(recipe: dict) -> tuple[dict, list[int]]:
+    """The settings that decide what a run gives."""
+    return parse(recipe, "of a run").decisive(), _limits(recipe["dataset"])
 
 
 def _baselines(figures: dict) -> dict[str, Score]:
@@ -131,7 +139,7 @@ def _identity(published: Published) -> dict:
     return {
         "data": _name(dataset),
         "classes": list(published.classes),
-        "image shape": list(published.x.shape[1:]),
+        "image shape": list(published.shape),
         "limits": _limits(dataset),
         **({"test images": published.data["test"]} if published.data else {}),
     }
@@ -178,20 +186,20 @@ def markdown(found: Comparison, picture: str) -> str:
         for e in found.entries
     ]  # fmt: skip
     text = [f"# {_cell(found.dataset)}: accuracy against budget", "", f"![accuracy against budget]({picture})", ""]
-    text += _table([*head, *(baseline_title(name) for name in names)], rows)
+    text += _table([*head, *(title(name) for name in names)], rows)
     text += [
         "",
         "Mean and standard deviation of n networks, trained from scratch and judged on the test images.",
-        *_settings_apart(found.entries),
+        *_settings_table(found.entries),
     ]
     return "\n".join([*text, *_papers(found.published)]) + "\n"
 
 
-def _settings_apart(entries: Sequence[Entry]) -> list[str]:
-    names = list(entries[0].apart)
+def _settings_table(entries: Sequence[Entry]) -> list[str]:
+    names = list(entries[0].differing_settings)
     if not names:
         return []
-    rows = [[name, *(e.apart[name] for e in entries)] for name in names]
+    rows = [[name, *(e.differing_settings[name] for e in entries)] for name in names]
     return ["", "## Settings in which the runs differ", "", *_table(["setting", *(e.run_id for e in entries)], rows)]
 
 
@@ -217,16 +225,6 @@ def _cell(text: str) -> str:
     return text.replace("|", r"\|").replace("<", "&lt;").replace("\n", " ")
 
 
-def percent(score: Score | None) -> str:
-    """A score as tables show it; empty without one."""
-    return f"{100 * score['mean']:.1f} ± {100 * score['std']:.1f}" if score else ""
-
-
 def chosen_on(entry: Entry) -> str:
     """Which images chose the published step."""
     return "held-out training images" if entry.selection == "validation" else "TEST images"
-
-
-def baseline_title(name: str) -> str:
-    """A baseline's name in tables and legends."""
-    return {"full": "all training images", "random": "random real images"}.get(name, f"real, {name}")

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from cluster.results.comparing import Comparison, Entry, Score, baseline_title
+from cluster.results import baselines
+from cluster.results.comparing import Comparison, Entry, Score
 from distill.errors import StoreError
 from distill.papers import Reference
 
@@ -48,7 +49,7 @@ def _baselines(axes: Axes, found: Comparison) -> Iterator[Artist]:
     """Draw one dashed line per baseline, all training images as a level; give their legend entries."""
     for i, name in enumerate(found.baselines):
         points = [(e.ipc, e.baselines[name]) for e in found.entries if name in e.baselines]
-        colour, title = COLOURS[-1 - i % len(COLOURS)], _plain(baseline_title(name))
+        colour, title = COLOURS[-1 - i % len(COLOURS)], _plain(baselines.title(name))
         if name == "full":
             yield _level(axes, points[-1][1], title)
         else:

@@ -80,8 +80,13 @@ class LocalStore(Store):
                 path.unlink(missing_ok=True)
 
     def _files(self, folder: str) -> Iterator[tuple[Path, os.stat_result]]:
+        def refused(error: OSError) -> None:
+            """A folder that cannot be read is not taken for an empty one."""
+            if not isinstance(error, FileNotFoundError | NotADirectoryError):  # none yet, or deleted meanwhile
+                raise error
+
         with self._explained(folder):
-            for parent, _, names in os.walk(self.root / folder):
+            for parent, _, names in os.walk(self.root / folder, onerror=refused):
                 for path in (Path(parent, name) for name in names):
                     try:
                         yield path, path.stat()

@@ -3,7 +3,7 @@
 Credentials come only from the usual AWS chain (environment, profile, role). The rest from the url's options, else from
 that chain too (AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, AWS_DEFAULT_REGION):
 
-    s3://bucket/prefix?endpoint=http://127.0.0.1:9000&region=us-east-1&path_style=1&multipart=off&multipart_mib=64
+    s3://bucket/prefix?endpoint=http://127.0.0.1:9000&region=us-east-1&path_style=1
 """
 
 import os
@@ -31,6 +31,8 @@ _PREFIX = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*/)*")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _ENDPOINT = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+/?")
 
+_NO_OPTIONS = ("multipart", "multipart_mib")
+
 
 class Taken(StoreError):
     """A create-only write met an object, or another write in progress."""
@@ -47,10 +49,6 @@ class S3Options:
     region: str | None = None
     path_style: bool = False
     """Bucket in the path instead of in the host name; STILLHOUSE_S3_PATH_STYLE=1 does so too."""
-    multipart: str = "auto"
-    """Large objects in parts: on, off, or auto: only if the server is found to refuse to overwrite when completing."""
-    multipart_mib: int = 64
-    """Objects from this size are large."""
 
     @classmethod
     def parse(cls, url: str) -> "S3Options":
@@ -61,19 +59,17 @@ class S3Options:
         if not _BUCKET.fullmatch(parts.netloc) or not _PREFIX.fullmatch(prefix) or ".." in prefix or parts.fragment:
             raise StoreError(f"store {url!r}: write s3://bucket/prefix, of letters, digits, '_', '.', '-' and '/'")
         path_style = given.pop("path_style", os.environ.get("STILLHOUSE_S3_PATH_STYLE", "0"))
-        multipart, mib = given.pop("multipart", "auto"), given.pop("multipart_mib", "64")
         endpoint, region = given.pop("endpoint", None), given.pop("region", None)
         faults = [
-            *(f"unknown option {name}" for name in given),
+            *(f"unknown option {name}" for name in given if name not in _NO_OPTIONS),
+            *(f"{name} has no effect, every object is one request: remove it" for name in given if name in _NO_OPTIONS),
             *(["path_style is 0 or 1"] if path_style not in ("0", "1") else []),
-            *(["multipart is auto, on or off"] if multipart not in ("auto", "on", "off") else []),
-            *(["multipart_mib is a whole number from 5"] if not mib.isdecimal() or int(mib) < 5 else []),
             *(["endpoint is http(s)://host:port, without user or password"]
               if endpoint is not None and not _ENDPOINT.fullmatch(endpoint) else []),
         ]  # fmt: skip
         if faults:
             raise StoreError(f"store {url!r}: " + "; ".join(faults))
-        return cls(parts.netloc, prefix, endpoint, region, path_style == "1", multipart, int(mib))
+        return cls(parts.netloc, prefix, endpoint, region, path_style == "1")
 
     @property
     def url(self) -> str:
@@ -82,8 +78,6 @@ class S3Options:
             "endpoint": self.endpoint,
             "region": self.region,
             "path_style": "1" if self.path_style else None,
-            "multipart": self.multipart if self.multipart != "auto" else None,
-            "multipart_mib": self.multipart_mib if self.multipart_mib != 64 else None,
         }
         query = urlencode({name: value for name, value in options.items() if value is not None}, safe=":/")
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/") + (f"?{query}" if query else "")
@@ -132,7 +126,7 @@ def _explain(error: ClientError, where: str, bucket: str) -> StoreError:
     code, answer = error.response.get("Error", {}).get("Code", ""), status(error)
     if code == "NoSuchBucket":
         return StoreError(f"{where}: there is no bucket {bucket!r}; make it or correct the store's url")
-    if code == "NoSuchUpload" or answer in (409, 412):
+    if answer in (409, 412):
         return Taken(f"{where}: {code} ({answer}); another writer was first: try again")
     if answer == 404:
         return MissingError(f"{where} is not there; check the store and the name")

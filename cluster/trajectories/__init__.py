@@ -3,7 +3,7 @@
 experts = TrajectorySet(store, "digits-convnet3")
 experts.write_expert(spec, record)        # by any worker, in any order
 experts.seal(spec, count=100)             # the set is there from now on
-reader = experts.open(minimum=100)
+reader = experts.open(count=100)
 theta = reader.snapshot(expert=7, epoch=12)  # (p,) one ranged read
 """
 

@@ -25,7 +25,6 @@ _FIX = "delete it and run `stillhouse experts` again"
 _NAME = TypeAdapter(Name)
 _EXPERT = re.compile(r"expert-(\d{5})\.arrow")
 _MANIFEST = re.compile(r"manifest-(\d{5})\.json")
-_BEAT = re.compile(r"training-[0-9a-f]{8}-\d{6}")
 
 
 @dataclass(frozen=True)
@@ -61,11 +60,6 @@ def about_key(name: str) -> str:
     return f"{ROOT}/{name}/about.json"
 
 
-def beat_key(name: str, token: str, number: int) -> str:
-    """A sign of life of a process that trains experts of the set."""
-    return f"{ROOT}/{name}/training-{token}-{number:06d}"
-
-
 def manifest_key(name: str, count: int) -> str:
     return f"{ROOT}/{name}/manifest-{count:05d}.json"
 
@@ -78,11 +72,6 @@ def expert_number(key: str) -> int | None:
 def manifest_count(key: str) -> int | None:
     """How many experts the manifest of that key lists, if it is one."""
     return _number(_MANIFEST, key)
-
-
-def is_beat(key: str) -> bool:
-    """Whether it is a sign of life."""
-    return _BEAT.fullmatch(key.rpartition("/")[2]) is not None
 
 
 def dump(manifest: Manifest, name: str, first: int = 0) -> bytes:

@@ -1,7 +1,6 @@
 """A sealed set of experts, as distillation sees it: one snapshot at a time, each one ranged read, each verified."""
 
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 
 from torch import Tensor
@@ -17,15 +16,7 @@ from distill.errors import MissingError, TrajectoryError
 class Reader:
     """Snapshots of the experts 0 .. count-1. Made by `TrajectorySet.open`; may be used from many threads."""
 
-    def __init__(
-        self,
-        store: Store,
-        name: str,
-        manifest: m.Manifest,
-        index_bytes: int,
-        cache: Cache | None = None,
-        later: Callable[[int], m.Manifest] | None = None,
-    ):
+    def __init__(self, store: Store, name: str, manifest: m.Manifest, index_bytes: int, cache: Cache | None = None):
         self.store = store
         self.name = name
         self.index_bytes = index_bytes
@@ -33,7 +24,6 @@ class Reader:
         self.bytes_read = 0
         """Bytes of snapshots asked of the store so far, the manifest not among them."""
         self._manifest = manifest
-        self._later = later
         self._cache = cache
         self._prefetcher: Prefetcher | None = None
         self._lock = threading.Lock()
@@ -50,18 +40,6 @@ class Reader:
     def epochs(self) -> list[int]:
         """The saved epochs; 0 is the initial network."""
         return self.spec.epochs
-
-    def narrow(self, count: int) -> None:
-        """From now on see experts 0 .. count-1 alone, until `require` asks for more."""
-        self._manifest = replace(self._manifest, experts=self._manifest.experts[:count])
-
-    def require(self, count: int) -> None:
-        """Have experts 0 .. count-1, waiting for them while another process trains them.
-
-        Raises ExpertsMissing when nobody does (cluster/trajectories/waiting.py).
-        """
-        if count > self.count:
-            self._manifest = self._later(count)
 
     def train_accuracy(self, expert: int) -> list[float]:
         """Per saved epoch, in [0, 1]."""

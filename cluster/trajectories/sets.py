@@ -5,10 +5,9 @@ import json
 from cluster.store.base import Entry, Store
 from cluster.store.cache import Cache
 from cluster.trajectories import manifest as m
-from cluster.trajectories import waiting
 from cluster.trajectories.format import ExpertIndex, ExpertRecord, SetSpec, canonical, decode, encode, same_spec
 from cluster.trajectories.reader import Reader
-from distill.errors import ConflictError, MissingError, TrajectoryError
+from distill.errors import ConflictError, ExpertsMissing, MissingError, TrajectoryError
 
 
 def list_sets(store: Store) -> list[str]:
@@ -113,32 +112,25 @@ class TrajectorySet:
             raise TrajectoryError(f"{self.store.url}/{key} is damaged; delete it: it only describes the set")
         return found
 
-    def open(self, minimum: int | None = None, cache: Cache | None = None) -> Reader:
-        """A reader of the largest sealed set; TrajectoryError if there is none, or none of `minimum` experts.
+    def open(self, count: int | None = None, cache: Cache | None = None) -> Reader:
+        """A reader of the first `count` experts of the largest sealed set; by default of all of them.
 
-        With a cache, snapshots that were read once come from the local disk.
+        With a cache, snapshots that were read once come from the local disk. Raises ExpertsMissing when no set is
+        sealed, or only one with fewer experts, and TrajectoryError when its manifest is damaged.
         """
-        count = self.sealed()
-        if not count:
-            raise TrajectoryError(
+        sealed = self.sealed()
+        if not sealed:
+            raise ExpertsMissing(
                 f"{self.where}: no sealed set of experts ({len(self.finished())} trained so far); "
                 "run `stillhouse experts` first"
             )
-        if minimum is not None and count < minimum:
-            raise TrajectoryError(
-                f"{self.where}: {count} experts are sealed, {minimum} are needed; run `stillhouse experts` with "
-                f"experts.count={minimum}, or ask for {count}"
+        if count is not None and sealed < count:
+            raise ExpertsMissing(
+                f"{self.where}: {sealed} experts are sealed, {count} are needed; run `stillhouse experts` with "
+                f"experts.count={count}, or lower it to {sealed}"
             )
-        manifest, size = self.manifest(count)
-
-        def later(wanted: int) -> m.Manifest:
-            waiting.wait_for(self, wanted)
-            grown, _ = self.manifest(self.sealed())
-            if not same_spec(grown.spec, manifest.spec):
-                raise self._other(self.where)
-            return m.Manifest(grown.spec, grown.experts[:wanted])
-
-        return Reader(self.store, self.name, manifest, size, cache, later)
+        manifest, size = self.manifest(sealed)
+        return Reader(self.store, self.name, m.Manifest(manifest.spec, manifest.experts[:count]), size, cache)
 
     def manifest(self, count: int) -> tuple[m.Manifest, int]:
         """The manifest of `count` experts and its bytes; TrajectoryError when it is damaged."""

@@ -40,8 +40,6 @@ class Summary:
     """The finished experts by number, sealed or not."""
     bytes: int
     """Of all objects of the set."""
-    trained_now: bool
-    """Whether there are signs of life of a process that trains experts, or of one that was killed."""
 
     @property
     def data(self) -> str:
@@ -106,8 +104,7 @@ def summarize(experts: TrajectorySet) -> Summary:
     for number in numbers:
         if number not in found:
             spec, found[number] = experts.part(number, sizes, spec)
-    trained_now = any(map(m.is_beat, sizes))
-    return Summary(experts.name, experts.about(), spec, sealed, found, sum(sizes.values()), trained_now)
+    return Summary(experts.name, experts.about(), spec, sealed, found, sum(sizes.values()))
 
 
 def network_label(network: dict) -> str:

@@ -12,9 +12,9 @@ class Score:
 
     values: tuple[float, ...]
     steps: int | None = None
-    """The length of training that was chosen; None where there was no choice."""
-    stations: dict[int, "Score"] = field(default_factory=dict)
-    """The same after each length, where there were several."""
+    """The length of training that was chosen; None if there was no choice."""
+    by_steps: dict[int, "Score"] = field(default_factory=dict)
+    """The score after each number of steps, if there were several."""
 
     @property
     def n(self) -> int:
@@ -30,10 +30,10 @@ class Score:
         return float(torch.tensor(self.values, dtype=torch.float64).std()) if self.n > 1 else 0.0
 
     def as_dict(self) -> dict:
-        told = {"mean": self.mean, "std": self.std, "n": self.n}
-        if self.stations:
-            told |= {"steps": self.steps, "stations": {str(k): s.as_dict() for k, s in self.stations.items()}}
-        return told
+        figures = {"mean": self.mean, "std": self.std, "n": self.n}
+        if self.by_steps:
+            figures |= {"steps": self.steps, "by_steps": {str(k): s.as_dict() for k, s in self.by_steps.items()}}
+        return figures
 
     def __str__(self) -> str:
         return f"{100 * self.mean:.1f} ± {100 * self.std:.1f} % (n={self.n})"

@@ -95,7 +95,7 @@ def test_what_cannot_be_checked(photos, monkeypatch, capsys, arguments, named):
 
 
 def test_absolute_paths_of_every_kind(photos):
-    from cluster.commands import common
+    from cluster.cli import common
 
     made = common.absolute(recipe.parse({"name": "x", "dataset": {"kind": "folder", "path": "photos"}}, "x"))
     assert made.dataset.path == str(photos)

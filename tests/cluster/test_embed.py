@@ -5,17 +5,18 @@ import json
 import pytest
 import torch
 from PIL import Image
+from support import small
 from support.cli import TINY, stillhouse
 
-from cluster.commands.embed import network_of
+from cluster.cli.embed import network_of
 from cluster.jobs import distilling
-from cluster.jobs.experts import set_name, spec_of
+from cluster.jobs.experts import own_set, set_name, spec_of
 from cluster.results.runs import Run
 from cluster.store import open_store
-from cluster.trajectories import ExpertRecord, TrajectorySet
+from cluster.trajectories import ExpertRecord
 from distill import context as contexts
 from distill import recipe, rng, synthetic
-from distill.export import Published
+from distill.published import write
 from distill.selectors import Evidence
 
 RESULT = {"test_mean": 0.875, "test_std": 0.01, "test_n": 5}
@@ -34,18 +35,19 @@ def url(tmp_path) -> str:
 def publish(context, url: str, folder) -> str:
     """A finished run in the store, its set real images; its id."""
     made = synthetic.build(context)
-    x, y = (t.detach() for t in made.training_set())
+    x, y = small.plain(made)
     state = {name: t.detach() for name, t in made.state_dict().items()}
-    pixels = context.data.to_pixels(x)
+    pixels = context.data.preprocess.to_pixels(x)
     values = context.recipe.model_dump(mode="json")
     run = Run(open_store(url), context.run_id)
-    run.publish(Published(x, y, pixels, context.data.classes, 0.1, values, 1, state), RESULT, folder)
+    published = small.published(x, y, pixels, context.data.classes, 0.1, values, 1, state)
+    run.publish(write(published, folder), RESULT)
     return context.run_id
 
 
 def write_expert(context, url: str) -> torch.Tensor:
     """One expert of the recipe in the store; its last snapshot."""
-    experts, spec = TrajectorySet(open_store(url), set_name(context)), spec_of(context)
+    experts, spec = own_set(context, url), spec_of(context)
     epochs = len(spec.epochs)
     theta = torch.stack([context.network.init(rng.generator(i, "expert")) for i in range(epochs)])
     experts.write_expert(spec, ExpertRecord(0, theta, [0.5] * epochs, [0.25] * epochs, 0))
@@ -59,11 +61,11 @@ def test_a_start_that_looks_through_a_network_looks_through_the_stores_expert(ur
     overrides = [*TINY, "objective={}", "objective.kind=distribution", f"synthetic.init={init}"]
     values = [s for s in overrides if not s.startswith(("objective.syn", "objective.max"))]
     made = recipe.load("digits", values)
-    config = {"recipe": made.model_dump(mode="json"), "store": url}
-    assert distilling.prepare(config, torch.device("cpu")).experts is None
     context = contexts.prepare(made, device=torch.device("cpu"))
+    config = {"recipe": made.model_dump(mode="json"), "store": url, "dataset": context.data}
+    assert distilling.context_with_experts(config, torch.device("cpu")).experts is None
     theta = write_expert(context, url)
-    found = distilling.prepare(config, torch.device("cpu"))
+    found = distilling.context_with_experts(config, torch.device("cpu"))
     assert (found.experts is not None) is looks
     if looks:
         assert torch.equal(Evidence(found).features, context.network.features(theta, context.data.train.x))
@@ -74,7 +76,8 @@ def test_the_last_snapshot_of_the_stores_expert_is_taken(context, url):
     theta = write_expert(context, url)
     found = network_of(context, url)
     assert torch.equal(found.theta, theta)
-    assert (found.epochs, found.test_accuracy) == (4, 0.25) and set_name(context) in found.origin
+    assert (found.epochs, found.test_accuracy) == (4, 0.25)
+    assert set_name(context.recipe, context.data.fingerprint) in found.origin
 
 
 def test_without_experts_one_is_trained(context, url):

@@ -11,7 +11,6 @@ from support.trajectories import record_of, spec_of
 
 from cluster.store import open_store
 from cluster.trajectories import ExpertRecord, TrajectorySet
-from cluster.trajectories.manifest import beat_key
 
 
 @pytest.fixture
@@ -29,7 +28,6 @@ def store(tmp_path, monkeypatch):
             experts.seal(spec_of(), sealed)
     about = {"dataset": "cifar[red]10", "preprocess": "zca", "shape": "3x32x32", "images": 45000, "classes": 10}
     TrajectorySet(store, "done").describe({**about, "recipe": "mine"})
-    store.create(beat_key("begun", "0" * 8, 3), b"")
     return store
 
 
@@ -60,9 +58,9 @@ def test_show_tells_all_and_the_accuracy_per_epoch(store, monkeypatch, capsys, t
     assert [row["test_mean"] for row in curve] == pytest.approx([0.1, 0.15, 0.2, 0.015])
 
 
-def test_show_of_a_set_in_training_says_so(store, monkeypatch, capsys):
+def test_show_of_a_set_that_is_not_finished_says_so(store, monkeypatch, capsys):
     assert stillhouse(monkeypatch, "trajectories", "show", "begun") == 0
-    assert "1, none sealed, being trained or interrupted" in capsys.readouterr().out
+    assert "1, none sealed" in capsys.readouterr().out
 
 
 def test_the_plot_has_both_curves_where_they_belong(store, monkeypatch, tmp_path):
@@ -90,7 +88,7 @@ def test_verify_names_every_damaged_object_and_ends_with_2(store, monkeypatch, c
     said = capsys.readouterr().err
     assert "2 of 3 experts are damaged" in said and "expert-00000.arrow" in said and "expert-00002.arrow" in said
     found = json.loads(out.read_text())
-    assert (found["sound"], sorted(found["damaged"])) == (1, ["0", "2"])
+    assert (found["intact"], sorted(found["damaged"])) == (1, ["0", "2"])
     (folder / "expert-00001.arrow").unlink()
     assert stillhouse(monkeypatch, "trajectories", "verify", "growing") == 2
     assert "expert-00001.arrow is not there" in capsys.readouterr().err
@@ -102,7 +100,7 @@ def test_delete_asks_and_a_dry_run_only_lists(store, monkeypatch, capsys):
     assert capsys.readouterr().out.count("would delete experts/done/") == 4 * 2 + 2
     assert stillhouse(monkeypatch, "trajectories", "delete", "done") == 2  # nobody is there to agree
     assert "add --yes" in capsys.readouterr().err
-    monkeypatch.setattr("cluster.commands.trajectories.sys.stdin", Terminal("n\ny\n"))
+    monkeypatch.setattr("cluster.cli.trajectories.sys.stdin", Terminal("n\ny\n"))
     assert stillhouse(monkeypatch, "trajectories", "delete", "done") == 2
     assert store.list("experts") == before
     assert stillhouse(monkeypatch, "trajectories", "delete", "done") == 0

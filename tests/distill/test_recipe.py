@@ -74,9 +74,6 @@ def test_all_faults_are_listed_at_once_with_their_paths():
     [
         (["objective.max_start_epoch=29"], "beyond experts.epochs = 30"),
         (["objective.segments=3", "outer.workers=2"], "objective.segments must be a multiple"),
-        (["objective.first_experts=2"], "first_experts and first_steps belong together"),
-        (["objective.first_experts=11", "objective.first_steps=9"], "objective.first_experts = 11 is above"),
-        (["objective.first_experts=3", "objective.first_steps=9", "experts.together=2"], "of experts.together"),
         (["objective.widen_from=11", "objective.widen_steps=5"], "widen_from"),
         (["objective.min_start_epoch=10"], "min_start_epoch"),
         (['objective={kind="unrolled", window=9, unroll=3}'], "objective.window = 9"),

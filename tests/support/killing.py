@@ -27,8 +27,8 @@ def kill_tree(pid: int) -> None:
 
 
 def kill_workers(pid: int) -> None:
-    """SIGKILL the Ray Train workers below a process."""
+    """SIGKILL the workers of a job below a process: Ray Train's, or the task of a single one."""
     for child in psutil.Process(pid).children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
-            if "RayTrainWorker" in " ".join(child.cmdline()):
+            if any(name in " ".join(child.cmdline()) for name in ("RayTrainWorker", "stillhouse-worker")):
                 child.kill()

@@ -3,18 +3,18 @@
 import pytest
 from ray.train import RunConfig, ScalingConfig
 
-from cluster.jobs import group
+from cluster.jobs import group, train_group
 from distill import recipe
 from distill.errors import RecipeError
 
 
-def told(monkeypatch, cpus, gpus, workers, each, *overrides):
+def job(monkeypatch, cpus, gpus, workers, each, *overrides):
     """What workers are sent on a cluster of so many cores and GPUs."""
     monkeypatch.setattr(group, "cores", lambda: cpus)
     monkeypatch.setattr(group, "gpus", lambda: gpus)
     monkeypatch.setattr(group, "_board", lambda items: None)
     r = recipe.load("digits", [f"experts.gpus_per_worker={each}", *overrides])
-    return group._told(print, {}, r, workers, (), r.experts.gpus_per_worker)
+    return group._job(print, {}, r, workers, (), r.experts.gpus_per_worker)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def told(monkeypatch, cpus, gpus, workers, each, *overrides):
     ],
 )
 def test_a_worker_claims_its_threads_and_its_part_of_a_gpu(monkeypatch, cpus, gpus, workers, each, overrides, claimed):
-    assert group.resources(told(monkeypatch, cpus, gpus, workers, each, *overrides)) == claimed
+    assert job(monkeypatch, cpus, gpus, workers, each, *overrides).resources == claimed
 
 
 def test_eight_workers_on_two_gpus_fit_with_a_quarter_each_and_not_with_a_whole_one():
@@ -51,7 +51,7 @@ def test_a_ray_of_the_commands_own_does_not_wait_for_helpers_it_has_no_use_for(m
     """One of them asks another cluster, if there was one on this machine; a cluster needs them."""
     monkeypatch.setenv("RAY_ADDRESS", address) if address else monkeypatch.delenv("RAY_ADDRESS", raising=False)
     run = RunConfig(name="test", storage_path=str(tmp_path))
-    trainer = group._Trainer(print, scaling_config=ScalingConfig(num_workers=1), run_config=run)
+    trainer = train_group._Trainer(print, scaling_config=ScalingConfig(num_workers=1), run_config=run)
     made = {type(callback).__name__ for callback in trainer._create_default_callbacks()}
     assert len(made & {"PlacementGroupCleanerCallback", "DatasetsCallback"}) == helpers
     assert "BackendSetupCallback" in made

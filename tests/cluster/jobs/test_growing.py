@@ -10,6 +10,7 @@ from support.stores import Watched
 
 from cluster.jobs import experts as jobs
 from cluster.jobs import growing, partial
+from cluster.jobs.events import ExpertEpoch, ExpertResumed, Note
 from cluster.jobs.growing import Grower
 from cluster.jobs.partial import SavedStates
 from cluster.store import open_store
@@ -42,16 +43,20 @@ def context(*overrides):
     return small.context("trajectory", "experts.batch=20", "experts.state_every=2", *overrides)
 
 
+def own_name(c) -> str:
+    return jobs.own_set_name(c.recipe, c.data.fingerprint)
+
+
 def grower(c, store, events=None, killed_at=None):
     """A grower whose process dies as it tells of an epoch."""
 
-    def post(kind, **what):
+    def post(event):
         if events is not None:
-            events.append((kind, what))
-        if kind == "expert" and what["epoch"] == killed_at:
+            events.append(event)
+        if isinstance(event, ExpertEpoch) and event.epoch == killed_at:
             raise Killed
 
-    return Grower(c, TrajectorySet(store, jobs.set_name(c)), jobs.spec_of(c), post)
+    return Grower(c, TrajectorySet(store, own_name(c)), jobs.spec_of(c), post)
 
 
 def hashes(store):
@@ -66,7 +71,7 @@ def states(store):
 
 
 def resumed(events):
-    return [(what["expert"], what["epoch"]) for kind, what in events if kind == "expert_resumed"]
+    return [(event.expert, event.epoch) for event in events if isinstance(event, ExpertResumed)]
 
 
 # ---------------------------------------------------------------- going on
@@ -84,7 +89,7 @@ def test_a_killed_expert_goes_on_from_its_last_saved_state_to_the_same_bytes(tmp
     grower(c, broken, events).grow(0)
     together = c.recipe.experts.together
     assert resumed(events) == [(i, 4) for i in range(together)]
-    assert sorted({what["epoch"] for kind, what in events if kind == "expert"}) == [5, 6]
+    assert sorted({event.epoch for event in events if isinstance(event, ExpertEpoch)}) == [5, 6]
     assert hashes(broken) == hashes(whole) and len(hashes(whole)) == together
     assert states(broken) == []
 
@@ -118,7 +123,7 @@ def to_another_expert(store, key):
 
 
 def to_another_set(store, key):
-    name = jobs.set_name(context("experts.lr=0.5"))
+    name = own_name(context("experts.lr=0.5"))
     store.create(f"experts/{name}/partial/{key.partition('partial/')[2]}", store.read(key))
 
 
@@ -138,7 +143,7 @@ def test_a_damaged_or_foreign_state_is_named_and_not_used(local, tmp_path, spoil
     events = []
     c = context(*overrides)
     grower(c, local, events).grow(expert)
-    assert [what["text"] for kind, what in events if kind == "stage" and said in what["text"]]
+    assert [event for event in events if isinstance(event, Note) and said in event.text]
     assert resumed(events) == []
     clean = open_store(f"file:{tmp_path}/clean")
     grower(c, clean).grow(expert)
@@ -151,7 +156,7 @@ def test_a_state_that_another_worker_removes_meanwhile_is_no_error(local):
         grower(c, local, killed_at=5).grow(0)
     store = Watched(local)
     store.before = lambda operation, key, *_: local.delete(key, dry_run=False) if operation == "read" else None
-    found = SavedStates(store, jobs.set_name(c), (0,), lambda text: None).latest(torch.device("cpu"))
+    found = SavedStates(store, own_name(c), (0,), lambda text: None).latest(torch.device("cpu"))
     assert found is None
 
 
@@ -163,7 +168,7 @@ def test_saved_states_are_no_part_of_the_set(local):
     grower(c, local).grow(0)
     with pytest.raises(Killed):
         grower(c, local, killed_at=5).grow(1)
-    experts = TrajectorySet(local, jobs.set_name(c))
+    experts = TrajectorySet(local, own_name(c))
     assert experts.finished() == [0] and list_sets(local) == [experts.name]
     experts.seal(jobs.spec_of(c), 1)
     assert experts.open().count == 1
@@ -175,7 +180,7 @@ def test_saved_states_are_no_part_of_the_set(local):
 
 
 def test_what_killed_workers_left_of_finished_experts_is_swept_and_the_rest_stays(local):
-    c, name = context(), jobs.set_name(context())
+    c, name = context(), own_name(context())
     for expert in (0, 1):
         with pytest.raises(Killed):
             grower(c, local, killed_at=5).grow(expert)
@@ -186,7 +191,7 @@ def test_what_killed_workers_left_of_finished_experts_is_swept_and_the_rest_stay
 def test_snapshots_are_those_of_the_saved_epochs(local):
     c = context("experts.save_every=4", "objective.expert_epochs=4", "objective.max_start_epoch=1")
     grower(c, local).grow(0)
-    experts = TrajectorySet(local, jobs.set_name(c))
+    experts = TrajectorySet(local, own_name(c))
     experts.seal(jobs.spec_of(c), 1)
     reader = experts.open()
     assert reader.epochs == [0, 4, 6]

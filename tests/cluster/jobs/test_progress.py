@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from cluster.jobs import progress
+from cluster.jobs.events import DistillingStarted, StepDone
 from cluster.jobs.progress import Bar, Reading
 
 
@@ -20,10 +21,10 @@ def clock(monkeypatch):
 def lines(clock, seconds_per_step: float) -> list[str]:
     out = io.StringIO()
     with Bar(Console(file=out, force_terminal=False)) as bar:
-        bar({"kind": "plan", "steps": 10})
+        bar(DistillingStarted(10))
         for step in range(1, 11):
             clock[0] += seconds_per_step
-            bar({"kind": "step", "step": step, "loss": 0.5, "accuracy": 0.25})
+            bar(StepDone(step, {"loss": 0.5}, 0.25))
     return out.getvalue().splitlines()
 
 
@@ -42,8 +43,8 @@ def test_fast_steps_do_not_flood_the_log(clock):
 def test_a_terminal_gets_a_bar(clock):
     out = io.StringIO()
     with Bar(Console(file=out, force_terminal=True, width=140)) as bar:
-        bar({"kind": "plan", "steps": 4})
-        bar({"kind": "step", "step": 2, "loss": 0.5, "accuracy": None})
+        bar(DistillingStarted(4))
+        bar(StepDone(2, {"loss": 0.5}, None))
     assert "2/4" in out.getvalue() and "loss 0.5000" in out.getvalue() and "━" in out.getvalue()
 
 

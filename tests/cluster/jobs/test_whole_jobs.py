@@ -90,8 +90,8 @@ def test_a_submitted_job_publishes_everywhere(undisturbed):
     assert float(version.tags["test_mean"]) == result["test_mean"]
     for what in (run.run_id, "digits@best", str(undisturbed / "store/runs" / run.run_id / "published")):
         published = evaluating.find(what, f"file:{undisturbed}/store", uri)
-        assert published.x.shape == (10, 1, 8, 8)
-        assert torch.isfinite(published.x).all()
+        assert published.images.shape == (10, 1, 8, 8)
+        assert torch.isfinite(published.images).all()
     assert (result["budget_floats"], result["budget_ipc"]) == (640, 1.0)
 
 
@@ -132,8 +132,8 @@ def test_a_poster_from_the_command_line_to_the_registry_and_the_judge(tmp_path):
     finish(start(home, "distill", *POSTER), home)
     run, uri = only_run(home), f"sqlite:///{home}/mlflow.db"
     published = evaluating.find("poster-digits-05@best", f"file:{home}/store", uri)
-    assert (published.x.shape, published.y.shape) == ((40, 1, 8, 8), (40, 10))
-    assert (published.y.max(1).values < 1).any(), "soft labels"
+    assert (published.images.shape, published.labels.shape) == ((40, 1, 8, 8), (40, 10))
+    assert (published.labels.max(1).values < 1).any(), "soft labels"
     assert {"images.png", "as-stored.png", "regions.png", "patches.png"} <= {
         entry.key.rpartition("/")[2] for entry in run.store.list(f"{run.folder}/published")
     }
@@ -161,7 +161,7 @@ def test_kill_9_and_again_gives_the_same_bytes(undisturbed, victim, tmp_path):
     else:
         kill_workers(process.pid)
     said = finish(process, home)
-    assert "going on from step" in said
+    assert "resumed after step" in said
     assert only_run(home).result()["sha256"] == only_run(undisturbed).result()["sha256"]
 
 
@@ -174,7 +174,7 @@ def test_kill_9_of_a_worker_inside_an_expert_costs_the_epochs_since_its_last_sav
     """Against experts trained undisturbed in this process: a Ray worker, killed or not, must not change a byte."""
     context = contexts.prepare(recipe.load("digits", list(EXPERTS[1:])))
     experts.train_here(context, f"file:{tmp_path}/undisturbed")
-    home, folder = tmp_path / "home", f"experts/{experts.set_name(context)}"
+    home, folder = tmp_path / "home", f"experts/{experts.own_set_name(context.recipe, context.data.fingerprint)}"
     process, store = start(home, "experts", *EXPERTS), open_store(f"file:{tmp_path}/home/store")
 
     def saved() -> list[int]:
@@ -186,7 +186,7 @@ def test_kill_9_of_a_worker_inside_an_expert_costs_the_epochs_since_its_last_sav
     kill_workers(process.pid)
     assert f"{folder}/expert-00000.arrow" not in [e.key for e in store.list(folder)], "the kill came too late"
     said = finish(process, home)
-    (resumed,) = re.findall(r"expert 0 goes on from epoch (\d+)", said)
+    (resumed,) = re.findall(r"expert 0 resumed after epoch (\d+)", said)
     assert int(resumed) >= at_kill
     assert sha256(store, folder) == sha256(open_store(f"file:{tmp_path}/undisturbed"), folder)
     assert store.list(f"{folder}/partial/") == []

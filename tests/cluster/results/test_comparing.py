@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support import small
 from support.cli import stillhouse
 
 from cluster.results import comparing
@@ -14,7 +15,7 @@ from cluster.results.runs import Run
 from cluster.store import open_store
 from distill import recipe
 from distill.errors import DataError
-from distill.export import Published
+from distill.published import write
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -39,11 +40,12 @@ def finish(
     x = torch.rand(len(classes), 3, side, side)
     made = recipe_of(f"synthetic.ipc={ipc}", *overrides)
     values = made.model_dump(mode="json")
-    published = Published(x, torch.eye(len(classes)), x, classes, 0.1, values, 3, {}, data or {})
+    published = small.published(x, torch.eye(len(classes)), x, classes, 0.1, values, 3, {}, data or {})
     run = Run(store, run_id)
     result = {"test_mean": mean, "test_std": 0.01, "test_n": 3, "budget_ipc": float(ipc), "selection": "validation"}
     result |= {"protocol": made.evaluation.protocol, "network": made.network.label}
-    run.publish(published, result, Path(store.url.removeprefix("file:")).parent / "scratch" / run_id)
+    folder = Path(store.url.removeprefix("file:")).parent / "scratch" / run_id
+    run.publish(write(published, folder), result)
     return run
 
 
@@ -95,9 +97,9 @@ def test_what_tells_runs_apart_is_shown_and_what_does_not_matter_is_not(store):
     finish(store, "b-1", 1, 0.4, "objective.segments=2")
     finish(store, "c-1", 1, 0.4, 'synthetic={kind="poster"}', "objective.segments=2")
     found = comparing.gather(["a-1", "b-1", "c-1"], store)
-    assert [e.apart["outer.steps"] for e in found.entries] == ["70", "5000", "5000"]
+    assert [e.differing_settings["outer.steps"] for e in found.entries] == ["70", "5000", "5000"]
     shared = {"synthetic.init", "synthetic.labels.mode", "synthetic.labels.lr", "outer.steps"}
-    assert all(set(e.apart) == shared for e in found.entries), "what both kinds have"
+    assert all(set(e.differing_settings) == shared for e in found.entries), "what both kinds have"
     assert "| outer.steps | 70 | 5000 | 5000 |" in comparing.markdown(found, "x.png")
     assert "differ" not in comparing.markdown(comparing.gather(["a-1"], store), "x.png")
 

@@ -37,7 +37,7 @@ class TestOverBothStores:
         experts = filled(store, 3, dtype)
         assert experts.finished() == [0, 1, 2]
         experts.seal(spec_of(dtype), 3)
-        reader = experts.open(minimum=3)
+        reader = experts.open(count=3)
         assert (reader.count, reader.epochs, reader.spec) == (3, [0, 1, 2, 5], spec_of(dtype))
         for expert in range(3):
             for epoch in reader.epochs:
@@ -262,9 +262,9 @@ def test_sealing_names_the_experts_that_are_missing(local):
 def test_opening_fewer_than_needed_is_refused(local):
     experts = filled(local, 2)
     experts.seal(spec_of(), 2)
-    assert experts.open(minimum=2).count == 2
+    assert experts.open(count=2).count == 2
     with pytest.raises(TrajectoryError, match="2 experts are sealed, 3 are needed; .*experts.count=3"):
-        experts.open(minimum=3)
+        experts.open(count=3)
 
 
 def test_another_recipes_experts_are_never_taken_in(local):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from support import small
 
-from distill import nets
+from distill import nets, objectives
 from distill.cost import estimate as estimates
 from distill.cost import memory
 from distill.cost.estimate import estimate, explain_out_of_memory, is_out_of_memory
@@ -64,7 +64,8 @@ def test_every_objective_has_an_estimate(kind, monkeypatch):
     pixels = 6 * 3 * 8 * 8 * 4
     experts = 2 * 7 * p * 4 if kind == "trajectory" else 0
     labels = 6 * 3 * 4
-    assert e.storage_bytes == experts + 2 * (3 * pixels + 2 * labels)  # set, best set, momentum; two checkpoints
+    held = sum(t.nbytes for t in objectives.build(context).state_dict().values())
+    assert e.storage_bytes == experts + 2 * (3 * pixels + 2 * labels + held)  # set, best set, momentum; two checkpoints
     assert e.experts_seconds == (2 * 6 if kind == "trajectory" else 0)
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from support import small
+from support.small import plain
 
 from distill import recipe, rng
 from distill.errors import RecipeError
@@ -91,9 +92,9 @@ def test_podd_is_adam_at_its_own_rate_and_stops_at_every_length():
     context = small.context("trajectory", *settings, "network.norm=none")
     images = real_set(context, 2, rng.generator(0, "images"))
     judge, key = Judge(context), ("key", "network", 0)
-    stations = list(judge._train(judge._batches([images], [key]), [key], 0.7, (2, 5)))
+    stations = list(judge._train(judge._materials([images], [key]), [key], 0.7, (2, 5)))
     flat = context.network.init(rng.generator(context.seed, *key)).requires_grad_()
-    optimizer, (x, y) = torch.optim.Adam([flat], lr=1e-3), images.training_set()
+    optimizer, (x, y) = torch.optim.Adam([flat], lr=1e-3), plain(images)
     for step in range(1, 6):
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(context.network(flat, x), y).backward()

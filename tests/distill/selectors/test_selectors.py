@@ -116,7 +116,7 @@ def test_a_published_set_is_restored_without_experts_and_without_training():
     made = synthetic.build(context)
     again = synthetic.restore(replace(context, experts=None), made.state_dict())
     assert torch.equal(again.x, made.x) and torch.equal(again.y, made.y)
-    assert again.budget_floats() == made.budget_floats()
+    assert again.budget().total == made.budget().total
 
 
 def test_too_few_images_are_told_before_any_expert_is_trained():

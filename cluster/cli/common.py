@@ -1,0 +1,94 @@
+"""What the commands share: reading a recipe, preparing data with every check, the store, figures as JSON."""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+from cluster.home import home, store_url, tracking_uri
+
+if TYPE_CHECKING:
+    from cluster.jobs.session import Session
+    from distill.context import Context
+    from distill.recipe import Recipe
+
+console = Console(highlight=False)
+
+
+def log_to_console() -> None:
+    """The project's own notes (what compiles, what is skipped) on the terminal."""
+    handler = RichHandler(console=console, show_path=False, show_time=False, show_level=False)
+    logging.getLogger("stillhouse").addHandler(handler)
+    logging.getLogger("stillhouse").setLevel(logging.INFO)
+
+
+def read(source: str, overrides: list[str] | None) -> "Recipe":
+    """The recipe with its overrides, and the path of its dataset made absolute so that every worker finds it."""
+    from distill import recipe as recipes
+
+    return absolute(recipes.load(source, overrides or []))
+
+
+def absolute(recipe: "Recipe") -> "Recipe":
+    """The same recipe with its paths absolute; a url stays, as each machine fetches from it for itself."""
+    from distill.recipe import Files
+
+    recipe = recipe.model_copy(update={"synthetic": recipe.synthetic.absolute()})
+    if not isinstance(recipe.dataset, Files) or "://" in recipe.dataset.path:
+        return recipe
+    from distill.data.places import local
+
+    return recipe.model_copy(update={"dataset": local(recipe.dataset)})
+
+
+def prepared(recipe: "Recipe", store: str) -> "Context":
+    """Context of a recipe on the CPU, after every check that needs no worker: device, data, start images, store."""
+    import torch
+
+    from cluster.jobs.progress import Reading
+    from cluster.store import open_store
+    from distill import context, data, synthetic
+
+    cpu = torch.device("cpu")
+    with Reading(console) as reading:
+        dataset = data.load(recipe.dataset, recipe.seed, cpu, reading)
+    made = context.prepare(recipe, device=cpu, dataset=dataset)
+    open_store(store).check_writable()
+    synthetic.check(made)
+    return made
+
+
+@contextmanager
+def session() -> "Iterator[Session]":
+    """Ray for the length of the block; it starts in the background, while data are read."""
+    from cluster.jobs import session as ray
+
+    with ray.session() as opened:
+        yield opened
+
+
+def places(store: str | None) -> tuple[str, str, str]:
+    """(store URL, tracking URI, home folder) of this command, absolute."""
+    url = store_url(store)
+    if url.startswith("file:"):
+        url = f"file:{Path(url.removeprefix('file:')).expanduser().absolute()}"
+    return url, tracking_uri(), str(home())
+
+
+def write_json(path: Path | None, figures: dict | list) -> None:
+    """Write figures to a file, if the command line names one."""
+    if path:
+        path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf8")
+
+
+def print_recipe(recipe: "Recipe") -> None:
+    """The resolved recipe as dotted lines."""
+    from distill.recipe import dotted
+
+    for path, value in dotted(recipe.model_dump(mode="json")).items():
+        console.print(f"[cyan]{path}[/] = {json.dumps(value)}", soft_wrap=True)

@@ -1,0 +1,46 @@
+"""--dry-run: the resolved recipe, the store, and what a run costs in time, memory and storage. Starts nothing."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from cluster.cli import common
+
+
+def show(recipe, url: str, json: Path | None) -> None:
+    from cluster.jobs.experts import set_name
+    from distill import synthetic
+    from distill.cost.estimate import estimate
+    from distill.engine import allocator
+    from distill.evaluate.budget import per_class
+    from distill.text import byte_size as size
+
+    allocator.settle()  # as workers do: it changes how long a step takes
+    context = common.prepared(recipe, url)
+    e = estimate(context)
+    made = synthetic.blank(context)
+    floats = made.budget().total
+    common.print_recipe(recipe)
+    unneeded = "" if recipe.expert_use != "none" else " (not needed)"
+    common.console.print(
+        f"\nset       {made.describe()}: {floats:,} floats, {per_class(context, floats):.4g} images per class\n"
+        f"store     {url}\n"
+        f"run       runs/{context.run_id}\n"
+        f"experts   experts/{set_name(recipe, context.data.fingerprint)}{unneeded}\n"
+        f"storage   {size(e.storage_bytes)}\n"
+        f"memory    {size(e.memory_bytes)} per worker while distilling, {size(e.available_bytes)} free here\n"
+        f"time      {_time(e.experts_seconds)} for the experts, {_time(e.distill_seconds)} to distill, on this machine",
+        soft_wrap=True,
+    )
+    for line in e.advice:
+        common.console.print(f"[yellow]{line}[/]", soft_wrap=True)
+    common.write_json(json, {"recipe": recipe.model_dump(mode="json"), "store": url, **asdict(e)})
+
+
+def _time(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
+    )
