@@ -149,7 +149,8 @@ def test_labels_are_soft_unless_they_are_one_hot(made, tmp_path, monkeypatch):
     rows = []
     monkeypatch.setattr(evaluating, "_figures", lambda request, chosen, *rest: rows.append(chosen))
     for y in (made.labels, made.labels * 1.2, made.labels + 1.0):
-        evaluating.evaluate(EvaluationRequest(digits(), (), scores=True), replace(made, stored=Images(made.images, y)), "", print, "data")
+        relabelled = replace(made, stored=Images(made.images, y))
+        evaluating.evaluate(EvaluationRequest(digits(), (), scores=True), relabelled, "", print, "data")
     assert ["distilled-hard" in chosen for chosen in rows] == [False, True, True]
 
 
