@@ -35,6 +35,19 @@ def writes_only_below_tmp_path(working_folder):
     assert not left, f"{', '.join(left)} written into the working folder: write below tmp_path"
 
 
+@pytest.fixture(autouse=True)
+def ray_only_if_marked(request, monkeypatch):
+    """Commands start Ray in the background while they check their input. Without the mark `ray` it is not started, and
+    a test whose command waits for it fails.
+    """
+    if not request.node.get_closest_marker("ray"):
+        monkeypatch.setattr("cluster.jobs.session._connect", _refuse_ray)
+
+
+def _refuse_ray() -> None:
+    pytest.fail("this test starts Ray: mark it with pytest.mark.ray")
+
+
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory):
     """A running Ceph gateway (support.ceph.S3Server); skipped where it is not installed."""
