@@ -1,4 +1,4 @@
-"""Marks by fixture, an empty working folder, and what tests need from outside the process: started once per session."""
+"""Markers set by fixtures, an empty working folder, the S3 server (started once per session) and stores."""
 
 import os
 import uuid
@@ -35,6 +35,19 @@ def writes_only_below_tmp_path(working_folder):
     assert not left, f"{', '.join(left)} written into the working folder: write below tmp_path"
 
 
+@pytest.fixture(autouse=True)
+def ray_only_if_marked(request, monkeypatch):
+    """Commands start Ray in the background while they check their input. Without the mark `ray` it is not started, and
+    a test whose command waits for it fails.
+    """
+    if not request.node.get_closest_marker("ray"):
+        monkeypatch.setattr("cluster.jobs.session._connect", _refuse_ray)
+
+
+def _refuse_ray() -> None:
+    pytest.fail("this test starts Ray: mark it with pytest.mark.ray")
+
+
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory):
     """A running Ceph gateway (support.ceph.S3Server); skipped where it is not installed."""
@@ -49,7 +62,7 @@ def s3_bucket(s3_server):
 
 @pytest.fixture
 def s3_url(s3_server, s3_bucket, monkeypatch):
-    """Url of a fresh, empty store on the real server, found through the environment as users do it."""
+    """Url of a new, empty store on the real server, configured through the environment as users do it."""
     for name, value in s3_server.env.items():
         monkeypatch.setenv(name, value)
     return f"s3://{s3_bucket}/{uuid.uuid4().hex}"

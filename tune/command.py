@@ -49,18 +49,18 @@ def checked_context(plan: Plan, url: str):
     return context
 
 
-def _run(plan: Plan, context, places: tuple[str, str, str], resume: bool) -> dict:
+def _run(plan: Plan, context, urls: tuple[str, str, str], resume: bool) -> dict:
     from cluster.jobs.session import session
     from tune import report, sweep
     from tune.live import Screen
 
-    store, tracking, home = places
-    where = sweep.Places(store, tracking, Path(home))
+    store, tracking, home = urls
+    places = sweep.Places(store, tracking, Path(home))
     journal = sweep.open_journal(plan, context, store, resume)
     with session() as ray:
         ray.wait()
-        result = sweep.run(plan, context, journal, where, Screen(common.console))
-    return report.finish(plan, journal, where, result, common.console)
+        result = sweep.run(plan, context, journal, places, Screen(common.console))
+    return report.finish(plan, journal, places, result, common.console)
 
 
 def _list() -> None:

@@ -86,7 +86,8 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[str], str]]:
 
 CASES = (
     "unknown key", "out of range", "path missing", "no image column", "no label column", "undecodable", "sizes differ",
-    "label outside", "empty class", "too many per class", "beyond the epochs", "device absent",
+    "label outside", "empty class", "too many per class", "beyond the epochs",
+    pytest.param("device absent", marks=pytest.mark.ray),
 )  # fmt: skip
 
 
