@@ -90,9 +90,9 @@ def open_set(context: Context, store_url: str, count: int | None = None) -> Read
     recipe, fingerprint = context.recipe, context.data.fingerprint
     experts = TrajectorySet(open_store(store_url), set_name(recipe, fingerprint))
     cache = Cache(home() / "cache" / "snapshots") if store_url.startswith("s3:") else None
-    reader = experts.open(count, cache)
+    reader = experts.open(cache=cache)
     reader.check(fingerprint, recipe.network.model_dump(mode="json"), context.network.layout.entries)
-    return reader
+    return experts.open(count, cache) if count else reader
 
 
 def about(context: Context) -> dict[str, str | int]:

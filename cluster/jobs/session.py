@@ -22,11 +22,15 @@ class Session:
 
     def __init__(self, starting: Future):
         self._starting = starting
+        self._warm = False
         self._shared: list[tuple[Dataset, ray.ObjectRef]] = []
 
     def wait(self) -> None:
-        """Return once Ray runs."""
+        """Return once Ray runs, and have a worker process import what jobs need."""
         self._starting.result()
+        if is_private() and not self._warm:
+            self._warm = True
+            ray.remote(num_cpus=0)(_import_ahead).remote()
 
     def share(self, dataset: "Dataset") -> ray.ObjectRef:
         """Ray's reference to a dataset for the workers of all jobs of the command; put into the object store once."""
@@ -65,11 +69,11 @@ def _connect() -> None:
         return
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # for 2: how late a short job is seen to end
     ray.init(address="local", include_dashboard=False, **quiet)
-    ray.remote(num_cpus=0)(_import_ahead).remote()
 
 
 def _import_ahead() -> None:
-    """Import in a worker process, meanwhile, what jobs need; a job's task finds the process idle and warm."""
+    """What a job imports, while its driver opens the tracking store; the job finds this process idle and warm."""
+
     import cluster.jobs.distilling  # noqa: F401
 
 

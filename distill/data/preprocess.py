@@ -7,7 +7,6 @@ it again. Fitting is done on the CPU in float64, so that every device sees the s
 from dataclasses import dataclass
 from functools import cached_property
 
-import scipy.linalg
 import torch
 from torch import Tensor
 
@@ -245,5 +244,7 @@ def _dimensions(x: Tensor, kind: str) -> int:
 
 def _eigen(covariance: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues (d,), none below zero, and eigenvectors (d, d) of a covariance, which is overwritten."""
-    values, vectors = scipy.linalg.eigh(covariance.numpy(), driver="evr", overwrite_a=True, check_finite=False)
+    from scipy.linalg import eigh  # takes half a second to import, which every worker would wait for
+
+    values, vectors = eigh(covariance.numpy(), driver="evr", overwrite_a=True, check_finite=False)
     return torch.from_numpy(values).clamp(min=0), torch.from_numpy(vectors)

@@ -4,7 +4,6 @@ If a class has fewer different images than are to be chosen, the rest are drawn 
 """
 
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor
 
 from distill.selectors.evidence import Evidence
@@ -21,6 +20,8 @@ def pick_farthest(evidence: Evidence, members: Tensor, count: int, g: torch.Gene
 
 
 def _pick(evidence: Evidence, members: Tensor, count: int, g: torch.Generator, farthest: bool) -> Tensor:
+    from sklearn.cluster import KMeans  # takes a second to import, which every worker would wait for
+
     features = evidence.features[members]
     seed = int(torch.randint(2**31, (), generator=g))
     clusters = min(count, len(features.unique(dim=0)))  # equal images cannot be two clusters

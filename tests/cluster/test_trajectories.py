@@ -161,14 +161,4 @@ def test_a_named_set_that_is_too_small_is_refused(named, monkeypatch, capsys):
     experts.seal(spec, 1)
     assert stillhouse(monkeypatch, *NAMED, "experts.count=2") == 2
     said = capsys.readouterr().err
-    assert "1 experts are sealed, 2 are needed" in said and "experts.count=2, or ask for 1" in said
-
-
-def test_first_experts_of_a_named_set_that_nobody_trains_are_refused_with_the_command(named, monkeypatch, capsys):
-    experts, spec = named
-    experts.seal(spec, 1)
-    settings = ("experts.count=9", "objective.first_experts=2", "objective.first_steps=5")
-    assert stillhouse(monkeypatch, *NAMED, *settings) == 2
-    said = capsys.readouterr().err
-    assert "2 experts are needed, 2 are trained, 1 of them sealed" in said
-    assert "`stillhouse experts digits experts.count=2`" in said
+    assert "1 experts are sealed, 2 are needed" in said and "experts.count=2, or lower it to 1" in said

@@ -234,7 +234,7 @@ def test_the_first_description_stays_and_changes_nothing_else(local):
         experts.about()
 
 
-def test_a_reader_of_the_first_experts_only(local):
+def test_a_reader_of_the_first_experts_does_not_see_the_others(local):
     experts = filled(local, 3)
     experts.seal(spec_of(), 3)
     reader = experts.open(count=2)
