@@ -20,7 +20,7 @@ def show(recipe, url: str, json: Path | None) -> None:
     made = synthetic.blank(context)
     floats = made.budget().total
     common.print_recipe(recipe)
-    unneeded = "" if recipe.expert_use != "none" else " (not needed)"
+    unneeded = "" if recipe.expert_use != "none" else " (this recipe needs none)"
     common.console.print(
         f"\nset       {made.describe()}: {floats:,} floats, {per_class(context, floats):.4g} images per class\n"
         f"store     {url}\n"

@@ -124,7 +124,7 @@ class Evaluation(Settings):
         if bool(self.epochs) == bool(self.steps):
             raise ValueError("the length of training is given by epochs or by steps: set one, and not the other")
         if len(self.steps) > 1 and self.decay != "none":
-            raise ValueError('several steps are stations of one training: they need decay = "none"')
+            raise ValueError('several steps are lengths of one training: they need decay = "none"')
         if list(self.steps) != sorted(set(self.steps)):
             raise ValueError("steps must rise")
         if self.optimizer == "adam" and (self.momentum or self.weight_decay):

@@ -146,7 +146,7 @@ def test_dry_run_says_whether_experts_are_needed(home, monkeypatch, capsys, kind
     assert (
         stillhouse(monkeypatch, "distill", "digits", "objective={}", f"objective.kind={kind}", *tiny, "--dry-run") == 0
     )
-    assert ("this objective needs none" in capsys.readouterr().out) is not needs
+    assert ("this recipe needs none" in capsys.readouterr().out) is not needs
 
 
 def test_overrides_may_be_written_as_options(home, monkeypatch, capsys):
