@@ -1,28 +1,26 @@
-"""Datasets on S3: every machine that needs one copies its objects to a local folder once.
+"""Datasets on S3: each machine that needs one copies its objects to a local folder once.
 
     dataset.path = "s3://bucket/cifar10"                        a prefix: all objects below it
     dataset.path = "s3://bucket/birds.parquet?endpoint=..."     one object; options as for a store
 
-A recipe keeps the url; each process that reads the data, on whatever node, comes here (distill/data/places.py). The
-folder is named by a digest of the listing: endpoint, keys, sizes and ETags. So a new version of an object makes a new
-folder, and what is in a folder never changes. It appears whole, with the SHA-256 of each file, which must be right each
-time it is used. Folders are kept below `$STILLHOUSE_HOME/cache/objects` until someone deletes them.
+A recipe keeps the url; each process that reads the data, on any node, calls `fetch` (distill/data/places.py). The name
+of the folder is a digest of the listing: endpoint, keys, sizes and ETags. So a new version of an object makes a new
+folder, and the content of a folder never changes. It appears whole, with the SHA-256 of each file, which is checked
+each time it is used. Folders stay below `$STILLHOUSE_HOME/cache/objects` until the user deletes them.
 """
 
 import hashlib
 import json
 import re
-import secrets
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.home import home
 from cluster.store.s3_client import S3Options, explained
-from distill.data.cache import locked
 from distill.data.faults import refuse
-from distill.data.rows import Notice, silent
+from distill.data.images import Notice, silent
+from distill.disk_cache import Damaged, DiskCache
 from distill.errors import DataError
 
 _NAME = re.compile(r"(?!\.)[\w .,()+@=-]{1,200}")
@@ -41,34 +39,54 @@ class Object:
 
 
 def fetch(url: str, notice: Notice = silent) -> Path:
-    """The local file or folder with what `url` holds, copied there if it is not yet.
+    """The local file or folder with the content of `url`, copied if it is not there yet.
 
-    StoreError when the server refuses; DataError when nothing is there or a key cannot be a file's name.
+    StoreError if the server refuses; DataError if nothing is there, a key cannot be a file name, or the disk is full.
     """
     options = S3Options.parse(url)
     client = options.client()
     objects = _list(client, options, url)
     single = len(objects) == 1 and objects[0].name == ""
     listing = json.dumps([client.meta.endpoint_url, options.bucket, [(o.key, o.size, o.etag) for o in objects]])
-    folder = home() / "cache" / "objects" / hashlib.sha256(listing.encode()).hexdigest()[:32]
-    with locked(folder):
-        if not _whole(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-            _copy(client, options, objects, folder, notice)
+    cache = Copies(home() / "cache" / "objects", limit=None)
+    try:
+        folder = cache.place(
+            hashlib.sha256(listing.encode()).hexdigest()[:32],
+            lambda folder: _copy(client, options, objects, folder, notice),
+        )
+    except OSError as error:
+        raise DataError(f"{url} cannot be copied to {cache.folder}: {error}: {cache.fix}") from None
     name = options.prefix.rstrip("/").rpartition("/")[2] or options.bucket
     return folder / "files" / (name if single else "")
 
 
+class Copies(DiskCache[Path]):
+    """A folder for each listing: `files/` and the SHA-256 of each of them."""
+
+    fix = "free space or set STILLHOUSE_HOME"
+
+    def load(self, path: Path) -> Path:
+        try:
+            digests = json.loads((path / MANIFEST).read_text(encoding="utf8"))
+        except ValueError as error:
+            raise Damaged(f"{MANIFEST}: {error}") from None
+        for name, digest in digests.items():
+            file = path / "files" / name
+            if not file.is_file() or _digest(file) != digest:
+                raise Damaged(f"{name} is not what was fetched")
+        return path
+
+
 def _list(client, options: S3Options, url: str) -> list[Object]:
     """The object at the url, or all below it, by key."""
-    key, found = options.prefix.rstrip("/"), []
+    key, listed = options.prefix.rstrip("/"), []
     with explained(url, options.bucket):
         for page in client.get_paginator("list_objects_v2").paginate(Bucket=options.bucket, Prefix=key):
-            found += [(o["Key"], o["Size"], o["ETag"]) for o in page.get("Contents", ())]
+            listed += [(o["Key"], o["Size"], o["ETag"]) for o in page.get("Contents", ())]
     below = f"{key}/" if key else ""
-    exact = [Object(k, "", size, etag) for k, size, etag in found if k == key]
+    exact = [Object(k, "", size, etag) for k, size, etag in listed if k == key]
     within = [
-        Object(k, k.removeprefix(below), size, etag) for k, size, etag in found if k.startswith(below) and k != key
+        Object(k, k.removeprefix(below), size, etag) for k, size, etag in listed if k.startswith(below) and k != key
     ]
     objects = [o for o in within if not o.name.endswith("/")] or exact
     if not objects:
@@ -79,38 +97,23 @@ def _list(client, options: S3Options, url: str) -> list[Object]:
 
 
 def _copy(client, options: S3Options, objects: list[Object], folder: Path, notice: Notice) -> None:
-    """All objects into the folder, which appears whole or not at all."""
-    temporary = folder.with_name(f".tmp-{secrets.token_hex(8)}")
+    """All objects, and the SHA-256 of what arrived, into a folder that is not there yet."""
     total, done, digests = sum(o.size for o in objects), 0, {}
     single = options.prefix.rstrip("/").rpartition("/")[2]
 
-    def one(o: Object) -> tuple[Object, str]:
-        file = temporary / "files" / (o.name or single)
+    def fetched(o: Object) -> tuple[Object, str]:
+        file = folder / "files" / (o.name or single)
         file.parent.mkdir(parents=True, exist_ok=True)
         with explained(f"s3://{options.bucket}/{o.key}", options.bucket):
             client.download_file(options.bucket, o.key, str(file))
         return o, _digest(file)
 
-    try:
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            for o, digest in pool.map(one, objects):
-                digests[o.name or single] = digest
-                done += o.size
-                notice("fetching, kB", done // 1000, max(1, total // 1000))
-        (temporary / MANIFEST).write_text(json.dumps(digests), encoding="utf8")
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _whole(folder: Path) -> bool:
-    """Whether the folder is there and each of its files has the bytes that were fetched."""
-    manifest = folder / MANIFEST
-    if not manifest.is_file():
-        return False
-    digests = json.loads(manifest.read_text(encoding="utf8"))
-    files = {folder / "files" / name: digest for name, digest in digests.items()}
-    return all(file.is_file() and _digest(file) == digest for file, digest in files.items())
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for o, digest in pool.map(fetched, objects):
+            digests[o.name or single] = digest
+            done += o.size
+            notice("fetching, kB", done // 1000, max(1, total // 1000))
+    (folder / MANIFEST).write_text(json.dumps(digests), encoding="utf8")
 
 
 def _digest(file: Path) -> str:

@@ -14,14 +14,14 @@ def accuracy(
 ) -> float:
     """Fraction of a split that theta (p,) classifies correctly.
 
-    `seen` are batches of training images (n, c, h, w), from which batch norms take the statistics that they judge
-    with; without them they take those of the batches that are judged. No other network asks for them.
+    `seen` are batches of training images (n, c, h, w), from which batch norms take their statistics; without them they
+    take those of the evaluated batches. Other networks ignore them.
     """
     return hits(step, theta, split, batch, statistics(step, theta, seen)) / len(split)
 
 
 def statistics(step: InnerStep, theta: Tensor, seen: Iterable[Tensor] | None) -> Tensor | None:
-    """What batch norms judge with after training on images like `seen`; None for networks without any."""
+    """Batch norm statistics from training images `seen`; None without them, or for networks without batch norms."""
     return None if seen is None else step.network.statistics(theta, seen)
 
 
@@ -36,5 +36,5 @@ def hits(step: InnerStep, theta: Tensor, split: Split, batch: int = 1000, statis
 
 
 def probe(split: Split, most: int = 5000) -> Split:
-    """The first so many images of a split: enough to tell the training accuracy of an expert."""
+    """The first `most` images of a split: enough to estimate the training accuracy of an expert."""
     return Split(split.x[:most], split.y[:most])

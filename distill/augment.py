@@ -1,11 +1,11 @@
-"""Differentiable augmentation (DSA, Zhao & Bilen 2021): one strategy and its numbers are drawn, then applied.
+"""Differentiable augmentation (DSA, Zhao & Bilen 2021): draws one strategy and its random numbers, then applies them.
 
     x = augment(x, settings, generator(seed, "augment", step))
 
-`draw` takes every random number from the generator given; `apply` is then a pure function of the images and the draw,
-linear in the images up to a constant, so gradients pass through it twice. The same generator state gives the same
-augmentation, and so does the same Draw on two batches (siamese). kornia's operators clamp colours and warp in pixel
-coordinates, so the few lines that DSA defines are written here.
+`draw` takes every random number from the given generator; `apply` is then a pure function of the images and the draw,
+affine in the images, so it is twice differentiable. The same generator state gives the same augmentation, and so does
+the same Draw on two batches (siamese). kornia's operators clamp colours and warp in pixel coordinates, which DSA does
+not, so the few lines that DSA needs are written here.
 """
 
 import math
@@ -62,7 +62,7 @@ def _color(x: Tensor, u: Tensor, s: recipe.Augment) -> Tensor:
 
 
 def _crop(x: Tensor, u: Tensor, s: recipe.Augment) -> Tensor:
-    """Pad with zeros by a part of the side, then cut a window of the old size out of it."""
+    """Pad with zeros by a fraction of the side, then crop to the old size."""
     n, c, h, w = x.shape
     pad_h, pad_w = _pixels(h, s.crop_pad), _pixels(w, s.crop_pad)
     rows = _integers(u[:, 0], 2 * pad_h + 1)[:, None] + torch.arange(h, device=x.device)  # (m, h)
@@ -73,14 +73,14 @@ def _crop(x: Tensor, u: Tensor, s: recipe.Augment) -> Tensor:
 
 
 def _cutout(x: Tensor, u: Tensor, s: recipe.Augment) -> Tensor:
-    """A zero box around a point drawn from the whole image, cut off at the borders."""
+    """Zero a box around a point drawn from the whole image; the box may be cut off at the borders."""
     cut_rows = _span(u[:, 0], x.shape[2], s.cutout_size)  # (m, h)
     cut_columns = _span(u[:, 1], x.shape[3], s.cutout_size)  # (m, w)
     return x.masked_fill((cut_rows[:, :, None] & cut_columns[:, None, :])[:, None], 0.0)
 
 
 def _flip(x: Tensor, u: Tensor, s: recipe.Augment) -> Tensor:
-    """Mirror left and right, with a probability."""
+    """Mirror left and right with probability flip_probability."""
     return torch.where((u[:, 0] < s.flip_probability)[:, None, None, None], x.flip(3), x)
 
 
@@ -92,7 +92,7 @@ def _scale(x: Tensor, u: Tensor, s: recipe.Augment) -> Tensor:
 
 
 def _rotate(x: Tensor, u: Tensor, s: recipe.Augment) -> Tensor:
-    """Turn around the centre by an angle within +-degrees."""
+    """Rotate about the centre by an angle within +-rotate_degrees."""
     angle = (2 * u[:, 0] - 1) * math.radians(s.rotate_degrees)
     cos, sin = angle.cos(), angle.sin()
     return _warp(x, torch.stack((cos, -sin, sin, cos), 1).view(-1, 2, 2), s.align_corners)
@@ -111,7 +111,7 @@ def _warp(x: Tensor, matrix: Tensor, align_corners: bool) -> Tensor:
 
 
 def _span(u: Tensor, size: int, part: float) -> Tensor:
-    """(m, size) bool: a stretch of a part of the side around a drawn point."""
+    """(m, size) bool: a span around a drawn point, a fraction `part` of the side long."""
     length = _pixels(size, part)
     start = _integers(u, size + 1 - length % 2)[:, None] - length // 2  # (m, 1)
     offset = torch.arange(size, device=u.device) - start
@@ -119,7 +119,7 @@ def _span(u: Tensor, size: int, part: float) -> Tensor:
 
 
 def _pixels(size: int, part: float) -> int:
-    """A part of a side in whole pixels, half rounded up."""
+    """A fraction of a side in whole pixels, half rounded up."""
     return int(size * part + 0.5)
 
 

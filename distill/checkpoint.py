@@ -52,16 +52,22 @@ def unpack(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(prefix + ".")}
 
 
-def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimiser's buffers as named tensors."""
-    state = optimizer.state_dict()["state"]
-    return {f"optimizer.{i}.{name}": t for i, own in state.items() for name, t in own.items() if t is not None}
+def pack_optimizers(optimizers: dict[str, torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """The buffers of optimisers by kind, as named tensors."""
+    return {
+        f"optimizer.{kind}.{i}.{name}": t
+        for kind, optimizer in optimizers.items()
+        for i, own in optimizer.state_dict()["state"].items()
+        for name, t in own.items()
+        if t is not None
+    }
 
 
-def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what pack_optimizer took."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in unpack("optimizer", tensors).items():
-        i, key = name.split(".")
-        state.setdefault(int(i), {})[key] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+def unpack_optimizers(optimizers: dict[str, torch.optim.Optimizer], tensors: dict[str, Tensor]) -> None:
+    """Put back what pack_optimizers took."""
+    for kind, optimizer in optimizers.items():
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in unpack(f"optimizer.{kind}", tensors).items():
+            i, key = name.split(".")
+            state.setdefault(int(i), {})[key] = value
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -25,9 +25,6 @@ class Trajectories(Protocol):
     def prefetch(self, wanted: list[tuple[int, int]]) -> None:
         """Start reading (expert, epoch) pairs that will be asked for soon."""
 
-    def require(self, count: int) -> None:
-        """Return when `count` experts are there; asked only where there are fewer."""
-
 
 @dataclass(frozen=True)
 class Context:
@@ -77,6 +74,5 @@ def prepare(
     """Load the data of a recipe, unless they are given as they were loaded for it, and build its network."""
     device = device or device_of(recipe.device)
     dataset = dataset.to(device) if dataset else data.load(recipe.dataset, recipe.seed, device)
-    bf16 = getattr(recipe.objective, "engine", None) is not None and recipe.objective.engine.bf16
-    network = nets.build(recipe.network, dataset.shape, len(dataset.classes), bf16)
+    network = nets.build(recipe.network, dataset.shape, len(dataset.classes), recipe.objective.bf16)
     return Context(recipe, dataset, network, device, experts)

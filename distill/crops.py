@@ -1,38 +1,14 @@
-"""Images that are windows of larger ones: cutting them out, turned and scaled as well, and putting them together again.
+"""Windows of larger images: cutting them out, also rotated and scaled, and joining them again.
 
     x = cut(poster, corners, (32, 32))       # (n, c, 32, 32), differentiable; overlapping windows add their gradients
     again = join(x, corners, poster.shape)   # the mean of all windows over a pixel
 
-`corners` (n, 3) holds for each window the large image it is of, its top and its left. Windows that reach beyond an edge
-go on at the opposite one.
+`corners` (n, 3) holds for each window the index of its large image, its top and its left. Windows wrap around at the
+edges.
 """
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-
-@dataclass(frozen=True)
-class Crops:
-    """A training set as the larger images it is cut out of, which is how it is stored."""
-
-    x: Tensor
-    """The larger images as networks see them, float32 (m, c, H, W)."""
-    pixels: Tensor
-    """The same in [0, 1], preprocessing undone, float32 (m, c, H, W)."""
-    corners: Tensor
-    """Image, top and left of each window, int64 (n, 3)."""
-    size: tuple[int, int]
-    """(h, w) of a window."""
-
-    def cpu(self) -> "Crops":
-        """The same on the CPU."""
-        return Crops(self.x.cpu(), self.pixels.cpu(), self.corners.cpu(), self.size)
-
-    def windows(self) -> tuple[Tensor, Tensor]:
-        """The windows (n, c, h, w) as networks see them, and in [0, 1]."""
-        return cut(self.x, self.corners, self.size), cut(self.pixels, self.corners, self.size)
 
 
 def cut(sources: Tensor, corners: Tensor, size: tuple[int, int]) -> Tensor:
@@ -57,18 +33,18 @@ def join(windows: Tensor, corners: Tensor, shape: tuple[int, ...], weight: Tenso
 
 
 def warp(sources: Tensor, corners: Tensor, size: tuple[int, int], matrix: Tensor, cyclic: bool = False) -> Tensor:
-    """Windows (n, c, h, w) sampled bilinearly at the positions of cut() turned and scaled about each window's centre.
+    """Windows (n, c, h, w) sampled bilinearly at the positions of cut(), rotated and scaled about each window's centre.
 
-    `matrix` (n, 2, 2) maps offsets (row, column) from the centre. What lies round a window comes in; beyond the edges
-    of the source the nearest pixel does, or, where it is cyclic, what lies at the opposite edge.
+    `matrix` (n, 2, 2) maps offsets (row, column) from the centre. Positions outside of the window read the source
+    around it; beyond the source's edges they read the nearest pixel or, if cyclic, wrap around.
     """
     (h, w), (height, width) = size, sources.shape[2:]
     rows, columns = (torch.arange(k, device=sources.device, dtype=sources.dtype) - (k - 1) / 2 for k in (h, w))
     offset = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1)  # (h, w, 2)
     centre = corners[:, 1:].to(sources.dtype) + offset.new_tensor([(h - 1) / 2, (w - 1) / 2])  # (n, 2)
-    where = torch.einsum("nij,hwj->nhwi", matrix.to(sources.dtype), offset) + centre[:, None, None]  # (n, h, w, 2)
-    low = where.floor()
-    part = where - low
+    position = torch.einsum("nij,hwj->nhwi", matrix.to(sources.dtype), offset) + centre[:, None, None]  # (n, h, w, 2)
+    low = position.floor()
+    part = position - low
     image, out = corners[:, 0, None, None], 0.0
     for down in (0, 1):
         for right in (0, 1):
@@ -82,7 +58,7 @@ def warp(sources: Tensor, corners: Tensor, size: tuple[int, int], matrix: Tensor
 
 
 def _flat(corners: Tensor, size: tuple[int, int], large: tuple[int, int]) -> Tensor:
-    """(n, h, w): where the pixels of each window lie among the pixels of all sources."""
+    """(n, h, w): index of each window's pixels among the pixels of all sources."""
     (h, w), (height, width) = size, large
     rows = (corners[:, 1, None] + torch.arange(h, device=corners.device)) % height  # (n, h)
     columns = (corners[:, 2, None] + torch.arange(w, device=corners.device)) % width  # (n, w)
@@ -90,7 +66,7 @@ def _flat(corners: Tensor, size: tuple[int, int], large: tuple[int, int]) -> Ten
 
 
 def _look_up(sources: Tensor, flat: Tensor) -> Tensor:
-    """Pixels (n, c, h, w) of sources at flat (n, h, w). gather: its gradient is the same sum each time on the CPU."""
+    """Pixels (n, c, h, w) of sources at flat (n, h, w). The gradient of gather is deterministic on the CPU."""
     c = sources.shape[1]
     pixels = sources.transpose(0, 1).reshape(c, -1)  # (c, m * H * W)
     return pixels.gather(1, flat.reshape(1, -1).expand(c, -1)).view(c, *flat.shape).transpose(0, 1)

@@ -1,8 +1,8 @@
 """A map of real and synthetic images in a network's feature space: t-SNE, as figures 3.3 and 4.15 of the generative
 thesis show it.
 
-    made = embed(features_of_real, real_y, features_of_synthetic, synthetic_y, classes)
-    draw(made, "my run", Path("map.png"))
+    embedding = embed(features_of_real, real_y, features_of_synthetic, synthetic_y, classes)
+    draw(embedding, "my run", Path("map.png"))
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ CHUNK = 500
 
 @dataclass(frozen=True)
 class Embedding:
-    """Where images lie: real (n, 2) and synthetic (m, 2) with their classes (n,) and (m,)."""
+    """Positions of images on the map: real (n, 2) and synthetic (m, 2), with their classes (n,) and (m,)."""
 
     real: np.ndarray
     real_y: np.ndarray
@@ -46,14 +46,14 @@ class Embedding:
         parts = ((self.real, self.real_y, False), (self.synthetic, self.synthetic_y, True))
         points = [
             {"x": float(x), "y": float(y), "class": self.classes[label], "synthetic": synthetic}
-            for places, labels, synthetic in parts
-            for (x, y), label in zip(places, labels, strict=True)
+            for positions, labels, synthetic in parts
+            for (x, y), label in zip(positions, labels, strict=True)
         ]
         return {"classes": list(self.classes), "points": points}
 
 
 def features(network: Network, theta: Tensor, x: Tensor, statistics: Tensor | None = None) -> np.ndarray:
-    """What the last linear layer of theta (p,) sees of images (n, c, h, w): (n, d), float32."""
+    """The input (n, d) of the last linear layer of theta (p,) for images (n, c, h, w), float32."""
     with torch.no_grad():
         parts = [network.features(theta, part, statistics) for part in x.split(CHUNK)]
     return torch.cat(parts).float().cpu().numpy()
@@ -75,8 +75,8 @@ def embed(
 ) -> Embedding:
     """Real (n, d) and synthetic (m, d) features laid out together in the plane (van der Maaten & Hinton 2008).
 
-    It starts from the principal components and draws nothing, so the same features give the same map. Raises DataError
-    for fewer than four images in all.
+    It starts from the principal components without random numbers, so the same features give the same map. Raises
+    DataError for fewer than four images in all.
     """
     together = np.concatenate([real, synthetic]).astype(np.float64)
     if len(together) < 4:
@@ -84,8 +84,8 @@ def embed(
     if min(together.shape) > COMPONENTS:
         together = PCA(COMPONENTS, svd_solver="full").fit_transform(together)
     perplexity = min(PERPLEXITY, (len(together) - 1) / 3)
-    places = TSNE(2, perplexity=perplexity, init="pca", random_state=0, n_jobs=1).fit_transform(together)
-    return Embedding(places[: len(real)], real_y, places[len(real) :], synthetic_y, tuple(classes))
+    positions = TSNE(2, perplexity=perplexity, init="pca", random_state=0, n_jobs=1).fit_transform(together)
+    return Embedding(positions[: len(real)], real_y, positions[len(real) :], synthetic_y, tuple(classes))
 
 
 # ---------------------------------------------------------------- picture
@@ -94,7 +94,7 @@ def embed(
 def draw(embedding: Embedding, title: str, path: Path) -> None:
     """Write a PNG: a dot for each real image, a star for each synthetic one, coloured by class.
 
-    Raises DataError when the file cannot be written, or for more classes than there are colours.
+    Raises DataError if the file cannot be written or there are more classes than colours.
     """
     if len(embedding.classes) > MOST_CLASSES:
         raise DataError(f"{len(embedding.classes)} classes are too many for colours: show {MOST_CLASSES} or fewer")
@@ -127,7 +127,7 @@ def _colours(y: np.ndarray) -> list[tuple[float, float, float]]:
 
 
 def _legend(e: Embedding) -> list[Line2D]:
-    """One entry per class, then what dots and stars are."""
+    """One entry per class, then one each for dots and stars."""
 
     def mark(marker: str, size: int, colour, label: str, edge="none") -> Line2D:
         return Line2D([], [], linestyle="", marker=marker, ms=size, mfc=colour, mec=edge, label=label)
@@ -138,5 +138,5 @@ def _legend(e: Embedding) -> list[Line2D]:
 
 
 def _plain(text: str) -> str:
-    """Names come from files and recipes: a "$" in them is no formula."""
+    """Escape "$": names come from files and recipes, and a "$" in them starts no formula."""
     return text.replace("$", r"\$")

@@ -1,8 +1,8 @@
 """The outer loop: the same for every Synthetic and every Objective.
 
-Each step: loss of the objective, gradients summed over workers, one step of the outer optimiser. Every so often the set
-is judged on the held-out part; the best one is what is published. A checkpoint holds all of it, and a loop that starts
-from a checkpoint makes the same bytes as one that was never stopped.
+Each step: loss of the objective, gradients summed over workers, one step of the outer optimisers. Every so often the
+set is judged on the held-out part; the best one is what is published. A checkpoint holds all of it, and a loop that
+starts from a checkpoint makes the same bytes as one that was never stopped.
 """
 
 from collections.abc import Callable
@@ -10,14 +10,16 @@ from dataclasses import dataclass, field
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
-from distill import objectives, synthetic
-from distill.checkpoint import Checkpoint, pack, pack_optimizer, unpack, unpack_optimizer
+from distill import objectives, rng, synthetic
+from distill.checkpoint import Checkpoint, pack, pack_optimizers, unpack, unpack_optimizers
 from distill.context import Context
 from distill.errors import DivergedError
 from distill.evaluate import Judge, Score
+from distill.published import Published
 from distill.recipe import Outer
+from distill.synthetic import Group
 
 
 class Watcher:
@@ -51,9 +53,10 @@ class Best:
 
 
 class Loop:
-    """One run. `rank` and `world` say which of the segments are this worker's; `reduce` sums a tensor over workers.
+    """One run. `rank` and `world` say which of the segments are this worker's.
 
-    `wait` returns when every worker has called it: rank 0 judges while the others wait, however long that takes.
+    `reduce` sums a tensor over workers. `wait` returns once every worker has called it, however long the first one
+    judges before it does.
     """
 
     def __init__(
@@ -69,15 +72,15 @@ class Loop:
         self.synthetic = synthetic.build(context)
         self.objective = objectives.build(context)
         groups = self.synthetic.parameter_groups(context.recipe.outer) + self.objective.parameter_groups()
-        self.parameters = [p for group in groups for p in group["params"]]
-        self.optimizer = _optimizer(groups, context.recipe.outer)
+        self.parameters = [p for group in groups for p in group.params]
+        self.optimizers = _optimizers(groups, context.recipe.outer)
         self.segments = range(rank, self.objective.segments, world)
         self.judge = Judge(context)
         self.best = Best()
         self.done = 0
 
     def run(self) -> Best:
-        """Go on to the last step; returns the selected set. Raises DivergedError on NaN or Inf."""
+        """Continue to the last step; returns the selected set. Raises DivergedError on NaN or Inf."""
         outer = self.context.recipe.outer
         if self.done == 0:
             self._judge_and_show(force=True)
@@ -87,24 +90,25 @@ class Loop:
             self.watcher.step(self.done, metrics)
             last = self.done == outer.steps
             self._judge_and_show(force=last)
-            due = last or self.done % outer.checkpoint_every == 0 or self.done == self.objective.milestone
-            if self.rank == 0 and due:
+            if self.rank == 0 and (last or self.done % outer.checkpoint_every == 0):
                 self.watcher.save(self.checkpoint())
         return self.best
 
     def _step(self) -> dict[str, float]:
-        self.optimizer.zero_grad(set_to_none=False)
         for p in self.parameters:
-            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+            p.grad = torch.zeros_like(p) if p.grad is None else p.grad.zero_()
         loss = self.objective.loss(self.synthetic, self.done, self.segments)
+        if self.rank == 0:
+            loss = loss + self.synthetic.penalty(self.done, rng.generator(self.context.seed, "penalty", self.done))
         loss.backward()
         total = loss.detach().clone()
         for tensor in (total, *(p.grad for p in self.parameters)):
             self.reduce(tensor)
         self.objective.after_backward(self.parameters)
-        self.optimizer.step()
+        for optimizer in self.optimizers.values():
+            optimizer.step()
         self.synthetic.project()
-        self.objective.project()
+        self.objective.after_step(self.synthetic, self.done)
         self._refuse_nan(total)
         return {"loss": total.item(), **self.objective.metrics()}
 
@@ -118,52 +122,77 @@ class Loop:
             )
 
     def _judge_and_show(self, force: bool) -> None:
-        outer, e, c = self.context.recipe.outer, self.context.recipe.evaluation, self.context
-        due = force or self.done % outer.evaluate_every == 0
-        if self.rank != 0:
-            return self.wait() if due else None
-        if force or self.done % outer.picture_every == 0:
-            self.watcher.picture(self.done, self.synthetic.pictures(c.data.to_pixels, c.data.classes))
-        if due:
-            split = c.data.validation if e.selection == "validation" else c.data.test
-            score = self.judge.score(self.synthetic, self.rate, split, e.selection_networks, "selection", self.done)
-            better = score.mean > self.best.score
-            if better:
-                self.best = Best(self.done, score.mean, _copy(self.synthetic), self.objective.student_lr)
-            self.watcher.judged(self.done, score, better)
+        outer, data = self.context.recipe.outer, self.context.data
+        judging = force or self.done % outer.evaluate_every == 0
+        if self.rank == 0 and (force or self.done % outer.picture_every == 0):
+            self.watcher.picture(self.done, self.synthetic.pictures(data.preprocess, data.classes))
+        if self.rank == 0 and judging:
+            self._judge()
+        if judging:
             self.wait()
+
+    def _judge(self) -> None:
+        e, data = self.context.recipe.evaluation, self.context.data
+        split = data.validation if e.selection == "validation" else data.test
+        score = self.judge.score(self.synthetic, self.rate, split, e.selection_networks, "selection", self.done)
+        better = score.mean > self.best.score
+        if better:
+            state = {name: t.detach().cpu().clone() for name, t in self.synthetic.learned_state().items()}
+            self.best = Best(self.done, score.mean, state, self.objective.student_lr)
+        self.watcher.judged(self.done, score, better)
 
     @property
     def rate(self) -> float:
         """The rate at which networks train on the set."""
         return self.objective.student_lr or self.context.recipe.evaluation.lr
 
+    def published(self) -> Published:
+        """The best set as it is published; the loop's own set is brought into that state."""
+        self.synthetic.load_learned_state(self.best.state)
+        data, stored = self.context.data, self.synthetic.stored().cpu()
+        return Published(
+            stored=stored,
+            classes=data.classes,
+            preprocess=data.preprocess,
+            lr=self.best.student_lr,
+            recipe=self.context.recipe.model_dump(mode="json"),
+            step=self.best.step,
+            state=self.best.state,
+            shown=stored.shown(data.preprocess.to_pixels),
+            data=data.parts,
+            pictures=self.synthetic.pictures(data.preprocess, data.classes),
+        )
+
     def checkpoint(self) -> Checkpoint:
-        """Everything needed to go on."""
+        """Everything needed to continue."""
         tensors = (
-            pack("synthetic", self.synthetic.state_dict())
+            pack("synthetic", self.synthetic.learned_state())
             | pack("objective", self.objective.state_dict())
-            | pack_optimizer(self.optimizer)
+            | pack_optimizers(self.optimizers)
             | pack("best", self.best.state)
         )
         notes = {"best_step": self.best.step, "best_score": self.best.score, "best_lr": self.best.student_lr}
         return Checkpoint(self.done, self.context.run_id, tensors, notes)
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Take up where the checkpoint was made."""
+        """Continue from where the checkpoint was made."""
         t, notes = checkpoint.tensors, checkpoint.notes
-        self.synthetic.load_state_dict(unpack("synthetic", t))
+        self.synthetic.load_learned_state(unpack("synthetic", t))
         self.objective.load_state_dict(unpack("objective", t))
-        unpack_optimizer(self.optimizer, t)
+        unpack_optimizers(self.optimizers, t)
         self.best = Best(notes["best_step"], notes["best_score"], unpack("best", t), notes["best_lr"])
         self.done = checkpoint.step
 
 
-def _optimizer(groups: list[dict], outer: Outer) -> torch.optim.Optimizer:
-    if outer.optimizer == "adam":
+def _optimizers(groups: list[Group], outer: Outer) -> dict[str, torch.optim.Optimizer]:
+    """One optimiser of each kind that the groups name, over its groups."""
+    by_kind: dict[str, list[dict]] = {}
+    for group in groups:
+        by_kind.setdefault(group.optimizer or outer.optimizer, []).append({"params": group.params, "lr": group.lr})
+    return {kind: _optimizer(kind, own, outer) for kind, own in by_kind.items()}
+
+
+def _optimizer(kind: str, groups: list[dict], outer: Outer) -> torch.optim.Optimizer:
+    if kind == "adam":
         return torch.optim.Adam(groups, lr=outer.lr_img)
     return torch.optim.SGD(groups, lr=outer.lr_img, momentum=outer.momentum)
-
-
-def _copy(module: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}

@@ -1,5 +1,6 @@
 """Small images as one picture: a grid with thin gaps, enlarged by whole pixels, each image's class name under it."""
 
+import io
 import math
 
 import torch
@@ -20,8 +21,8 @@ def grid(
 ) -> Image.Image:
     """An RGB picture of images x, (n, c, h, w) in [0, 1] (values outside are clamped), c = 1 or 3, row by row.
 
-    `columns` defaults to tidy_columns(n); `scale` is the whole number of picture pixels per image pixel, by default
-    what makes an image about 96 pixels wide. `labels` are n captions, cut to the image's width.
+    `columns` defaults to tidy_columns(n); `scale` is the integer number of picture pixels per image pixel, by default
+    such that an image is about 96 pixels wide. `labels` are n captions, cut to the image's width.
     Raises DataError for other shapes or another number of captions.
     """
     _check(x, labels)
@@ -46,7 +47,7 @@ def grid(
 def sheet(x: Tensor, y: Tensor, classes: tuple[str, ...]) -> Image.Image:
     """Images x as grid() shows them, each with the name of its most probable class by y (n, classes).
 
-    Images that are ordered by class have one row for each class where rows allow it.
+    Images ordered by class get one row per class if a row has room for them.
     """
     labels = y.argmax(1)
     count, per_class = len(labels), len(labels) // len(classes)
@@ -56,7 +57,7 @@ def sheet(x: Tensor, y: Tensor, classes: tuple[str, ...]) -> Image.Image:
 
 
 def tidy_columns(n: int) -> int:
-    """Columns that make n images a full rectangle, at least as wide as high; or nearly a square where none is near."""
+    """Columns for a full rectangle of n images, at least as wide as high, or nearly a square if there is none close."""
     root = math.ceil(math.sqrt(n))
     return next((columns for columns in range(root, 2 * root + 1) if n % columns == 0), root)
 
@@ -68,8 +69,15 @@ def to_images(x: Tensor) -> list[Image.Image]:
     return [Image.fromarray(array.contiguous().numpy()) for array in arrays]
 
 
+def png(image: Image.Image) -> bytes:
+    """The bytes of a PNG file."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def shorten(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
-    """`text`, or as much of its beginning as fits with an ellipsis into `width` pixels."""
+    """`text`, cut with an ellipsis to fit into `width` pixels."""
     if font.getlength(text) <= width:
         return text
     fits = (text[:length].rstrip() + "…" for length in range(len(text) - 1, 0, -1))

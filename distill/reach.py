@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from distill import objectives
 from distill.context import Context
 from distill.engine.batches import Batches
 from distill.engine.inner import SGD, InnerStep
@@ -70,7 +71,7 @@ def _closest(
 
 
 def _batches(context: Context, synthetic: Synthetic, expert: int) -> Batches:
-    o = context.recipe.objective
-    augment = o.augment if o.kind == "trajectory" else context.recipe.evaluation.augment
-    size = getattr(o, "batch_syn", 0)
-    return Batches(synthetic, size if size < len(synthetic) else 0, augment, context.seed, ("reach", expert))
+    inner = objectives.build(context).work(synthetic).inner
+    augment = inner.augment if inner else context.recipe.evaluation.augment
+    size = inner.images if inner and inner.images < len(synthetic) else 0
+    return Batches(synthetic, size, augment, context.seed, ("reach", expert))

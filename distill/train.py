@@ -1,4 +1,4 @@
-"""Training experts: networks trained on the real images to the end.
+"""Training experts: networks trained to the end on the real images.
 
 step = train.expert_step(context)
 for training in train.epochs(context, step, train.begin(context, step, [7])):  # expert 7, epoch by epoch
@@ -23,20 +23,20 @@ from distill.errors import DeviceError
 from distill.nets import Network
 
 EXPERTS_TO_PAY = 4
-"""Compiling pays when so many experts earn it. Not the recipe's count over its workers: what an expert is must not
-depend on how many there are or who trains them, and compiled steps round otherwise than eager ones."""
+"""Compiling pays off if this many experts save its cost. A constant, not the recipe's count over its workers: compiled
+steps round differently, and an expert must not depend on how many there are or which worker trains it."""
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What `auto` is taken for. A set of experts keeps to one: compiled steps round otherwise, and bf16 coarsely."""
+    """What `auto` resolves to. All experts of a set share it: compiled steps and bf16 round differently."""
 
     compiled: bool
     bf16: bool
 
 
 def choose(context: Context) -> Choices:
-    """What a recipe's `auto` means here: decided from one expert's work and this machine, not from count or workers."""
+    """Resolve a recipe's `auto` from the work of one expert and this machine, never from count or workers."""
     o, images = context.recipe.experts, len(context.data.train)
     seconds = eager_seconds(context.network, context.data.shape, o.batch) / 4 * o.epochs * (images / o.batch)
     seconds *= 2 if o.sam_rho else 1
@@ -53,9 +53,9 @@ def multiplies_bf16(device: torch.device) -> bool:
 
 
 def expert_step(context: Context, choices: Choices | None = None) -> InnerStep:
-    """The training step of experts, to be shared by all that a process trains; without choices, those of `choose`.
+    """The training step of experts, shared by all that a process trains; without choices, those of `choose`.
 
-    Raises DeviceError where it is to be compiled and there is no compiler.
+    Raises DeviceError if it is to be compiled and there is no compiler.
     """
     o, choices = context.recipe.experts, choices or choose(context)
     if choices.compiled and not has_compiler(context.device):
@@ -91,14 +91,14 @@ class SharpnessAwareStep(InnerStep):
 
 @dataclass(frozen=True)
 class Training:
-    """Where the training of experts stands after an epoch. Its tensors are never written to."""
+    """The state of training experts after an epoch. Its tensors are never written to."""
 
     experts: tuple[int, ...]
     epoch: int
     state: State
     """The optimiser's state; theta first, (p,) for one expert, (s, p) for s side by side."""
     average: Tensor | None
-    """Moving average of theta, where the recipe has one."""
+    """Moving average of theta; None if the recipe has none."""
 
     @property
     def theta(self) -> Tensor:
@@ -116,10 +116,10 @@ def begin(context: Context, step: InnerStep, experts: Sequence[int]) -> Training
 
 
 def epochs(context: Context, step: InnerStep, after: Training) -> Iterator[Training]:
-    """Train on the training part from where `after` stands, giving every epoch's end.
+    """Continue training from `after` on the training part, yielding the state after every epoch.
 
-    An expert depends only on the recipe, experts.seed, its number and, where experts.together > 1, on how many are
-    trained with it; going on from any epoch gives the same bits on the CPU.
+    An expert depends only on the recipe, experts.seed, its number and, if experts.together > 1, on how many are trained
+    with it; resuming after any epoch gives the same bits on the CPU.
     """
     targets = F.one_hot(context.data.train.y, context.classes).to(context.data.train.x)
     for _ in range(after.epoch, context.recipe.experts.epochs):
@@ -128,7 +128,7 @@ def epochs(context: Context, step: InnerStep, after: Training) -> Iterator[Train
 
 
 def expert_epochs(context: Context, step: InnerStep, index: int) -> Iterator[tuple[int, Tensor]]:
-    """Train expert `index`, giving (epoch, theta (p,)) from epoch 0, its fresh parameters."""
+    """Train expert `index`, yielding (epoch, theta (p,)) from epoch 0, its initial parameters."""
     fresh = begin(context, step, [index])
     yield 0, fresh.theta[0]
     for training in epochs(context, step, fresh):

@@ -1,11 +1,51 @@
-"""Fixtures that start what tests need from outside the process, once per session, and the stores on it."""
+"""Markers set by fixtures, an empty working folder, the S3 server (started once per session) and stores."""
 
+import os
 import uuid
+from pathlib import Path
 
 import pytest
 from support.ceph import server_or_skip
 
 from cluster.store import open_store
+
+
+def pytest_collection_modifyitems(items):
+    """Whatever takes the S3 server, directly or through another fixture, is marked `s3`."""
+    for item in items:
+        if "s3_server" in item.fixturenames:
+            item.add_marker(pytest.mark.s3)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def working_folder(tmp_path_factory):
+    """An empty folder to run in: what a test writes by a relative path must not end up in the repository."""
+    before, folder = Path.cwd(), tmp_path_factory.mktemp("working-folder")
+    os.chdir(folder)
+    yield folder
+    os.chdir(before)
+
+
+@pytest.fixture(autouse=True)
+def writes_only_below_tmp_path(working_folder):
+    yield
+    left = sorted(path.name for path in working_folder.iterdir())
+    for name in left:  # the next test is not to blame
+        (working_folder / name).rename(working_folder.with_name(f"left-{uuid.uuid4().hex}"))
+    assert not left, f"{', '.join(left)} written into the working folder: write below tmp_path"
+
+
+@pytest.fixture(autouse=True)
+def ray_only_if_marked(request, monkeypatch):
+    """Commands start Ray in the background while they check their input. Without the mark `ray` it is not started, and
+    a test whose command waits for it fails.
+    """
+    if not request.node.get_closest_marker("ray"):
+        monkeypatch.setattr("cluster.jobs.session._connect", _refuse_ray)
+
+
+def _refuse_ray() -> None:
+    pytest.fail("this test starts Ray: mark it with pytest.mark.ray")
 
 
 @pytest.fixture(scope="session")
@@ -22,15 +62,15 @@ def s3_bucket(s3_server):
 
 @pytest.fixture
 def s3_url(s3_server, s3_bucket, monkeypatch):
-    """Url of a fresh, empty store on the real server, found through the environment as users do it."""
+    """Url of a new, empty store on the real server, configured through the environment as users do it."""
     for name, value in s3_server.env.items():
         monkeypatch.setenv(name, value)
     return f"s3://{s3_bucket}/{uuid.uuid4().hex}"
 
 
-@pytest.fixture(params=["file", "s3"])
+@pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.s3)])
 def store(request, tmp_path):
     """An empty store of each kind: tests that take it run over both."""
     if request.param == "file":
         return open_store(f"file:{tmp_path}/store")
-    return open_store(request.getfixturevalue("s3_url") + "?multipart_mib=5")
+    return open_store(request.getfixturevalue("s3_url"))

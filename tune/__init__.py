@@ -1,9 +1,9 @@
-"""Sweeps: one recipe tried with many settings under Ray Tune, and what was learned as one page.
+"""Sweeps: one recipe tried with many settings under Ray Tune, and a report of the results on one page.
 
 stillhouse sweep digits-rates
 
-Ray Tune reads what it writes and prints when it is imported, so that is settled here: MLflow and the journal have all
-of it. Ctrl-C ends a sweep at once, to go on later. Importing cluster first settles how Ray authenticates.
+Ray Tune reads these variables when it is imported. Its own logs and output are off, since MLflow and the journal hold
+everything; Ctrl-C ends a sweep at once, to be resumed later. Importing cluster first sets how Ray authenticates.
 """
 
 import os

@@ -9,7 +9,7 @@ from cluster.cli import common
 from distill.errors import RecipeError
 from tune import reading
 from tune.reading import Plan
-from tune.space import described
+from tune.space import describe
 
 
 def main(
@@ -23,7 +23,7 @@ def main(
     plan = Plan(plan.sweep, common.absolute(plan.base))
     url, tracking, home = common.places(store)
     common.log_to_console()
-    context = prepared(plan, url)
+    context = checked_context(plan, url)
     if dry:
         return _dry_run(plan, context, url, json)
     started = time.monotonic()
@@ -32,8 +32,8 @@ def main(
     common.write_json(json, figures)
 
 
-def prepared(plan: Plan, url: str):
-    """The context of the recipe, after every check that needs no worker, with the sets at the corners built once."""
+def checked_context(plan: Plan, url: str):
+    """The context of the recipe, after every check that needs no worker: each set at a corner is built once."""
     from distill import synthetic
     from distill.context import prepare
 
@@ -49,17 +49,18 @@ def prepared(plan: Plan, url: str):
     return context
 
 
-def _run(plan: Plan, context, places: tuple[str, str, str], resume: bool) -> dict:
+def _run(plan: Plan, context, urls: tuple[str, str, str], resume: bool) -> dict:
     from cluster.jobs.session import session
     from tune import report, sweep
     from tune.live import Screen
 
-    where = sweep.Places(places[0], places[1], Path(places[2]))
-    journal = sweep.open_journal(plan, context, where.store, resume)
+    store, tracking, home = urls
+    places = sweep.Places(store, tracking, Path(home))
+    journal = sweep.open_journal(plan, context, store, resume)
     with session() as ray:
         ray.wait()
-        result = sweep.run(plan, context, journal, where, Screen(common.console))
-    return report.finish(plan, journal, where, result, common.console)
+        result = sweep.run(plan, context, journal, places, Screen(common.console))
+    return report.finish(plan, journal, places, result, common.console)
 
 
 def _list() -> None:
@@ -76,7 +77,7 @@ def _dry_run(plan: Plan, context, url: str, json: Path | None) -> None:
     sweep = plan.sweep
     table = Table("path", "values", title=f"{sweep.name}: {sweep.about}".rstrip(": "), title_justify="left")
     for path, d in sweep.search.items():
-        table.add_row(path, described(d))
+        table.add_row(path, describe(d))
     common.console.print(table)
     name = sweep_id(plan, context.data.fingerprint)
     combinations, sets = sweep.combinations(), {r.experts_id(context.data.fingerprint) for r in expert_recipes(plan)}

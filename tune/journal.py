@@ -1,12 +1,12 @@
-"""What a sweep leaves in the store, from which it goes on after any end: `sweeps/<sweep-id>/`.
+"""The records of a sweep in the store, from which it can always be resumed: `sweeps/<sweep-id>/`.
 
     sweep.json                         the sweep and its recipe
-    trials/00003/drawn.json            what the searcher drew, before the trial begins
+    trials/00003/drawn.json            what the searcher drew, written before the trial starts
     trials/00003/reports/00000080.json the judgement after 80 steps
-    trials/00003/pictures/...png       the set at each best so far, named by step and accuracy
-    trials/00003/end.json              how the trial ended; without it, as when the budget was used up, it goes on
+    trials/00003/pictures/...png       the set at each new best, named by step and accuracy
+    trials/00003/end.json              how the trial ended; without it (budget used up, killed) it can be resumed
 
-Everything is JSON and PNG: Ray's own experiment files hold pickles, so they are never read.
+Everything is JSON and PNG. Ray's own experiment files hold pickles, so they are never read.
 """
 
 import json
@@ -17,12 +17,12 @@ from distill.errors import ConflictError
 from tune.space import Value
 
 FINISHED, STOPPED, BUDGET, DIVERGED, MEMORY, FAILED = "finished", "stopped", "budget", "diverged", "memory", "failed"
-WELL = (FINISHED, STOPPED, BUDGET)
-"""Ends of trials whose accuracy counts; the others say nothing but where not to search."""
+COUNTED = (FINISHED, STOPPED, BUDGET)
+"""Ends of trials whose accuracy counts."""
 
 
 @dataclass(frozen=True)
-class Report:
+class Judgement:
     """One judgement of a trial; accuracies are fractions of the held-out training images."""
 
     step: int
@@ -32,15 +32,15 @@ class Report:
     loss: float | None
     budget_floats: int
     seconds: float
-    """The trial's own time so far; what a killed attempt took is not in it."""
+    """Time spent so far in this attempt; earlier attempts that were killed are not included."""
     run_id: str
-    """The run in the store that holds its checkpoints."""
+    """The run in the store that holds the trial's checkpoints."""
     values: dict[str, Value]
-    """Recipe values at that step, which only pbt changes."""
+    """Recipe values at that step; only pbt changes them during a trial."""
 
     @property
     def picture(self) -> str:
-        """Name of the picture of its best set."""
+        """File name of the picture of the best set."""
         return f"{self.best_step:08d}-{self.best_accuracy:.6f}.png"
 
 
@@ -53,17 +53,17 @@ class End:
     message: str = ""
     seconds: float = 0.0
     memory_bytes: int = 0
-    """The estimate of a trial that ran out of memory."""
+    """Estimated memory of a trial that ran out of it."""
 
 
 @dataclass
-class Trial:
-    """All that is known of one trial."""
+class SweepTrial:
+    """Everything known about one trial of a sweep."""
 
     number: int
     point: dict
     values: dict[str, Value]
-    reports: list[Report] = field(default_factory=list)
+    reports: list[Judgement] = field(default_factory=list)
     end: End | None = None
 
     @property
@@ -71,38 +71,38 @@ class Trial:
         return self.end.status if self.end else "running"
 
     @property
-    def best(self) -> Report | None:
-        """The last report, which carries the best so far."""
+    def best(self) -> Judgement | None:
+        """The last judgement, which includes the best so far."""
         return self.reports[-1] if self.reports else None
 
     def score(self, metric: str) -> float | None:
-        """The value of the sweep's metric; None where there is none that counts."""
-        if not self.reports or self.status not in (*WELL, "running"):
+        """The value of the sweep's metric; None if there is none that counts."""
+        if not self.reports or self.status not in (*COUNTED, "running"):
             return None
         return self.reports[-1].best_accuracy if metric == "validation_accuracy" else self.reports[-1].loss
 
 
 class Journal:
-    """The records of one sweep. Writing a record again is allowed: what is there stays."""
+    """The records of one sweep. Writing a record a second time is allowed and changes nothing."""
 
     def __init__(self, store: Store, sweep_id: str):
         self.store, self.sweep_id = store, sweep_id
         self.folder = f"sweeps/{sweep_id}"
 
-    def begin(self, head: dict) -> None:
+    def start(self, head: dict) -> None:
         """Record the sweep itself."""
         self._write("sweep.json", head)
 
-    def begun(self) -> bool:
+    def started(self) -> bool:
         return bool(self.store.list(f"{self.folder}/sweep.json"))
 
-    def drawn(self, trial: Trial) -> None:
-        """Record a trial before it begins."""
+    def drawn(self, trial: SweepTrial) -> None:
+        """Record a trial before it starts."""
         about = {"number": trial.number, "point": trial.point, "values": trial.values}
         self._write(f"trials/{trial.number:05d}/drawn.json", about)
 
-    def report(self, number: int, report: Report, picture: bytes | None = None) -> None:
-        """Record a judgement; `picture` is the best set so far as PNG, where it was not recorded before."""
+    def report(self, number: int, report: Judgement, picture: bytes | None = None) -> None:
+        """Record a judgement; `picture` is the best set so far as PNG, if it is not recorded yet."""
         if picture:
             self._create(f"trials/{number:05d}/pictures/{report.picture}", picture)
         self._write(f"trials/{number:05d}/reports/{report.step:08d}.json", asdict(report))
@@ -111,20 +111,20 @@ class Journal:
         """Record how a trial ended."""
         self._write(f"trials/{number:05d}/end.json", asdict(end))
 
-    def trials(self) -> list[Trial]:
+    def trials(self) -> list[SweepTrial]:
         """All trials by number."""
         keys = [entry.key for entry in self.store.list(f"{self.folder}/trials/")]
-        found = {key.split("/")[3]: Trial(**self._read(key)) for key in keys if key.endswith("/drawn.json")}
+        by_name = {key.split("/")[3]: SweepTrial(**self._read(key)) for key in keys if key.endswith("/drawn.json")}
         for key in keys:
-            trial = found.get(key.split("/")[3])
+            trial = by_name.get(key.split("/")[3])
             if trial and "/reports/" in key and key.endswith(".json"):
-                trial.reports.append(Report(**self._read(key)))
+                trial.reports.append(Judgement(**self._read(key)))
             elif trial and key.endswith("/end.json"):
                 trial.end = End(**self._read(key))
-        return [found[name] for name in sorted(found)]
+        return [by_name[name] for name in sorted(by_name)]
 
-    def picture(self, trial: Trial) -> bytes | None:
-        """PNG of a trial's best set, or None where it was never judged."""
+    def picture(self, trial: SweepTrial) -> bytes | None:
+        """PNG of a trial's best set; None if it was never judged."""
         if trial.best is None:
             return None
         return self.store.read(f"{self.folder}/trials/{trial.number:05d}/pictures/{trial.best.picture}")
@@ -139,4 +139,4 @@ class Journal:
         try:
             self.store.create(f"{self.folder}/{name}", data)
         except ConflictError:
-            pass  # an attempt that was killed had come that far
+            pass  # written by an earlier attempt that was killed afterwards

@@ -1,6 +1,6 @@
-"""What the trials of a sweep share: decoded data, loaded once, and notes about memory.
+"""What the trials of a sweep share: decoded datasets, loaded once, and which trials ran out of memory.
 
-A dataset lies in Ray's object store once per node; the tensors of all trials there are views of that memory.
+Ray's object store holds a dataset once per node; the tensors of all trials on the node are views of that memory.
 """
 
 from collections import OrderedDict
@@ -13,50 +13,50 @@ from distill import data
 from distill.recipe import Recipe
 
 KEPT = 4
-"""Datasets kept at a time; only a sweep that varies dataset.* or seed has more than one."""
+"""Datasets kept at a time; only a sweep over dataset.* or seed has more than one."""
 
 
 def key_of(recipe: Recipe) -> str:
-    """What the data of a recipe depend on."""
+    """Everything in a recipe that its data depend on."""
     return f"{recipe.seed} {recipe.dataset.model_dump_json()}"
 
 
 @ray.remote(num_cpus=0)
 class Library:
-    """Lends datasets to trials; the one place where they are loaded."""
+    """The actor that loads datasets for trials and remembers which trials ran out of memory."""
 
     def __init__(self):
-        self.lent: OrderedDict[str, ray.ObjectRef] = OrderedDict()
+        self.loaded: OrderedDict[str, ray.ObjectRef] = OrderedDict()
         self.loads = 0
         self.too_large: dict[int, int] = {}
 
-    def give(self, key: str, ref: list[ray.ObjectRef]) -> None:
-        """Take a dataset that is loaded already; the reference in a list, so that it is not read here."""
+    def add(self, key: str, ref: list[ray.ObjectRef]) -> None:
+        """Add a dataset that is loaded already; the reference is in a list so that Ray does not resolve it."""
         self._keep(key, ref[0])
 
     def dataset(self, recipe: dict) -> list[ray.ObjectRef]:
-        """A reference, in a list, to the data of a recipe, loaded now if nobody has asked for them before."""
-        made = Recipe.model_validate(recipe)
-        key = key_of(made)
-        if key not in self.lent:
+        """A reference, in a list, to the data of a recipe; loads them on the first request."""
+        parsed = Recipe.model_validate(recipe)
+        key = key_of(parsed)
+        if key not in self.loaded:
             self.loads += 1
-            self._keep(key, share(data.load(made.dataset, made.seed, torch.device("cpu"))))
-        self.lent.move_to_end(key)
-        return [self.lent[key]]
+            self._keep(key, share(data.load(parsed.dataset, parsed.seed, torch.device("cpu"))))
+        self.loaded.move_to_end(key)
+        return [self.loaded[key]]
 
     def count(self) -> int:
-        """How many datasets were loaded here."""
+        """How many datasets this actor has loaded."""
         return self.loads
 
     def ran_out(self, number: int, memory_bytes: int) -> None:
-        """A trial whose estimate was so many bytes ran out of memory."""
+        """Note that a trial estimated at `memory_bytes` ran out of memory."""
         self.too_large[number] = memory_bytes
 
     def memory_notes(self) -> dict[int, int]:
-        """The trials that ran out of memory, and their estimates."""
+        """The trials that ran out of memory, with their estimates."""
         return dict(self.too_large)
 
     def _keep(self, key: str, ref: ray.ObjectRef) -> None:
-        self.lent[key] = ref
-        while len(self.lent) > KEPT:
-            self.lent.popitem(last=False)
+        self.loaded[key] = ref
+        while len(self.loaded) > KEPT:
+            self.loaded.popitem(last=False)

@@ -8,13 +8,13 @@ from rich.table import Table
 
 from cluster.jobs.events import Event
 from cluster.jobs.progress import Bar
-from tune.journal import Trial
+from tune.journal import SweepTrial
 from tune.reading import Plan
-from tune.searchers import Journalled
+from tune.searchers import JournalSearcher
 from tune.watching import Watch
 
 ROWS = 24
-"""Trials shown at a time: those that run, then the best."""
+"""Trials shown at a time: running ones first, then the best."""
 
 
 class Screen(Watch):
@@ -29,19 +29,19 @@ class Screen(Watch):
     def event(self, event: Event) -> None:
         self.bar(event)
 
-    def begin(self, plan: Plan, searcher: Journalled) -> None:
-        """Trials begin."""
+    def begin(self, plan: Plan, searcher: JournalSearcher) -> None:
+        """Trials start."""
         self.plan, self.searcher = plan, searcher
         kept = sum(trial.end is not None for trial in searcher.trials.values())
-        begun = len(searcher.trials) - kept
+        unfinished = len(searcher.trials) - kept
         if searcher.trials:
-            self.console.print(f"going on: {kept} trials have ended, {begun} go on from their last checkpoint")
+            self.console.print(f"resuming: {kept} trials have ended, {unfinished} continue from their last checkpoint")
         if self.console.is_terminal:
             self.live = Live(console=self.console, get_renderable=self.table, refresh_per_second=2)
             self.live.start()
 
     def close(self) -> None:
-        """No trial runs any more."""
+        """All trials have ended."""
         if self.live:
             self.live.stop()
             self.live = None
@@ -56,9 +56,9 @@ class Screen(Watch):
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
         number = trial.config["number"]
-        self._say(f"trial {number}: its process was killed; it goes on from its last checkpoint")
+        self._say(f"trial {number}: its process was killed; it restarts from its last checkpoint")
 
-    def _ended(self, trial: Trial) -> None:
+    def _ended(self, trial: SweepTrial) -> None:
         result = self.results.get(trial.number, {})
         status = result.get("status", "running")
         status = trial.status if status == "running" else status
@@ -70,7 +70,7 @@ class Screen(Watch):
             self.console.print(text, soft_wrap=True)
 
     def table(self) -> Table:
-        """The trials that run and the best of the others."""
+        """Running trials and the best of the others."""
         done = sum(trial.end is not None for trial in self.searcher.trials.values())
         title = f"{self.plan.sweep.name}: {done} of {self.plan.sweep.trials()} trials, {self._clock()}"
         columns = ("trial", *heads(list(self.plan.sweep.search)), "step", "accuracy, %", "best, %", "status")
@@ -79,8 +79,8 @@ class Screen(Watch):
             table.add_row(*self._row(trial))
         return table
 
-    def _ranked(self) -> list[Trial]:
-        def rank(trial: Trial) -> tuple:
+    def _ranked(self) -> list[SweepTrial]:
+        def rank(trial: SweepTrial) -> tuple:
             best = self.results.get(trial.number, {}).get(
                 "best_accuracy", trial.best.best_accuracy if trial.best else -1
             )
@@ -88,7 +88,7 @@ class Screen(Watch):
 
         return sorted(self.searcher.trials.values(), key=rank)
 
-    def _row(self, trial: Trial) -> list[str]:
+    def _row(self, trial: SweepTrial) -> list[str]:
         result = self.results.get(trial.number) or (vars(trial.best) if trial.best else {})
         drawn = result.get("values") or trial.values
         values = [brief(drawn[path]) for path in self.plan.sweep.search]
@@ -101,7 +101,7 @@ class Screen(Watch):
 
 
 def brief(value, items: int = 4) -> str:
-    """A value as tables show it: of a list that is longer than `items`, the beginning."""
+    """A value as tables show it; a list longer than `items` is cut."""
     if isinstance(value, float):
         return f"{value:.3g}"
     if isinstance(value, list):
@@ -110,7 +110,7 @@ def brief(value, items: int = 4) -> str:
 
 
 def heads(paths: list[str]) -> list[str]:
-    """Column heads of paths: their last names, where these differ."""
+    """Column heads of paths: their last parts if these differ, else the paths."""
     short = [", ".join(part.split(".")[-1] for part in path.split(",")) for path in paths]
     return short if len(set(short)) == len(short) else paths
 

@@ -4,16 +4,16 @@ from distill import order
 from distill.context import Context
 from distill.errors import RecipeError
 from distill.order.search import OrderSearch
-from tune.journal import Trial
+from tune.journal import SweepTrial
 from tune.reading import Plan
 from tune.space import Permutation
 
 
 class OrderDraws:
-    """Orders of classes, each proposed from what the trials before it gave."""
+    """Orders of classes, each proposed from the results of the trials before it."""
 
-    def __init__(self, plan: Plan, past: list[Trial], context: Context):
-        """Raises RecipeError for a synthetic set without a grid of classes, and for items that are not its classes."""
+    def __init__(self, plan: Plan, past: list[SweepTrial], context: Context):
+        """Raises RecipeError if the synthetic set has no grid of classes, or the items are not its classes."""
         ((self.path, self.permutation),) = plan.sweep.search.items()
         self.metric, self.sign = plan.sweep.metric, 1 if plan.sweep.mode == "max" else -1
         poster = plan.base.synthetic
@@ -26,7 +26,7 @@ class OrderDraws:
         self.search = OrderSearch(apart, rows, columns, plan.sweep.seed)
         self.grids = {trial.number: self._grid(trial, columns) for trial in past}
         flat = [sum(self.grids[trial.number], []) for trial in past]
-        self.search.restored({"trials": [[cells, None] for cells in flat]})  # Journalled tells their values
+        self.search.restored({"trials": [[cells, None] for cells in flat]})  # JournalSearcher adds their values
 
     def point(self, number: int) -> dict:
         grid = self.grids[number] = self.search.ask()
@@ -37,15 +37,15 @@ class OrderDraws:
         value = score.get(self.metric) if score else None
         self.search.tell(self.grids[number], None if value is None else self.sign * value)
 
-    def _grid(self, trial: Trial, columns: int) -> list[list[int]]:
+    def _grid(self, trial: SweepTrial, columns: int) -> list[list[int]]:
         classes = {item: k for k, item in enumerate(self.items)}
         cells = [classes[item] for item in trial.values[self.path]]
         return [cells[i : i + columns] for i in range(0, len(cells), columns)]
 
 
 def _by_class(permutation: Permutation, classes: tuple[str, ...]) -> list[int | str]:
-    """The item that stands for each class."""
-    found = {(classes.index(item) if item in classes else item): item for item in permutation.items}
-    if sorted(found, key=str) != sorted(range(len(classes)), key=str):
+    """The item of each class, in the order of the classes."""
+    by_class = {(classes.index(item) if item in classes else item): item for item in permutation.items}
+    if sorted(by_class, key=str) != sorted(range(len(classes)), key=str):
         raise RecipeError(f"searcher order: items must be the {len(classes)} classes, each once: {', '.join(classes)}")
-    return [found[k] for k in range(len(classes))]
+    return [by_class[k] for k in range(len(classes))]

@@ -1,4 +1,4 @@
-"""The plots of a sweep's report, as SVG to stand inside a page."""
+"""The plots of a sweep's report, as SVG for a page."""
 
 import io
 import math
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from tune.journal import WELL, Trial
+from tune.journal import COUNTED, SweepTrial
 from tune.live import brief
 from tune.reading import Plan
 from tune.space import Choice, Permutation
@@ -39,9 +39,9 @@ MOST_LABELS = 12
 
 
 class Axis:
-    """One searched path as a coordinate: a number for each value, and how to write it."""
+    """One searched path as a plot axis: a number for each value, and its label."""
 
-    def __init__(self, path: str, distribution, trials: list[Trial]):
+    def __init__(self, path: str, distribution, trials: list[SweepTrial]):
         self.path, self.log = (
             path,
             getattr(distribution, "kind", "") == "loguniform" or getattr(distribution, "log", False),
@@ -49,18 +49,18 @@ class Axis:
         self.values = distribution.values if isinstance(distribution, Choice) else None
         if self.values and all(isinstance(v, int | float) and not isinstance(v, bool) for v in self.values):
             self.values = sorted(set(self.values))
-        found = [self.at(t) for t in trials] or [0.0, 1.0]
-        low, high = (0, len(self.values) - 1) if self.values else (min(found), max(found))
+        positions = [self.at(t) for t in trials] or [0.0, 1.0]
+        low, high = (0, len(self.values) - 1) if self.values else (min(positions), max(positions))
         self.low, self.high = (low, high) if low < high else (low - 0.5, high + 0.5)
 
-    def at(self, trial: Trial) -> float:
-        """Where a trial lies, in the axis's own (linear, logarithmic or counted) units."""
+    def at(self, trial: SweepTrial) -> float:
+        """Position of a trial in the axis's own (linear, logarithmic or counted) units."""
         value = _values(trial)[self.path]
         if self.values:
             return float(self.values.index(value))
         return math.log10(value) if self.log else float(value)
 
-    def share(self, trial: Trial) -> float:
+    def share(self, trial: SweepTrial) -> float:
         """The same from 0 to 1."""
         return (self.at(trial) - self.low) / (self.high - self.low)
 
@@ -73,10 +73,10 @@ class Axis:
         return [(float(x), brief(float(10**x) if self.log else float(x))) for x in ends]
 
 
-def all_of(plan: Plan, trials: list[Trial], winner: Trial | None) -> dict[str, str]:
-    """SVG by name: `parallel`, `parameters`, `front` and `curves`; those that would say nothing are left out."""
-    judged = [t for t in trials if t.best and t.status in (*WELL, "running")]
-    failed = [t for t in trials if t.status not in (*WELL, "running")]
+def all_of(plan: Plan, trials: list[SweepTrial], winner: SweepTrial | None) -> dict[str, str]:
+    """SVG by name: `parallel`, `parameters`, `front` and `curves`; empty ones are left out."""
+    judged = [t for t in trials if t.best and t.status in (*COUNTED, "running")]
+    failed = [t for t in trials if t.status not in (*COUNTED, "running")]
     if not judged:
         return {}
     space = {p: d for p, d in plan.sweep.search.items() if not isinstance(d, Permutation)}
@@ -91,7 +91,7 @@ def all_of(plan: Plan, trials: list[Trial], winner: Trial | None) -> dict[str, s
         return {name: svg(figure) for name, figure in figures.items()}
 
 
-def parallel(axes: list[Axis], trials: list[Trial], winner: Trial | None) -> Figure:
+def parallel(axes: list[Axis], trials: list[SweepTrial], winner: SweepTrial | None) -> Figure:
     """Each trial a line through its values, coloured by accuracy, which is the last axis."""
     figure = Figure(figsize=(10.4, 3.9), layout="constrained")
     ax = figure.subplots()
@@ -121,8 +121,10 @@ def parallel(axes: list[Axis], trials: list[Trial], winner: Trial | None) -> Fig
     return figure
 
 
-def parameters(axes: list[Axis], trials: list[Trial], failed: list[Trial], winner: Trial | None) -> Figure:
-    """Accuracy against each searched path, all trials; crosses below are trials that went wrong."""
+def parameters(
+    axes: list[Axis], trials: list[SweepTrial], failed: list[SweepTrial], winner: SweepTrial | None
+) -> Figure:
+    """Accuracy against each searched path, all trials; crosses at the bottom are failed trials."""
     columns = min(3, len(axes))
     rows = -(-len(axes) // columns)
     figure = Figure(figsize=(10.4 if columns > 1 else 5.2, 3.0 * rows), layout="constrained")
@@ -143,8 +145,8 @@ def parameters(axes: list[Axis], trials: list[Trial], failed: list[Trial], winne
     return figure
 
 
-def front(trials: list[Trial], winner: Trial | None) -> Figure:
-    """Accuracy against what must be stored; the line joins trials that none beats in both."""
+def front(trials: list[SweepTrial], winner: SweepTrial | None) -> Figure:
+    """Accuracy against stored floats; the line is the Pareto front."""
     figure = Figure(figsize=(5.1, 3.4), layout="constrained")
     ax = figure.subplots()
     _scatter(ax, [(t.best.budget_floats, t) for t in trials], winner)
@@ -161,7 +163,7 @@ def front(trials: list[Trial], winner: Trial | None) -> Figure:
     return figure
 
 
-def curves(trials: list[Trial], winner: Trial | None) -> Figure:
+def curves(trials: list[SweepTrial], winner: SweepTrial | None) -> Figure:
     """Accuracy over outer steps; a line that ends early was stopped."""
     figure = Figure(figsize=(5.1, 3.4), layout="constrained")
     ax = figure.subplots()
@@ -177,7 +179,7 @@ def curves(trials: list[Trial], winner: Trial | None) -> Figure:
 
 
 def pareto(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The (cost, gain) pairs that no other pair beats in both, by rising cost."""
+    """The (cost, gain) pairs that no other pair beats in both, by increasing cost."""
     kept: list[tuple[float, float]] = []
     for cost, gain in sorted(set(points), key=lambda p: (p[0], -p[1])):
         if not kept or gain > kept[-1][1]:
@@ -194,7 +196,7 @@ def svg(figure: Figure) -> str:
                   text[text.index("<svg") :], count=1), count=1)  # fmt: skip
 
 
-def _scatter(ax: Axes, points: list[tuple[float, Trial]], winner: Trial | None) -> None:
+def _scatter(ax: Axes, points: list[tuple[float, SweepTrial]], winner: SweepTrial | None) -> None:
     colour = _colours([t for _, t in points])
     for x, trial in points:
         chosen = trial is winner
@@ -208,7 +210,7 @@ def _tick(ax: Axes, x: float, y: float, text: str) -> None:
                 color=SOFT, zorder=5, path_effects=[withStroke(linewidth=3, foreground="white")])  # fmt: skip
 
 
-def _colours(trials: list[Trial]):
+def _colours(trials: list[SweepTrial]):
     low, high = _ends([t.best.best_accuracy for t in trials])
     return lambda trial: COLOURS(0.12 + 0.8 * (trial.best.best_accuracy - low) / (high - low))
 
@@ -218,5 +220,5 @@ def _ends(values: list[float]) -> tuple[float, float]:
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
-def _values(trial: Trial) -> dict:
+def _values(trial: SweepTrial) -> dict:
     return trial.best.values if trial.best else trial.values

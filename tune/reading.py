@@ -1,7 +1,7 @@
 """Reading sweeps: a shipped name or a TOML file, overrides, and every fault of any trial at once, before one starts.
 
-What a trial could draw is checked at its corners: each choice, both ends of each range, and, as far as they are few,
-their combinations; else their pairs.
+The search space is checked at its corners: each choice, both ends of each range, and all their combinations, or all
+pairs if there are too many combinations.
 """
 
 import itertools
@@ -21,9 +21,9 @@ from tune.settings import Sweep
 from tune.space import Value, flatten
 
 MOST_COMBINATIONS = 2048
-"""Combinations of corners that are all checked; where there are more, their pairs are."""
+"""Up to this many combinations of corners are all checked; beyond it, only pairs."""
 OWN_BLOCKS = ("budget", "scheduler", "searcher", "resources", "concurrency", "metric")
-"""Overrides that begin with these are the sweep's; all others are the recipe's."""
+"""Overrides of these blocks change the sweep; all others change the recipe."""
 FAULTS_SHOWN = 20
 
 
@@ -35,11 +35,11 @@ class Plan:
     base: Recipe
 
     def recipe(self, values: dict[str, Value]) -> Recipe:
-        """The recipe of a trial. Raises RecipeError for values that do not go together."""
+        """The recipe of a trial. Raises RecipeError for values that do not fit together."""
         return with_values(self.base.model_dump(mode="json"), values)
 
     def corners(self) -> Iterator[dict[str, Value]]:
-        """Values of the trials at the corners of the space."""
+        """Values at the corners of the search space, one dictionary per trial to check."""
         ends = {path: d.corners() for path, d in self.sweep.search.items()}
         count = 1
         for values in ends.values():
@@ -54,8 +54,8 @@ class Plan:
 
 def shipped() -> list[str]:
     """Names of the sweeps inside the package, sorted."""
-    found = (entry.name for entry in resources.files("tune.sweeps").iterdir())
-    return sorted(name.removesuffix(".toml") for name in found if name.endswith(".toml"))
+    files = (entry.name for entry in resources.files("tune.sweeps").iterdir())
+    return sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml"))
 
 
 def load(source: str, overrides: list[str] = ()) -> Plan:
@@ -75,13 +75,13 @@ def load(source: str, overrides: list[str] = ()) -> Plan:
 
 
 def check(plan: Plan, source: str) -> None:
-    """Raise RecipeError, each fault once, unless every corner of the space is a sound recipe."""
+    """Raise RecipeError, each fault once, unless every corner of the space is a valid recipe."""
     faults: dict[str, str] = {}
     if plan.base.evaluation.selection != "validation":
         faults["  evaluation.selection: a sweep chooses on held-out training images, never on the test images"] = ""
-    spoilt = _try_corners(plan, faults, leave_out=frozenset())
-    if spoilt:  # such values hide what else is wrong with the combinations
-        _try_corners(plan, faults, leave_out=spoilt)
+    invalid = _try_corners(plan, faults, leave_out=frozenset())
+    if invalid:  # invalid values hide what else is wrong with the combinations
+        _try_corners(plan, faults, leave_out=invalid)
     if faults:
         shown = [line + why for line, why in faults.items()][:FAULTS_SHOWN]
         more = [f"  ... and {len(faults) - FAULTS_SHOWN} more"] if len(faults) > FAULTS_SHOWN else []
@@ -89,22 +89,22 @@ def check(plan: Plan, source: str) -> None:
 
 
 def _try_corners(plan: Plan, faults: dict[str, str], leave_out: frozenset[str]) -> frozenset[str]:
-    """Add the faults of all corners; returns the `path = value` that are at fault themselves, to be left out."""
-    spoilt = set()
+    """Add the faults of all corners; returns each `path = value` that is invalid by itself, to be left out."""
+    invalid = set()
     for corner in plan.corners():
-        values = {path: value for path, value in corner.items() if said({path: value}) not in leave_out}
+        values = {path: value for path, value in corner.items() if format_values({path: value}) not in leave_out}
         try:
             plan.recipe(values)
         except RecipeError as error:
             for line in str(error).splitlines()[1:] or [str(error)]:
-                own = {said({path: value}) for path, value in values.items() if _names(line, path)}
-                spoilt |= own
-                faults.setdefault(line, "" if own else f" (with {said(values)})")
-    return frozenset(spoilt)
+                own = {format_values({path: value}) for path, value in values.items() if _names(line, path)}
+                invalid |= own
+                faults.setdefault(line, "" if own else f" (with {format_values(values)})")
+    return frozenset(invalid)
 
 
-def said(values: dict[str, Value]) -> str:
-    """Values as one line."""
+def format_values(values: dict[str, Value]) -> str:
+    """`path = value` of all values, on one line."""
     return ", ".join(f"{path} = {json.dumps(value)}" for path, value in values.items())
 
 
@@ -116,23 +116,23 @@ def _names(line: str, path: str) -> bool:
 
 def with_values(table: dict, values: dict[str, Value]) -> Recipe:
     """The recipe of `table` with values at dotted paths."""
-    return recipes.override(table, _assignments(values), "of the sweep")
+    return recipes.override(table, _overrides_of(values), "of the sweep")
 
 
-def _assignments(values: dict[str, Value]) -> list[str]:
+def _overrides_of(values: dict[str, Value]) -> list[str]:
     """Overrides of a recipe; `a.b, a.c` with a list of two values sets both. JSON scalars and lists are TOML, too."""
-    assignments = []
+    overrides = []
     for key, value in values.items():
         paths = [path.strip() for path in key.split(",")]
         each = [value] if len(paths) == 1 else value
         if not isinstance(each, list) or len(each) != len(paths):
             raise RecipeError(f"{key}: give one value for each of the {len(paths)} paths (got {json.dumps(value)})")
-        assignments += [f"{path}={json.dumps(one)}" for path, one in zip(paths, each, strict=True)]
-    return assignments
+        overrides += [f"{path}={json.dumps(one)}" for path, one in zip(paths, each, strict=True)]
+    return overrides
 
 
 def _read(source: str) -> tuple[dict, Path | None]:
-    """The table of a sweep and the folder its own file lies in."""
+    """The table of a sweep and the folder of its file; None for a shipped sweep."""
     if source in shipped():
         text, folder = (resources.files("tune.sweeps") / f"{source}.toml").read_text(encoding="utf8"), None
     elif Path(source).is_file():
@@ -147,12 +147,12 @@ def _read(source: str) -> tuple[dict, Path | None]:
 
 
 def _base(sweep: Sweep, folder: Path | None, overrides: list[str]) -> Recipe:
-    """The recipe with what all trials share; a table with a `kind` replaces a whole block."""
+    """The recipe with the overrides that all trials share; a table with a `kind` replaces a whole block."""
     table = recipes.load(_recipe_source(sweep.recipe, folder)).model_dump(mode="json")
     shared = flatten(sweep.overrides)
     table |= {block: value for block, value in shared.items() if isinstance(value, dict)}
     values = {path: value for path, value in shared.items() if not isinstance(value, dict)}
-    return recipes.override(table, _assignments(values) + overrides, sweep.recipe)
+    return recipes.override(table, _overrides_of(values) + overrides, sweep.recipe)
 
 
 def _recipe_source(name: str, folder: Path | None) -> str:

@@ -1,6 +1,6 @@
 """The report of a sweep: one static page, the winner's recipe, figures; on disk and in MLflow.
 
-Nothing of it is fetched from a network: styles, plots and pictures are inside the page.
+The page is self-contained: styles, plots and pictures are embedded, nothing is fetched from a network.
 """
 
 import base64
@@ -18,10 +18,10 @@ from cluster.tracking.run import Tracker
 from distill.recipe import Recipe
 from distill.text import percent
 from tune import plots
-from tune.journal import BUDGET, FINISHED, STOPPED, End, Journal, Trial
+from tune.journal import BUDGET, FINISHED, STOPPED, End, Journal, SweepTrial
 from tune.live import brief, heads
-from tune.reading import Plan, said
-from tune.space import described
+from tune.reading import Plan, format_values
+from tune.space import describe
 from tune.sweep import Places, best, open_parent
 
 PAGE, WINNER = "report.html", "winner.toml"
@@ -30,21 +30,21 @@ SHOWN_ON_TERMINAL = 12
 
 @dataclass(frozen=True)
 class Results:
-    """What a page is made of."""
+    """Everything that a report shows."""
 
     plan: Plan
     sweep_id: str
-    trials: list[Trial]
-    winner: Trial | None
+    trials: list[SweepTrial]
+    winner: SweepTrial | None
     published: dict
-    """What publication measured on the test images; empty where nothing was published."""
+    """Results on the test images, from publishing the winner; empty if nothing was published."""
 
     @property
-    def ranked(self) -> list[Trial]:
-        """Trials whose metric counts, the best first, then the others."""
+    def ranked(self) -> list[SweepTrial]:
+        """Trials whose metric counts, best first, then the others."""
         sign = -1 if self.plan.sweep.mode == "max" else 1
 
-        def rank(trial: Trial) -> tuple:
+        def rank(trial: SweepTrial) -> tuple:
             score = trial.score(self.plan.sweep.metric)
             return score is None, sign * (score or 0.0), trial.number
 
@@ -57,20 +57,20 @@ class Results:
 
 
 def finish(plan: Plan, journal: Journal, places: Places, published: dict, console: Console) -> dict:
-    """Write the page and the winner's recipe, put them into MLflow, say where they are; returns the figures."""
+    """Write the page and the winner's recipe, add them to MLflow and print where they are; returns the figures."""
     trials = [replace(t, end=t.end or End(BUDGET, t.best.step if t.best else 0)) for t in journal.trials()]
     results = Results(plan, journal.sweep_id, trials, best(trials, plan), published)
     folder = places.home / "sweeps" / journal.sweep_id
-    write(results, journal, folder)
+    write_report(results, journal, folder)
     parent = open_parent(plan, journal, places)
     parent.artifacts(folder)
     _close(parent, results)
     console.print(_table(results))
     _say(results, folder, places, console)
-    return figures(results, folder)
+    return as_json(results, folder)
 
 
-def write(results: Results, journal: Journal, folder: Path) -> None:
+def write_report(results: Results, journal: Journal, folder: Path) -> None:
     """The files of a report."""
     folder.mkdir(parents=True, exist_ok=True)
     if results.winner:
@@ -82,7 +82,7 @@ def page(results: Results, journal: Journal) -> str:
     """The page as HTML."""
     loader = jinja2.PackageLoader("tune", "templates")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= {"brief": brief, "described": described}
+    environment.filters |= {"brief": brief, "describe": describe}
     return environment.get_template("report.html.j2").render(
         results=results,
         sweep=results.plan.sweep,
@@ -90,7 +90,10 @@ def page(results: Results, journal: Journal) -> str:
         seconds=sum(seconds_of(trial) for trial in results.trials),
         toml=winner_toml(results) if results.winner else "",
         plots={name: Markup(svg) for name, svg in plots.all_of(results.plan, results.trials, results.winner).items()},
-        pictures=[(title, trial, _data_uri(journal, trial)) for title, trial in _extremes(results)],
+        pictures=[
+            (title, trial, "data:image/png;base64," + base64.b64encode(journal.picture(trial)).decode())
+            for title, trial in _extremes(results)
+        ],
     )
 
 
@@ -99,19 +102,23 @@ def winner_toml(results: Results) -> str:
     recipe, trial = results.recipe, results.winner
     document = tomlkit.document()
     for line in (
-        f"Trial {trial.number} of sweep {results.sweep_id}: {said(trial.best.values)}",
+        f"Trial {trial.number} of sweep {results.sweep_id}: {format_values(trial.best.values)}",
         f"validation accuracy {100 * trial.best.best_accuracy:.2f} % at step {trial.best.best_step}",
     ):
         document.add(tomlkit.comment(line))
     if results.plan.sweep.scheduler.kind == "pbt":
-        document.add(tomlkit.comment("pbt changed these values while it ran: from the start, they give another set"))
+        document.add(
+            tomlkit.comment(
+                "pbt changed these values during the trial: a run with them from the start gives another set"
+            )
+        )
     for key, value in recipe.model_dump(mode="json", exclude_none=True).items():
         document.add(key, value)
     return tomlkit.dumps(document)
 
 
-def figures(results: Results, folder: Path) -> dict:
-    """What --json writes."""
+def as_json(results: Results, folder: Path) -> dict:
+    """The content of the --json file."""
     trials = [
         {
             "number": trial.number,
@@ -130,12 +137,12 @@ def figures(results: Results, folder: Path) -> dict:
             "report": str(folder / PAGE)}  # fmt: skip
 
 
-def seconds_of(trial: Trial) -> float:
-    """A trial's own time."""
+def seconds_of(trial: SweepTrial) -> float:
+    """Time that a trial took."""
     return trial.end.seconds if trial.end else (trial.best.seconds if trial.best else 0.0)
 
 
-def _extremes(results: Results) -> list[tuple[str, Trial]]:
+def _extremes(results: Results) -> list[tuple[str, SweepTrial]]:
     """The best and the worst of the trials that have a picture."""
     shown = [trial for trial in results.ranked if trial.score(results.plan.sweep.metric) is not None]
     if not shown:
@@ -144,12 +151,8 @@ def _extremes(results: Results) -> list[tuple[str, Trial]]:
     return [("Best", first)] + ([("Worst", shown[-1])] if shown[-1] is not first else [])
 
 
-def _data_uri(journal: Journal, trial: Trial) -> str:
-    return "data:image/png;base64," + base64.b64encode(journal.picture(trial)).decode()
-
-
 def _close(parent: Tracker, results: Results) -> None:
-    """Finish MLflow's runs: of the sweep, and of trials that were ended from outside."""
+    """Finish the MLflow runs of the sweep and of trials that the scheduler or the budget ended."""
     counts = Counter(trial.status for trial in results.trials)
     parent.log(0, {f"trials_{status}": count for status, count in counts.items()})
     if results.winner:
@@ -182,9 +185,9 @@ def _say(results: Results, folder: Path, places: Places, console: Console) -> No
         r = results.published
         score = percent({"mean": r["test_mean"], "std": r["test_std"]})
         console.print(
-            f"[bold]trial {results.winner.number}[/]: {score} % on the test images (n={r['test_n']}), looked at once\n"
+            f"[bold]trial {results.winner.number}[/]: {score} % on the test images (n={r['test_n']}), used once\n"
             f"model     models:/{r['model']}/{r['version']} in {places.tracking}\n"
-            f"again     stillhouse distill {folder / WINNER}",
+            f"rerun     stillhouse distill {folder / WINNER}",
             soft_wrap=True,
         )
     elif not any(trial.status == FINISHED for trial in results.trials):

@@ -1,4 +1,4 @@
-"""Schedulers: which trials go on. Ray Tune's, told in outer steps instead of seconds."""
+"""Schedulers: which trials continue. Ray Tune's, with time counted in outer steps."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from ray.tune.schedulers import (
     TrialScheduler,
 )
 
-from tune.journal import Trial
+from tune.journal import SweepTrial
 from tune.reading import Plan
 from tune.settings import Sweep
 from tune.space import Choice, Range, Space
@@ -20,26 +20,27 @@ from tune.space import Choice, Range, Space
 def build(plan: Plan) -> TrialScheduler:
     """The scheduler of a sweep."""
     sweep, s = plan.sweep, plan.sweep.scheduler
-    judged = {"time_attr": "step", "metric": sweep.metric, "mode": sweep.mode}
+    common = {"time_attr": "step", "metric": sweep.metric, "mode": sweep.mode}
     if s.kind == "asha":
-        longest = _steps(plan)
+        searched = sweep.search.get("outer.steps")
+        longest = max(searched.corners()) if searched else plan.base.outer.steps
         grace = min(s.grace or plan.base.outer.evaluate_every, longest)
         return AsyncHyperBandScheduler(
-            **judged, max_t=longest, grace_period=grace, reduction_factor=s.reduction, stop_last_trials=False
+            **common, max_t=longest, grace_period=grace, reduction_factor=s.reduction, stop_last_trials=False
         )
     if s.kind == "median":
-        # Nobody pauses for others: a trial runs until it ends or is stopped.
+        # No trial pauses for others: each runs until it ends or is stopped.
         return MedianStoppingRule(
-            **judged,
+            **common,
             grace_period=s.grace or plan.base.outer.evaluate_every,
             min_samples_required=s.least,
             min_time_slice=float("inf"),
         )
-    return _population(plan, judged) if s.kind == "pbt" else FIFOScheduler()
+    return _population(plan, common) if s.kind == "pbt" else FIFOScheduler()
 
 
-def prime(scheduler: TrialScheduler, sweep: Sweep, trial_id: str, trial: Trial) -> None:
-    """Tell a scheduler what a trial had reported before the sweep was interrupted."""
+def prime(scheduler: TrialScheduler, sweep: Sweep, trial_id: str, trial: SweepTrial) -> None:
+    """Give a scheduler the judgements of a trial from before the sweep was interrupted."""
     if sweep.scheduler.kind not in ("asha", "median"):
         return
     stub = _Stub(trial_id)
@@ -48,7 +49,7 @@ def prime(scheduler: TrialScheduler, sweep: Sweep, trial_id: str, trial: Trial) 
     for report in trial.reports:
         value = report.best_accuracy if sweep.metric == "validation_accuracy" else report.loss
         if value is not None:
-            scheduler.on_trial_result(_Nobody, stub, {"step": report.step, sweep.metric: value})
+            scheduler.on_trial_result(_NoController, stub, {"step": report.step, sweep.metric: value})
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ class _Stub:
     trial_id: str
 
 
-class _Nobody:
-    """Stands in for Ray's controller: no trial waits, no searcher learns."""
+class _NoController:
+    """Stands in for Ray's controller: no live trials, no searcher."""
 
     search_alg = None
 
@@ -68,21 +69,15 @@ class _Nobody:
         return []
 
 
-def _steps(plan: Plan) -> int:
-    """The longest trial, in outer steps."""
-    searched = plan.sweep.search.get("outer.steps")
-    return max(searched.corners()) if searched else plan.base.outer.steps
-
-
-def _population(plan: Plan, judged: dict) -> PopulationBasedTraining:
+def _population(plan: Plan, common: dict) -> PopulationBasedTraining:
     s, space = plan.sweep.scheduler, plan.sweep.search
     return Population(
-        **judged,
+        **common,
         perturbation_interval=s.every or plan.base.outer.evaluate_every,
         quantile_fraction=s.quantile,
         resample_probability=s.resample,
         hyperparam_mutations={"values": {path: _domain(d) for path, d in space.items()}},
-        custom_explore_fn=lambda config: {**config, "values": _inside(space, config["values"])},
+        custom_explore_fn=lambda config: {**config, "values": _clamped(space, config["values"])},
         log_config=False,
     )
 
@@ -90,11 +85,12 @@ def _population(plan: Plan, judged: dict) -> PopulationBasedTraining:
 class Population(PopulationBasedTraining):
     """Population based training in which a trial keeps its number when it takes over another's config.
 
-    Ray's refuses every searcher, since some learn from values that trials no longer have; `random` learns nothing.
+    Ray's own class refuses every searcher, since some learn from values that trials no longer have; `random` learns
+    nothing.
     """
 
     def on_trial_add(self, tune_controller, trial) -> None:
-        super().on_trial_add(_Nobody, trial)
+        super().on_trial_add(_NoController, trial)
 
     def _get_new_config(self, trial, trial_to_clone) -> tuple[dict, dict]:
         config, operations = super()._get_new_config(trial, trial_to_clone)
@@ -106,13 +102,13 @@ def _domain(distribution):
     if isinstance(distribution, Choice):
         return distribution.values
     if isinstance(distribution, Range):
-        drawn = tune.loguniform if distribution.kind == "loguniform" else tune.uniform
-        return drawn(distribution.low, distribution.high)
+        draw = tune.loguniform if distribution.kind == "loguniform" else tune.uniform
+        return draw(distribution.low, distribution.high)
     return tune.randint(distribution.low, distribution.high + 1)
 
 
-def _inside(space: Space, values: dict) -> dict:
-    """Changed values brought back into the ranges that were checked before the sweep began."""
+def _clamped(space: Space, values: dict) -> dict:
+    """Perturbed values clamped to the ranges that were checked before the sweep started."""
     kept = {}
     for path, value in values.items():
         d = space[path]

@@ -1,7 +1,7 @@
-"""Searchers: which trials are tried. One that keeps the journal, around one that draws points.
+"""Searchers: which trials are run. JournalSearcher keeps the journal and wraps an object that draws points.
 
 A point gives each of `space.names` a number: an index into the values of a choice, a value of a range, or a key in
-[0, 1) for an item of a permutation. Searchers know nothing else of recipes.
+[0, 1) for an item of a permutation. Draws know nothing else about recipes.
 """
 
 import warnings
@@ -16,7 +16,7 @@ from ray.tune.search.optuna import OptunaSearch
 from distill import rng
 from distill.context import Context
 from tune import schedulers
-from tune.journal import BUDGET, FAILED, STOPPED, WELL, End, Journal, Trial
+from tune.journal import BUDGET, COUNTED, FAILED, STOPPED, End, Journal, SweepTrial
 from tune.reading import Plan
 from tune.settings import Sweep
 from tune.space import Choice, Permutation, Range, Space, names, values_of
@@ -25,17 +25,17 @@ TRADEOFF = ("validation_accuracy", "budget_floats")
 
 
 class Draws(Protocol):
-    """Points by trial number; told how they did."""
+    """Draws a point per trial number and receives its result."""
 
     def point(self, number: int) -> dict:
-        """The point of a trial that begins."""
+        """The point of a new trial."""
 
     def result(self, number: int, score: dict | None) -> None:
-        """How a trial ended: its metrics, or None where it went wrong."""
+        """The result of a trial: its metrics, or None if it failed."""
 
 
 class RandomDraws:
-    """Independent points; that of a trial depends on the seed and its number alone."""
+    """Independent points; each depends only on the seed and the trial's number."""
 
     def __init__(self, sweep: Sweep):
         self.sweep = sweep
@@ -63,9 +63,9 @@ class GridDraws(RandomDraws):
 
 
 class OptunaDraws:
-    """Tree-structured Parzen estimators. `past` are the trials of earlier commands, which it learns from."""
+    """Tree-structured Parzen estimators, which also learn from `past`, the trials of earlier commands."""
 
-    def __init__(self, sweep: Sweep, past: list[Trial]):
+    def __init__(self, sweep: Sweep, past: list[SweepTrial]):
         self.sweep = sweep
         self.metrics = list(TRADEOFF) if sweep.searcher.tradeoff else [sweep.metric]
         modes = ["max", "min"] if sweep.searcher.tradeoff else [sweep.mode]
@@ -73,7 +73,7 @@ class OptunaDraws:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            # Seeds are followed by the number of trials so far: a sweep that goes on draws others than it did before.
+            # The number of earlier trials is added to the seed, so that a resumed sweep does not draw the same points.
             sampler = optuna.samplers.TPESampler(seed=sweep.seed + len(past), constant_liar=True)
         self.search = OptunaSearch(
             _distributions(sweep.search),
@@ -82,7 +82,7 @@ class OptunaDraws:
             sampler=sampler,
             points_to_evaluate=[trial.point for trial in past] or None,
         )
-        for trial in past:  # asked for in the same order, they get the points they had
+        for trial in past:  # in the same order, so that each gets its recorded point
             self.search.suggest(str(trial.number))
 
     def point(self, number: int) -> dict:
@@ -93,23 +93,23 @@ class OptunaDraws:
         self.search.on_trial_complete(str(number), score if known else None, error=not known)
 
 
-class Journalled(Searcher):
-    """What Ray Tune asks: hands out trials that an earlier command left, then new ones, and keeps the journal."""
+class JournalSearcher(Searcher):
+    """Ray Tune's searcher: unfinished trials of an earlier command first, then new ones; keeps the journal."""
 
-    def __init__(self, plan: Plan, journal: Journal, draws: Draws, scheduler: TrialScheduler, past: list[Trial]):
+    def __init__(self, plan: Plan, journal: Journal, draws: Draws, scheduler: TrialScheduler, past: list[SweepTrial]):
         super().__init__(metric=plan.sweep.metric, mode=plan.sweep.mode)
         self.plan, self.journal, self.draws, self.scheduler = plan, journal, draws, scheduler
-        self.trials: dict[int, Trial] = {trial.number: trial for trial in past}
+        self.trials: dict[int, SweepTrial] = {trial.number: trial for trial in past}
         self.waiting = [trial for trial in past if trial.end is None]
-        self.ids: dict[str, Trial] = {}
+        self.ids: dict[str, SweepTrial] = {}
         self.out_of_budget = False
         for trial in past:
             if trial.end is not None:
                 schedulers.prime(scheduler, plan.sweep, f"past-{trial.number}", trial)
-                draws.result(trial.number, figures(trial))
+                draws.result(trial.number, metrics_of(trial))
 
     def suggest(self, trial_id: str) -> dict | str:
-        """The next trial's config, or that there is none."""
+        """The next trial's config; FINISHED if there are no more."""
         if self.waiting:
             trial = self.waiting.pop(0)
             schedulers.prime(self.scheduler, self.plan.sweep, trial_id, trial)
@@ -121,54 +121,48 @@ class Journalled(Searcher):
         return {"number": trial.number, "values": trial.best.values if trial.best else trial.values}
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        """A trial ended: by itself, stopped by the scheduler or the budget, or killed too often."""
+        """Record the end of a trial: complete, stopped by the scheduler or the budget, or killed too often."""
         trial = self.ids[trial_id]
         result = result or {}
-        ended = result.get("status", "running") != "running"
-        if ended:
-            keys = ("status", "step", "message", "seconds")
-            trial.end = End(**{key: result[key] for key in keys})
+        if result.get("status", "running") != "running":
+            trial.end = End(**{key: result[key] for key in ("status", "step", "message", "seconds")})
         else:
-            step, seconds = result.get("step", 0), result.get("seconds", 0.0)
-            trial.end = self._ended_from_outside(error, step, seconds)
-            if trial.status != BUDGET:  # with more budget, it goes on
+            status, message = BUDGET if self.out_of_budget else STOPPED, ""
+            if error:
+                status = FAILED
+                message = "its process was killed repeatedly; the machine may be short of memory"
+            trial.end = End(status, result.get("step", 0), message, result.get("seconds", 0.0))
+            if trial.status != BUDGET:  # it continues when the budget is raised
                 self.journal.end(trial.number, trial.end)
-        well = trial.status in WELL and "validation_accuracy" in result
-        self.draws.result(trial.number, result if well else None)
+        counts = trial.status in COUNTED and "validation_accuracy" in result
+        self.draws.result(trial.number, result if counts else None)
 
     def end_budget(self) -> None:
-        """From now on trials are ended because the budget is used up."""
+        """Mark the budget as used up: trials that end from now on are recorded as such."""
         self.out_of_budget = True
 
-    def _ended_from_outside(self, error: bool, step: int, seconds: float) -> End:
-        if error:
-            return End(
-                FAILED, step, "its process was killed again and again; the machine may be short of memory", seconds
-            )
-        return End(BUDGET if self.out_of_budget else STOPPED, step, "", seconds)
-
-    def _new(self) -> Trial:
+    def _new(self) -> SweepTrial:
         number = len(self.trials)
         point = self.draws.point(number)
-        trial = Trial(number, point, values_of(self.plan.sweep.search, point))
+        trial = SweepTrial(number, point, values_of(self.plan.sweep.search, point))
         self.journal.drawn(trial)
         self.trials[number] = trial
         return trial
 
     def save(self, checkpoint_path: str) -> None:
-        """Ray Tune wants a file here; the journal is what a sweep goes on from."""
+        """Ray Tune requires a file here; sweeps are resumed from the journal."""
         with open(checkpoint_path, "w") as file:
             file.write("see the journal\n")
 
     def restore(self, checkpoint_path: str) -> None:
-        raise NotImplementedError("a sweep goes on from its journal")
+        raise NotImplementedError("sweeps are resumed from their journal")
 
     def __getstate__(self) -> dict:
-        return {}  # Ray Tune pickles its searcher; nobody reads that
+        return {}  # Ray Tune pickles its searcher; the pickle is never read
 
 
-def build(plan: Plan, past: list[Trial], context: Context) -> Draws:
-    """What draws the points of a sweep; `context` has the recipe's data."""
+def build(plan: Plan, past: list[SweepTrial], context: Context) -> Draws:
+    """The Draws of a sweep; `context` has the recipe's data."""
     kind = plan.sweep.searcher.kind
     if kind == "optuna":
         return OptunaDraws(plan.sweep, past)
@@ -179,10 +173,10 @@ def build(plan: Plan, past: list[Trial], context: Context) -> Draws:
     return {"random": RandomDraws, "grid": GridDraws}[kind](plan.sweep)
 
 
-def figures(trial: Trial) -> dict | None:
-    """The metrics of a trial that ended well."""
+def metrics_of(trial: SweepTrial) -> dict | None:
+    """The metrics of a trial whose end counts; None for the others."""
     best = trial.best
-    if trial.status not in WELL or best is None:
+    if trial.status not in COUNTED or best is None:
         return None
     return {"validation_accuracy": best.best_accuracy, "loss": best.loss, "budget_floats": best.budget_floats}
 
@@ -195,15 +189,15 @@ def _at(space: Space, name: str, u: float):
 
 
 def _distributions(space: Space) -> dict[str, optuna.distributions.BaseDistribution]:
-    found: dict[str, optuna.distributions.BaseDistribution] = {}
+    distributions: dict[str, optuna.distributions.BaseDistribution] = {}
     for name in names(space):
         d = space[name.partition("#")[0]]
         if isinstance(d, Permutation):
-            found[name] = optuna.distributions.FloatDistribution(0, 1)
+            distributions[name] = optuna.distributions.FloatDistribution(0, 1)
         elif isinstance(d, Choice):
-            found[name] = optuna.distributions.CategoricalDistribution(range(len(d.values)))
+            distributions[name] = optuna.distributions.CategoricalDistribution(range(len(d.values)))
         elif isinstance(d, Range):
-            found[name] = optuna.distributions.FloatDistribution(d.low, d.high, log=d.kind == "loguniform")
+            distributions[name] = optuna.distributions.FloatDistribution(d.low, d.high, log=d.kind == "loguniform")
         else:
-            found[name] = optuna.distributions.IntDistribution(d.low, d.high, log=d.log)
-    return found
+            distributions[name] = optuna.distributions.IntDistribution(d.low, d.high, log=d.log)
+    return distributions

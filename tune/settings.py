@@ -1,4 +1,4 @@
-"""What a sweep is, written down: a recipe, what to search, how, and how much it may cost. Imports no torch."""
+"""The settings of a sweep: a recipe, what to search, how, and the budget. Imports no torch."""
 
 from typing import Annotated, Any, Literal
 
@@ -9,11 +9,11 @@ from tune.space import Permutation, Space, flatten
 
 Count = Annotated[int, Field(ge=1)]
 MUTABLE = ("outer.lr_img", "outer.momentum", "objective.lr_lr", "synthetic.labels.lr")
-"""Recipe values that may change while a run goes on: rates of the outer optimiser, which no checkpoint holds."""
+"""Recipe values that may change during a run: rates of the outer optimiser, which are not in checkpoints."""
 
 
 class Budget(Settings):
-    """When a sweep ends: as soon as the first of these is used up."""
+    """When a sweep ends: as soon as one of these is used up."""
 
     trials: Count = 20
     hours: Annotated[float, Field(ge=0)] = 0.0
@@ -23,13 +23,13 @@ class Budget(Settings):
 
 
 class Asha(Settings):
-    """Asynchronous successive halving (Li et al. 2020): only the best part of each rung goes on."""
+    """Asynchronous successive halving (Li et al. 2020): only the best trials of each rung continue."""
 
     kind: Literal["asha"] = "asha"
     grace: Annotated[int, Field(ge=0)] = 0
     """Outer steps every trial gets (0: up to its first evaluation)."""
     reduction: Annotated[float, Field(gt=1)] = 3.0
-    """One of so many goes on to the next rung, which is so many times as far."""
+    """One in `reduction` trials continues to the next rung, which is `reduction` times as many steps."""
 
 
 class Median(Settings):
@@ -43,15 +43,15 @@ class Median(Settings):
 
 
 class Pbt(Settings):
-    """Population based training (Jaderberg et al. 2017): the worst go on from the best, with rates changed."""
+    """Population based training (Jaderberg et al. 2017): the worst continue from the best, with rates changed."""
 
     kind: Literal["pbt"] = "pbt"
     every: Annotated[int, Field(ge=0)] = 0
     """Outer steps between changes (0: each evaluation)."""
     quantile: Annotated[float, Field(gt=0, le=0.5)] = 0.25
-    """Part of the trials that is replaced, and part that is copied."""
+    """Fraction of the trials that is replaced, and fraction that is copied."""
     resample: Annotated[float, Field(ge=0, le=1)] = 0.25
-    """How often a value is drawn anew; else it becomes 0.8 or 1.2 times what it was."""
+    """Probability that a value is drawn anew; otherwise it is multiplied by 0.8 or 1.2."""
 
 
 class Never(Settings):
@@ -65,7 +65,7 @@ class Optuna(Settings):
 
     kind: Literal["optuna"] = "optuna"
     tradeoff: bool = False
-    """Search the front of accuracy against stored floats, instead of accuracy alone."""
+    """Search the Pareto front of accuracy against stored floats instead of accuracy alone."""
 
 
 class Random(Settings):
@@ -85,11 +85,11 @@ class Order(Settings):
 
     kind: Literal["order"] = "order"
     embedding: str = ""
-    """What likeness is, as for `stillhouse order` (empty: as the recipe says)."""
+    """What makes classes similar, as for `stillhouse order` (empty: the recipe's)."""
 
 
 class Resources(Settings):
-    """What one trial gets. Trials run side by side while these are free."""
+    """Resources of one trial. Trials run in parallel as long as these are free."""
 
     cpus: Annotated[float, Field(gt=0)] = 1.0
     gpus: Annotated[float, Field(ge=0)] = 0.0
@@ -101,21 +101,21 @@ Searcher = Annotated[Optuna | Random | Grid | Order, Field(discriminator="kind")
 
 
 class Sweep(Settings):
-    """Everything a sweep depends on."""
+    """All settings of a sweep."""
 
     name: Name
     about: str = ""
-    """What it is for."""
+    """Its purpose, in one line."""
     recipe: str
-    """A shipped recipe or a TOML file; a relative path is looked up beside the sweep's own file, too."""
+    """A shipped recipe or a TOML file; a relative path may also be relative to the sweep's file."""
     overrides: dict[str, Any] = {}
-    """Recipe values all trials share."""
+    """Recipe values that all trials share."""
     search: Annotated[Space, Field(min_length=1)]
     """Dotted recipe paths and the distributions of their values."""
     metric: Literal["validation_accuracy", "loss"] = "validation_accuracy"
-    """What makes a trial good, on held-out training images; the test images are looked at once, for the winner."""
+    """How trials are compared, on held-out training images; the test images are used once, for the winner."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Which trials are drawn."""
+    """Seed of the draws."""
     budget: Budget = Budget()
     scheduler: Scheduler = Asha()
     searcher: Searcher = Optuna()
@@ -159,9 +159,10 @@ class Sweep(Settings):
         if self.scheduler.kind != "pbt":
             return []
         fixed = [path for path in self.search if path not in MUTABLE]
-        faults = [f"scheduler pbt changes values while runs go on: search.{p} is none of {MUTABLE}" for p in fixed]
+        allowed = ", ".join(MUTABLE)
+        faults = [f"scheduler pbt changes values during a run: replace search.{p} by any of {allowed}" for p in fixed]
         if self.searcher.kind != "random":
-            faults.append("scheduler pbt needs searcher random: trials end with other values than they were given")
+            faults.append("scheduler pbt needs searcher random: others would learn from values that pbt has changed")
         return faults
 
     def _order_faults(self) -> list[str]:
@@ -177,7 +178,7 @@ class Sweep(Settings):
         return "max" if self.metric == "validation_accuracy" else "min"
 
     def combinations(self) -> int | None:
-        """How many different trials there are; None when they are not countable."""
+        """Number of different trials; None if it is infinite."""
         total = 1
         for d in self.search.values():
             if d.finite() is None:
@@ -186,5 +187,5 @@ class Sweep(Settings):
         return total
 
     def trials(self) -> int:
-        """How many trials are begun at most."""
+        """The most trials that are started."""
         return min(self.budget.trials, self.combinations()) if self.searcher.kind == "grid" else self.budget.trials

@@ -1,7 +1,7 @@
-"""What a sweep searches: distributions of values for dotted recipe paths.
+"""Search spaces: distributions of values for dotted recipe paths.
 
 Each distribution knows its corners (the values that must all be valid), how a random number in [0, 1) becomes a value,
-and its finite list of values where it has one.
+and its list of values if that is finite.
 """
 
 import math
@@ -19,7 +19,7 @@ class Choice(Settings):
     """One of these values."""
 
     kind: Literal["choice", "grid"] = "choice"
-    """grid says the same where trials are drawn; the searcher `grid` visits all values of both."""
+    """Both mean the same: searchers draw from the values, the searcher `grid` visits all of them."""
     values: Annotated[list[Value], Field(min_length=1)]
 
     def corners(self) -> list[Value]:
@@ -66,7 +66,7 @@ class Whole(Settings):
     low: int
     high: int
     log: bool = False
-    """Small numbers as likely as large ones."""
+    """Uniform in the logarithm instead of in the value."""
 
     @model_validator(mode="after")
     def _ends_agree(self):
@@ -109,7 +109,7 @@ class Permutation(Settings):
         return None
 
     def order(self, keys: list[float]) -> list[int | str]:
-        """The items sorted by their keys: random keys make a random order (Bean 1994)."""
+        """The items sorted by their keys: random keys give a random order (Bean 1994)."""
         return [item for _, item in sorted(zip(keys, self.items, strict=True), key=lambda pair: pair[0])]
 
 
@@ -129,15 +129,15 @@ def flatten(table: dict, prefix: str = "") -> dict[str, dict]:
 
 
 def names(space: Space) -> list[str]:
-    """The plain numbers a searcher chooses: one per path, and one key per item of a permutation."""
-    found = []
+    """Names of the numbers that a searcher chooses: one per path, one key per item of a permutation."""
+    result = []
     for path, d in space.items():
-        found += [f"{path}#{i}" for i in range(len(d.items))] if isinstance(d, Permutation) else [path]
-    return found
+        result += [f"{path}#{i}" for i in range(len(d.items))] if isinstance(d, Permutation) else [path]
+    return result
 
 
 def values_of(space: Space, point: dict) -> dict[str, Value]:
-    """Recipe values of a searcher's point: choices by their index, permutations by their keys."""
+    """Recipe values of a searcher's point: choices by index, permutations by keys."""
     values: dict[str, Value] = {}
     for path, d in space.items():
         if isinstance(d, Permutation):
@@ -149,7 +149,7 @@ def values_of(space: Space, point: dict) -> dict[str, Value]:
     return values
 
 
-def described(distribution: Choice | Range | Whole | Permutation) -> str:
+def describe(distribution: Choice | Range | Whole | Permutation) -> str:
     """A distribution in a few words."""
     d = distribution
     if isinstance(d, Choice):

@@ -1,4 +1,4 @@
-"""A sweep from its first trial to its report: experts once, trials under Ray Tune, the winner published.
+"""Runs a sweep: trains experts once, runs trials under Ray Tune, publishes the winner.
 
 stillhouse sweep digits-rates
 """
@@ -27,27 +27,26 @@ from cluster.store import open_store
 from cluster.tracking.run import Tracker
 from distill.context import Context
 from distill.errors import DeviceError, ExpertsMissing, StoreError
-from distill.objectives import needs_experts
 from distill.recipe import Recipe, digest
 from tune import schedulers, searchers
-from tune.journal import FINISHED, Journal, Trial
+from tune.journal import FINISHED, Journal, SweepTrial
 from tune.library import Library, key_of
 from tune.reading import Plan
-from tune.searchers import Journalled
+from tune.searchers import JournalSearcher
 from tune.trial import Shared, run_trial
 from tune.watching import Limits, Watch
 
 RESTARTS = 3
-"""Times that a trial whose process or node was killed is begun again, from its last checkpoint."""
+"""Times that a trial is restarted from its last checkpoint after its process or node was killed."""
 MOST_SETS = 64
-"""Sets of experts that are trained before the trials; where there may be more, trials train their own."""
+"""Up to this many sets of experts are trained before the trials; beyond it, trials train their own."""
 TUNE_CHECKPOINTS = 3
-"""Checkpoints of a pbt trial that Ray Tune keeps, for others to go on from."""
+"""Checkpoints of a pbt trial that Ray Tune keeps, for other trials to continue from."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where a sweep works."""
+    """Where a sweep writes: URLs of the store and of MLflow, and a local folder."""
 
     store: str
     tracking: str
@@ -55,9 +54,9 @@ class Places:
 
 
 def sweep_id(plan: Plan, fingerprint: str) -> str:
-    """Name of a sweep: its own and a digest of all that decides which trials are drawn.
+    """Id of a sweep: its name and a digest of everything that decides which trials are drawn.
 
-    Budget, resources and concurrency are not among it: a sweep may go on with more of them.
+    Budget, resources and concurrency are left out: a sweep may be resumed with others.
     """
     left_out = {"name", "about", "recipe", "overrides", "budget", "resources", "concurrency"}
     about = plan.sweep.model_dump(mode="json", exclude=left_out)
@@ -65,49 +64,49 @@ def sweep_id(plan: Plan, fingerprint: str) -> str:
 
 
 def open_journal(plan: Plan, context: Context, store_url: str, resume: bool) -> Journal:
-    """The journal of a sweep. Raises StoreError when it was begun before and is not to go on, or the reverse."""
+    """The journal of a sweep. Raises StoreError if it exists and `resume` is false, or the reverse."""
     journal = Journal(open_store(store_url), sweep_id(plan, context.data.fingerprint))
-    where = f"{store_url}/{journal.folder}"
-    if journal.begun() and not resume:
-        raise StoreError(f"this sweep was begun before ({where}): go on with --resume, or give it another name")
-    if resume and not journal.begun():
-        raise StoreError(f"nothing to go on with: no sweep of these settings in {where}; leave --resume out")
-    journal.begin({"sweep": plan.sweep.model_dump(mode="json"), "recipe": plan.base.model_dump(mode="json")})
+    url = f"{store_url}/{journal.folder}"
+    if journal.started() and not resume:
+        raise StoreError(f"this sweep was started before ({url}): continue it with --resume, or give it another name")
+    if resume and not journal.started():
+        raise StoreError(f"nothing to resume: no sweep with these settings in {url}; leave --resume out")
+    journal.start({"sweep": plan.sweep.model_dump(mode="json"), "recipe": plan.base.model_dump(mode="json")})
     return journal
 
 
 def run(plan: Plan, context: Context, journal: Journal, places: Places, watch: Watch) -> dict:
-    """Run what is left of a sweep's trials and publish the winner; needs a Ray session. Returns the winner's result.
+    """Run the remaining trials of a sweep and publish the winner; needs a Ray session.
 
-    The result is empty where no trial finished.
+    Returns the winner's result, empty if no trial finished.
     """
     parent = open_parent(plan, journal, places)
     library = Library.options(scheduling_strategy=on_this_node()).remote()
-    ray.get(library.give.remote(key_of(plan.base), [share(context.data)]))
+    ray.get(library.add.remote(key_of(plan.base), [share(context.data)]))
     shared = _shared(plan, journal, places, parent, library)
     past = journal.trials()
     if any(trial.end is None for trial in past) or len(past) < plan.sweep.trials():
-        train_experts(plan, shared, watch)
+        train_missing_experts(plan, shared, watch)
         _run_trials(plan, context, journal, shared, places, watch)
     winner = best(journal.trials(), plan)
-    return publish(plan, winner, shared, watch) if winner else {}
+    return publish_winner(plan, winner, shared, watch) if winner else {}
 
 
 def open_parent(plan: Plan, journal: Journal, places: Places) -> Tracker:
-    """MLflow's run of the whole sweep."""
+    """The MLflow run of the whole sweep."""
     params = {"sweep": plan.sweep.model_dump(mode="json"), "recipe": plan.base.model_dump(mode="json")}
     name, key = plan.sweep.name, journal.sweep_id
     return Tracker.open(places.tracking, "sweeps", name, key, params, {"stillhouse.sweep": key})
 
 
-def best(trials: list[Trial], plan: Plan) -> Trial | None:
-    """The trial that ran to its end with the best metric; the earliest of equals."""
+def best(trials: list[SweepTrial], plan: Plan) -> SweepTrial | None:
+    """The finished trial with the best metric; the earliest if several are equal."""
     ended = [t for t in trials if t.status == FINISHED and t.score(plan.sweep.metric) is not None]
     sign = 1 if plan.sweep.mode == "max" else -1
     return max(ended, key=lambda t: (sign * t.score(plan.sweep.metric), -t.number), default=None)
 
 
-def publish(plan: Plan, winner: Trial, shared: Shared, watch: Watch) -> dict:
+def publish_winner(plan: Plan, winner: SweepTrial, shared: Shared, watch: Watch) -> dict:
     """Judge the winner's set on the test images and put it into the registry, unless that was done before."""
     run = Run(open_store(shared.store), winner.best.run_id)
     if result := run.result():
@@ -117,7 +116,7 @@ def publish(plan: Plan, winner: Trial, shared: Shared, watch: Watch) -> dict:
     return distilling.distill(recipe, run, dataset, shared.tracking, watch.event, workers=1, tracked=tracked)
 
 
-def train_experts(plan: Plan, shared: Shared, watch: Watch) -> None:
+def train_missing_experts(plan: Plan, shared: Shared, watch: Watch) -> None:
     """Train the experts that trials will read and the store lacks: each distinct set once, before any trial."""
     wanted: dict[str, tuple[Context, ray.ObjectRef]] = {}
     for recipe in expert_recipes(plan):
@@ -137,7 +136,7 @@ def train_experts(plan: Plan, shared: Shared, watch: Watch) -> None:
 
 
 def expert_recipes(plan: Plan) -> list[Recipe]:
-    """One recipe for each combination of searched values that experts may depend on; none where they are not finite."""
+    """One recipe for each combination of searched values that experts may depend on; none if these are infinite."""
     blocks = ("experts", "network", "dataset", "seed")
     space = {p: d for p, d in plan.sweep.search.items() if p.split(".")[0] in blocks}
     lists = [d.finite() for d in space.values()]
@@ -147,15 +146,16 @@ def expert_recipes(plan: Plan) -> list[Recipe]:
     if len(combinations) > MOST_SETS:
         return []
     rest = next(plan.corners())
-    found = [plan.recipe({**rest, **dict(zip(space, values, strict=True))}) for values in combinations]
-    return [recipe for recipe in found if needs_experts(recipe.objective.kind)]
+    varied = [plan.recipe({**rest, **dict(zip(space, values, strict=True))}) for values in combinations]
+    return [recipe for recipe in varied if recipe.expert_use == "required"]
 
 
 def _run_trials(plan: Plan, context: Context, journal: Journal, shared: Shared, places: Places, watch: Watch) -> None:
     past = journal.trials()
     scheduler = schedulers.build(plan)
-    searcher = Journalled(plan, journal, searchers.build(plan, past, context), scheduler, past)
-    _quiet()
+    searcher = JournalSearcher(plan, journal, searchers.build(plan, past, context), scheduler, past)
+    for name in ("ray.tune", "ray.train", "ray.air"):  # tune/live.py shows what matters
+        logging.getLogger(name).setLevel(logging.ERROR)
     watch.begin(plan, searcher)
     try:
         with _scratch(journal, places) as storage:
@@ -168,7 +168,7 @@ def _tuner(
     plan: Plan,
     shared: Shared,
     scheduler: TrialScheduler,
-    searcher: Journalled,
+    searcher: JournalSearcher,
     limits: Limits,
     watch: Watch,
     storage: str,
@@ -221,7 +221,7 @@ def _shared(plan: Plan, journal: Journal, places: Places, parent: Tracker, libra
 
 @contextmanager
 def _scratch(journal: Journal, places: Places) -> Iterator[str]:
-    """A place all nodes reach for Ray Tune's own files, emptied afterwards."""
+    """Location of Ray Tune's own files, reachable by all nodes; deleted afterwards."""
     url = f"{places.store.partition('?')[0].rstrip('/')}/ray/{journal.sweep_id}"
     folder = Path(url.removeprefix("file:"))
     local = url.startswith("file:")
@@ -234,9 +234,3 @@ def _scratch(journal: Journal, places: Places) -> Iterator[str]:
             shutil.rmtree(folder, ignore_errors=True)
         else:
             journal.store.delete(f"ray/{journal.sweep_id}", dry_run=False)
-
-
-def _quiet() -> None:
-    """Ray Tune's own notes: the table on the terminal says what matters."""
-    for name in ("ray.tune", "ray.train", "ray.air"):
-        logging.getLogger(name).setLevel(logging.ERROR)

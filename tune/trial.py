@@ -1,7 +1,7 @@
-"""One trial: the loop of a recipe in the trial's own process, from where an earlier attempt stopped.
+"""One trial: the loop of a recipe in a process of its own, resumed where an earlier attempt stopped.
 
-It reports each judgement to the journal, to MLflow and to Ray Tune, and never raises: what went wrong is how it ended,
-since Ray would try again what would fail again. Only a process that was killed is started again by Ray.
+It reports each judgement to the journal, to MLflow and to Ray Tune. It never raises, since Ray would then retry what
+would only fail again: an error is recorded as the end of the trial. Ray restarts a trial only if its process is killed.
 """
 
 import io
@@ -30,7 +30,7 @@ from distill.errors import DivergedError, ExpertsMissing, StillhouseError
 from distill.evaluate import Score
 from distill.loop import Loop
 from distill.text import byte_size
-from tune.journal import DIVERGED, FAILED, FINISHED, MEMORY, End, Journal, Report
+from tune.journal import DIVERGED, FAILED, FINISHED, MEMORY, End, Journal, Judgement
 from tune.reading import with_values
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -39,25 +39,25 @@ log = logging.getLogger("stillhouse")
 
 @dataclass(frozen=True)
 class Shared:
-    """What every trial of a sweep is told."""
+    """What all trials of a sweep have in common."""
 
     sweep_id: str
     name: str
     base: dict
-    """The recipe as JSON values, before a trial's own."""
+    """The recipe as JSON values, without those that the trial drew."""
     store: str
     tracking: str
     parent: str
-    """MLflow's id of the sweep's run."""
+    """Id of the sweep's MLflow run."""
     metric: str
     cuda: bool
     cpus: float
     population: bool
-    """Trials take over each other's checkpoints (pbt), so each has a run of its own in the store."""
+    """Trials continue from each other's checkpoints (pbt), so each has its own run in the store."""
     library: "ray.actor.ActorHandle"
 
     def tracked(self, number: int) -> dict:
-        """Where MLflow keeps a trial (cluster.jobs.distilling.open_tracker)."""
+        """Name, parent and tags of a trial's MLflow run (cluster.jobs.distilling.open_tracker)."""
         tags = {"stillhouse.sweep": self.sweep_id, "stillhouse.trial": number}
         place = {"experiment": "sweeps", "run_name": f"{self.name} {number}", "key": f"{self.sweep_id} {number}"}
         return {**place, "parent": self.parent, "tags": tags}
@@ -78,11 +78,11 @@ def run_trial(config: dict, shared: Shared) -> None:
     attempt = Attempt(config["number"], config["values"], shared)
     try:
         end = attempt.run()
-    except Exception as error:  # whatever it is, it would come again: record it, and let the others go on
+    except Exception as error:  # a retry would fail the same way: record it; other trials continue
         end = attempt.failed(error)
     attempt.journal.end(attempt.number, end)
     last = {"number": attempt.number, "status": end.status, "step": end.step, "seconds": end.seconds}
-    tune.report({**attempt.told, **last, "message": end.message})
+    tune.report({**attempt.last_report, **last, "message": end.message})
 
 
 class Attempt:
@@ -92,7 +92,7 @@ class Attempt:
         self.number, self.values, self.shared = number, values, shared
         self.journal = Journal(open_store(shared.store), shared.sweep_id)
         self.started = time.monotonic()
-        self.told: dict = {}
+        self.last_report: dict = {}
         self.context: Context | None = None
         self.loop: Loop | None = None
         self.tracker: Tracker | None = None
@@ -106,23 +106,23 @@ class Attempt:
         torch.set_num_threads(recipe.threads or max(1, int(self.shared.cpus)))
         device = torch.device("cuda" if self.shared.cuda and recipe.device != "cpu" else "cpu")
         config = self.shared.config(recipe.model_dump(mode="json"))
-        self.context = trial_context(config, device)
+        self.context = prepare_trial(config, device)
         run_id = f"{self.shared.sweep_id}-{self.number:05d}" if self.shared.population else self.context.run_id
         config |= {"run_id": run_id, "tracked": self.shared.tracked(self.number)}
         self.tracker = distilling.open_tracker(self.context, config)
         if refusal := self._too_large():
             return self._ended(MEMORY, refusal)
         run = Run(open_store(self.shared.store), run_id)
-        witness = Witness(run, self)
-        self.loop = witness.loop = Loop(self.context, witness)
-        take_up(self.loop, run, witness)
+        reporter = TrialReporter(run, self)
+        self.loop = reporter.loop = Loop(self.context, reporter)
+        resume(self.loop, run, reporter)
         self.loop.run()
-        if self.told.get("step") != self.loop.done:
-            witness.report(self.loop.done, self.loop.best.score)
+        if self.last_report.get("step") != self.loop.done:
+            reporter.report(self.loop.done, self.loop.best.score)
         return self._ended(FINISHED)
 
     def failed(self, error: Exception) -> End:
-        """How a trial ended that raised."""
+        """The end of a trial that raised an error."""
         step = self.loop.done + 1 if self.loop else 0
         if self.context and is_out_of_memory(error):
             needed = memory.memory_bytes(self.context)
@@ -134,50 +134,49 @@ class Attempt:
         message = str(error) if known else f"{type(error).__name__}: {error}"
         return self._ended(DIVERGED if isinstance(error, DivergedError) else FAILED, message, step)
 
-    def tell(self, report: Report) -> None:
-        """Pass a judgement to Ray Tune, which may end the trial here, and hear which trials ran out of memory."""
-        self.told = {**asdict(report), "validation_accuracy": report.best_accuracy, "number": self.number}
-        self._hear()
-        last = report.step == self.context.recipe.outer.steps  # told by run_trial, once its checkpoint is kept
+    def report(self, report: Judgement) -> None:
+        """Report a judgement to Ray Tune, which may end the trial here, and tag which trials ran out of memory."""
+        self.last_report = {**asdict(report), "validation_accuracy": report.best_accuracy, "number": self.number}
+        self._tag_memory()
+        last = report.step == self.context.recipe.outer.steps  # run_trial reports it, after its checkpoint is saved
         if last or (report.loss is None and self.shared.metric == "loss"):
             return
         if not self.shared.population:
-            tune.report({**self.told, "status": "running"})
+            tune.report({**self.last_report, "status": "running"})
             return
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / CHECKPOINT).write_bytes(self.loop.checkpoint().encode())
-            tune.report({**self.told, "status": "running"}, checkpoint=tune.Checkpoint.from_directory(folder))
+            tune.report({**self.last_report, "status": "running"}, checkpoint=tune.Checkpoint.from_directory(folder))
 
     def _ended(self, status: str, message: str = "", step: int | None = None, memory_bytes: int = 0) -> End:
         if self.tracker:
             self.tracker.tag({"stillhouse.end": status, "stillhouse.message": message})
             self.tracker.finish("FINISHED" if status == FINISHED else "FAILED")
-        step = self.told.get("step", 0) if step is None else step
+        step = self.last_report.get("step", 0) if step is None else step
         return End(status, step, message, self.seconds, memory_bytes)
 
     def _too_large(self) -> str:
-        """Why not to begin: a trial with no greater an estimate ran out of memory. Empty where none did."""
+        """Why not to start: a trial with an estimate no larger than this one's ran out of memory. Empty otherwise."""
         notes = ray.get(self.shared.library.memory_notes.remote())
         if not notes:
             return ""
         own, (number, least) = memory.memory_bytes(self.context), min(notes.items(), key=lambda item: item[1])
         if own < least:
             return ""
-        return (
-            f"not begun: its estimate is {byte_size(own)}, and trial {number} with {byte_size(least)} ran out of memory"
-        )
+        sizes = byte_size(own), byte_size(least)
+        return f"not started: its estimate is {sizes[0]}, and trial {number} with {sizes[1]} ran out of memory"
 
-    def _hear(self) -> None:
+    def _tag_memory(self) -> None:
         notes = ray.get(self.shared.library.memory_notes.remote())
         if notes and self.tracker:
-            said = ", ".join(
+            text = ", ".join(
                 f"trial {number} (estimate {byte_size(needed)})" for number, needed in sorted(notes.items())
             )
-            self.tracker.tag({"stillhouse.memory": f"ran out of memory meanwhile: {said}"})
+            self.tracker.tag({"stillhouse.memory": f"ran out of memory meanwhile: {text}"})
 
 
-class Witness(Reporter):
-    """Reports what the loop of a trial does to MLflow, the store, the journal and Ray Tune."""
+class TrialReporter(Reporter):
+    """Reports the progress of a trial's loop to MLflow, the store, the journal and Ray Tune."""
 
     loop: Loop
 
@@ -199,31 +198,39 @@ class Witness(Reporter):
         super().save(replace(checkpoint, run_id=self.run.run_id))
 
     def report(self, step: int, accuracy: float) -> None:
-        """Record and tell a judgement."""
+        """Record a judgement and report it."""
         best, attempt = self.loop.best, self.attempt
-        floats, run_id = self.loop.synthetic.budget_floats(), self.run.run_id
-        figures = (step, accuracy, best.step, best.score, self.loss, floats, attempt.seconds, run_id, attempt.values)
-        report = Report(*figures)
+        report = Judgement(
+            step=step,
+            accuracy=accuracy,
+            best_step=best.step,
+            best_accuracy=best.score,
+            loss=self.loss,
+            budget_floats=self.loop.synthetic.budget().total,
+            seconds=attempt.seconds,
+            run_id=self.run.run_id,
+            values=attempt.values,
+        )
         self.tracker.log(step, {"best_accuracy": best.score})
         if step:
-            self.save(self.loop.checkpoint())  # what was reported is never computed again
+            self.save(self.loop.checkpoint())  # a reported step is never computed again
         attempt.journal.report(attempt.number, report, self._picture(report))
-        attempt.tell(report)
+        attempt.report(report)
 
-    def _picture(self, report: Report) -> bytes | None:
-        """PNG of the best set, unless it was recorded."""
+    def _picture(self, report: Judgement) -> bytes | None:
+        """PNG of the best set, unless it is recorded already."""
         if self.shown == report.picture:
             return None
         self.shown, context = report.picture, self.loop.context
         best = synthetic.build(context)
-        best.load_state_dict(self.loop.best.state)
+        best.load_learned_state(self.loop.best.state)
         buffer = io.BytesIO()
-        best.pictures(context.data.to_pixels, context.data.classes)["synthetic"].save(buffer, "PNG")
+        best.pictures(context.data.preprocess, context.data.classes)["synthetic"].save(buffer, "PNG")
         return buffer.getvalue()
 
 
-def trial_context(config: dict, device: torch.device) -> Context:
-    """A trial's context; experts that nobody could foresee, as where a range of experts.* is searched, are trained."""
+def prepare_trial(config: dict, device: torch.device) -> Context:
+    """A trial's context; trains experts that could not be known before, e.g. if experts.* is searched over a range."""
     try:
         return distilling.context_with_experts(config, device)
     except ExpertsMissing:
@@ -233,14 +240,14 @@ def trial_context(config: dict, device: torch.device) -> Context:
     return distilling.context_with_experts(config, device)
 
 
-def take_up(loop: Loop, run: Run, witness: Witness) -> None:
-    """Go on from a checkpoint that Ray Tune hands over (pbt: maybe of another trial), else from the run's own."""
-    handed = tune.get_checkpoint()
-    if handed is None:
-        distilling.resume(loop, run, witness)
+def resume(loop: Loop, run: Run, reporter: TrialReporter) -> None:
+    """Resume from the checkpoint that Ray Tune gives (with pbt maybe another trial's), else from the run's own."""
+    given = tune.get_checkpoint()
+    if given is None:
+        distilling.resume(loop, run, reporter)
         return
-    with handed.as_directory() as folder:
+    with given.as_directory() as folder:
         checkpoint = Checkpoint.decode((Path(folder) / CHECKPOINT).read_bytes(), str(folder))
     loop.resume(checkpoint)
-    run.store.delete(f"{run.folder}/checkpoints", dry_run=False)  # what it did before is not its past any more
-    witness.save(checkpoint)
+    run.store.delete(f"{run.folder}/checkpoints", dry_run=False)  # from before the trial took over another
+    reporter.save(checkpoint)

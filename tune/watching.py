@@ -1,4 +1,4 @@
-"""What Ray Tune calls while a sweep runs: whoever watches, and the budget."""
+"""What Ray Tune calls during a sweep: the display, and the budget."""
 
 import time
 from collections.abc import Callable
@@ -7,31 +7,31 @@ from ray import tune
 from ray.tune import Stopper
 
 from cluster.jobs.events import Event
-from tune.journal import Trial
+from tune.journal import SweepTrial
 from tune.reading import Plan
-from tune.searchers import Journalled
+from tune.searchers import JournalSearcher
 
 
 class Watch(tune.Callback):
-    """Hears of everything that happens; the terminal shows it (tune/live.py)."""
+    """Receives all events of a sweep; tune/live.py shows them."""
 
     def event(self, event: Event) -> None:
-        """Something a worker posted while experts were trained or the winner was published."""
+        """An event of a worker that trains experts or publishes the winner."""
 
-    def begin(self, plan: Plan, searcher: Journalled) -> None:
-        """Trials begin."""
+    def begin(self, plan: Plan, searcher: JournalSearcher) -> None:
+        """Trials start."""
 
     def close(self) -> None:
-        """No trial runs any more."""
+        """All trials have ended."""
 
     def __getstate__(self) -> dict:
-        return {}  # Ray Tune pickles its callbacks; a terminal cannot be
+        return {}  # Ray Tune pickles its callbacks; a terminal cannot be pickled
 
 
 class Limits(Stopper):
-    """Ends a sweep when its hours or its outer steps are used up."""
+    """Ends a sweep once its hours or outer steps are used up."""
 
-    def __init__(self, plan: Plan, past: list[Trial], used_up: Callable[[], None]):
+    def __init__(self, plan: Plan, past: list[SweepTrial], used_up: Callable[[], None]):
         b = plan.sweep.budget
         self.deadline = time.monotonic() + 3600 * b.hours if b.hours else None
         self.most = b.steps

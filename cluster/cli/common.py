@@ -38,10 +38,7 @@ def absolute(recipe: "Recipe") -> "Recipe":
     """The same recipe with its paths absolute; a url stays, as each machine fetches from it for itself."""
     from distill.recipe import Files
 
-    kind, _, path = getattr(recipe.synthetic, "embedding", "").partition(":")
-    if kind == "file":
-        place = f"file:{Path(path).expanduser().absolute()}"
-        recipe = recipe.model_copy(update={"synthetic": recipe.synthetic.model_copy(update={"embedding": place})})
+    recipe = recipe.model_copy(update={"synthetic": recipe.synthetic.absolute()})
     if not isinstance(recipe.dataset, Files) or "://" in recipe.dataset.path:
         return recipe
     from distill.data.places import local

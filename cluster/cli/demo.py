@@ -14,7 +14,7 @@ RECIPE = "digits"
 @app.command()
 def demo(overrides: Overrides = None, store: Store = None, json: Json = None):
     """Distill the digits, start to end: experts, distillation, evaluation, registry, picture."""
-    from distill import export
+    from distill import published as sets
 
     started = time.monotonic()
     recipe = common.read(RECIPE, overrides)
@@ -33,11 +33,11 @@ def demo(overrides: Overrides = None, store: Store = None, json: Json = None):
         (figures,) = figures_of(request, published, url, run, tracking, ray.share(context.data))
     seconds = time.monotonic() - started
     folder = Path(home) / "demo"
-    export.write(published, folder)
+    sets.write(published, folder)
     evaluation_table.show(f"Digits, {figures['network']}, in {seconds:.0f} s", [figures])
     common.console.print(
         f"pictures  {folder / 'images.png'}\n"
-        f"set       {folder / export.FILE} (and Parquet beside it)\n"
+        f"set       {folder / sets.FILE} (and Parquet beside it)\n"
         f"model     models:/{result['model']}/{result['version']}\n"
         f"database  {tracking}\n"
         "          open it with `stillhouse ui`, then http://127.0.0.1:5000",

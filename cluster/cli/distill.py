@@ -1,6 +1,7 @@
 """`stillhouse distill RECIPE`: experts if they are missing, then the loop, then publication. Run again, it resumes."""
 
 import time
+from dataclasses import replace
 
 from cluster.cli import common, estimate
 from cluster.cli.options import DryRun, Json, Overrides, RecipeName, Store, app
@@ -40,7 +41,9 @@ def run(context, url: str, tracking: str, ray) -> dict:
         from cluster.cli.experts import train
 
         common.console.print("the store does not hold this recipe's experts: training them first")
-        train(context, url, tracking, dataset)
+        needed = context.recipe.experts.model_copy(update={"count": context.recipe.experts_needed})
+        part = replace(context, recipe=context.recipe.model_copy(update={"experts": needed}))
+        train(part, url, tracking, dataset)
 
     from cluster.jobs.distilling import distill
     from cluster.jobs.progress import Bar
@@ -56,14 +59,13 @@ def _experts_missing(context, url: str) -> bool:
     """
     from cluster.jobs.experts import open_reader
     from distill.errors import ExpertsMissing
-    from distill.objectives import needs_experts
 
-    if not needs_experts(context.recipe.objective.kind):
+    if context.recipe.expert_use != "required":
         return False
     try:
         open_reader(context, url)
     except ExpertsMissing:
-        if context.recipe.objective.trajectories:
+        if context.recipe.objective.expert_set:
             raise
         return True
     return False

@@ -99,9 +99,9 @@ def _map(context, trained: TrainedNetwork, published, images: int, classes: int)
     network, test, device = context.network, context.data.test, context.device
     seen = probe(context.data.train).x.split(context.recipe.experts.batch)
     statistics = network.statistics(trained.theta, seen)
-    labels = published.y.argmax(1)
+    labels = published.labels.argmax(1)
     parts = []
-    for x, y in ((test.x, test.y), (published.x.to(device), labels.to(device))):
+    for x, y in ((test.x, test.y), (published.images.to(device), labels.to(device))):
         rows = chosen(y, classes, images, context.seed)
         parts += [features(network, trained.theta, x[rows], statistics), y[rows].cpu().numpy()]
     with common.console.status("t-SNE"):

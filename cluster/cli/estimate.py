@@ -12,16 +12,15 @@ def show(recipe, url: str, json: Path | None) -> None:
     from distill.cost.estimate import estimate
     from distill.engine import allocator
     from distill.evaluate.budget import per_class
-    from distill.objectives import needs_experts
     from distill.text import byte_size as size
 
     allocator.settle()  # as workers do: it changes how long a step takes
     context = common.prepared(recipe, url)
     e = estimate(context)
     made = synthetic.blank(context)
-    floats = made.budget_floats()
+    floats = made.budget().total
     common.print_recipe(recipe)
-    unneeded = "" if needs_experts(recipe.objective.kind) else " (this objective needs none)"
+    unneeded = "" if recipe.expert_use != "none" else " (this recipe needs none)"
     common.console.print(
         f"\nset       {made.describe()}: {floats:,} floats, {per_class(context, floats):.4g} images per class\n"
         f"store     {url}\n"

@@ -55,7 +55,7 @@ def evaluate(
     recipe = common.absolute(override(published.recipe, with_baselines(overrides or [], baselines), what))
     chosen = kinds(recipe, networks)
     for kind in chosen:
-        nets.build(kind, tuple(published.x.shape[1:]), len(published.classes))  # what does not fit is refused now
+        nets.build(kind, published.shape, len(published.classes))  # what does not fit is refused now
     with Reading(common.console) as reading:
         request = request_for(recipe, chosen, published, url, reading, full=full, scores=scores)
     run = evaluating.run_of(what, url, tracking)
@@ -63,7 +63,7 @@ def evaluate(
     results = figures_of(request, published, url, run, tracking)
     seconds = time.monotonic() - started
     title = f"{what}, {results[0]['network']}\n" if len(results) == 1 else f"{what}\n"
-    title += evaluation_table.settings(recipe.evaluation, published.student_lr)
+    title += evaluation_table.settings(recipe.evaluation, published.lr)
     if published.recipe["evaluation"]["selection"] == "best-on-test":
         title += "\nthe step was chosen on the TEST images (best-on-test): the distilled figure is flattered"
     evaluation_table.show(title, results)

@@ -50,13 +50,13 @@ def measure(what: str, url: str, tracking: str, steps: int, start: int, experts:
 
     values, state, student_lr = _selected(what, url, tracking)
     recipe = common.absolute(override(values, [], what))
-    if recipe.objective.kind != "trajectory":
+    if recipe.objective.expert_use != "required":
         raise RecipeError(f"{what}: its objective {recipe.objective.kind} has no experts to compare with")
     torch.set_num_threads(recipe.threads or torch.get_num_threads())
     made = context.prepare(recipe)
     made = made.with_experts(open_reader(made, url))
     student = synthetic.build(made)
-    student.load_state_dict(state)
+    student.load_learned_state(state)
     ahead = list(range(1, made.experts.epochs[-1] - start + 1))
     return reach(made, student, student_lr or recipe.evaluation.lr, steps, ahead, start, experts)
 
@@ -71,7 +71,7 @@ def _selected(what: str, url: str, tracking: str):
     if what in run_ids(store):
         return Run(store, what).selected()
     published = evaluating.find(what, url, tracking)
-    return published.recipe, published.state, published.student_lr
+    return published.recipe, published.state, published.lr
 
 
 def _table(found: dict) -> Table:

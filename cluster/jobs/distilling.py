@@ -3,7 +3,6 @@
 stillhouse distill digits
 """
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -21,14 +20,13 @@ from cluster.results.runs import Run
 from cluster.store import open_store
 from cluster.tracking import registry
 from cluster.tracking.run import Tracker
-from distill import export
 from distill.checkpoint import Checkpoint
 from distill.context import Context
 from distill.cost.estimate import explain_out_of_memory, is_out_of_memory
 from distill.evaluate import Score
-from distill.export import Published
+from distill.evaluate.budget import per_class
 from distill.loop import Loop, Watcher
-from distill.objectives import needs_experts
+from distill.published import write
 from distill.recipe import Recipe
 
 
@@ -95,20 +93,27 @@ class Reporter(Watcher):
 def context_with_experts(config: dict, device: torch.device) -> Context:
     """The shared context with the experts that the recipe needs, or, if there are any, those it can make use of."""
     context = shared_context(config, device)
-    if needs_experts(context.recipe.objective.kind):
+    use = context.recipe.expert_use
+    if use == "required":
         return context.with_experts(experts.open_reader(context, config["store"]))
-    if context.recipe.synthetic.looks and (reader := experts.find_reader(context, config["store"])):
+    if use == "preferred" and (reader := experts.find_reader(context, config["store"])):
         return context.with_experts(reader)
     return context
 
 
 def resume(loop: Loop, run: Run, reporter: Reporter) -> None:
-    """Continue from the run's last checkpoint, if there is one; the recipe is kept with the next."""
+    """Continue from the last checkpoint of the run, or of one that differs from it in taking fewer steps.
+
+    The recipe is kept with the next checkpoint.
+    """
     reporter.recipe = loop.context.recipe.model_dump(mode="json")
-    if checkpoint := run.latest():
+    source = run
+    if not run.checkpoints() and run.run_id == loop.context.run_id:
+        source = run.longest_shorter() or run
+    if checkpoint := source.latest():
         loop.resume(checkpoint)
-        reporter.saved = run.checkpoints()[-1]
-        reporter.post(DistillingResumed(loop.done))
+        reporter.saved = source.checkpoints()[-1]
+        reporter.post(DistillingResumed(loop.done, "" if source is run else source.run_id))
 
 
 def _work(worker: group.Worker, config: dict) -> None:
@@ -160,21 +165,20 @@ def open_tracker(context: Context, config: dict) -> Tracker:
 def _publish(loop: Loop, run: Run, tracker: Tracker, worker: group.Worker) -> None:
     """Judge the selected set on the test part, then publish it: store, MLflow artifacts, registry version."""
     context, e = loop.context, loop.context.recipe.evaluation
-    loop.synthetic.load_state_dict(loop.best.state)
+    loop.synthetic.load_learned_state(loop.best.state)
     lr = loop.best.student_lr or e.lr
     worker.post(Note("judging the selected set on the test images"))
     test = loop.judge.score(loop.synthetic, lr, context.data.test, e.networks, "test")
     result = result_of(context, loop, test) | {"run_id": run.run_id}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "published"
-        published = _published(loop)
-        result["sha256"] = hashlib.sha256(export.write(published, folder)[-1].read_bytes()).hexdigest()
-        tracker.artifacts(folder, "published")
+        files = write(loop.published(), folder)
+        result["sha256"] = registry.sha256(files[-1])
         tracker.log(loop.best.step, {"test_accuracy": test.mean, "test_accuracy_std": test.std})
         tags = {key: str(result[key]) for key in TAGS}
         result["version"] = registry.publish(tracker, context.recipe.name, folder, tags)
         result["model"] = context.recipe.name
-        run.publish(published, result, folder)
+        run.publish(files, result)
     tracker.finish()
 
 
@@ -185,8 +189,7 @@ TAGS = (
 
 def result_of(context: Context, loop: Loop, test: Score) -> dict:
     """What a finished run says of itself; accuracies as fractions."""
-    recipe = context.recipe
-    floats = loop.synthetic.budget_floats()
+    recipe, budget = context.recipe, loop.synthetic.budget()
     return {
         "run_id": context.run_id,
         "step": loop.best.step,
@@ -197,33 +200,10 @@ def result_of(context: Context, loop: Loop, test: Score) -> dict:
         "test_n": test.n,
         "protocol": recipe.evaluation.label,
         "network": recipe.network.label,
-        "budget_floats": floats,
-        "budget_ipc": budget_ipc(context, floats),
+        "budget_floats": budget.total,
+        "budget_bytes": budget.bytes,
+        "budget_ipc": per_class(context, budget.total),
+        "budget_bits_per_class": budget.bits_per_class(context.classes),
+        "shared_floats": sum(budget.shared.values()),
         "student_lr": loop.best.student_lr,
     }
-
-
-def budget_ipc(context: Context, floats: int) -> float:
-    """Stored floats as images per class."""
-    c, h, w = context.data.shape
-    return floats / (c * h * w * context.classes)
-
-
-def _published(loop: Loop) -> Published:
-    context, made = loop.context, loop.synthetic
-    x, y = made.training_set()
-    crops = made.crops(context.data.to_pixels)
-    pixels = crops.windows()[1] if crops else context.data.to_pixels(x)
-    return Published(
-        x=x.cpu(),
-        y=y.cpu(),
-        pixels=pixels.cpu(),
-        classes=context.data.classes,
-        student_lr=loop.best.student_lr,
-        recipe=context.recipe.model_dump(mode="json"),
-        step=loop.best.step,
-        state=loop.best.state,
-        data=context.data.parts,
-        crops=crops and crops.cpu(),
-        pictures=made.pictures(context.data.to_pixels, context.data.classes),
-    )

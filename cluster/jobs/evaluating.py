@@ -19,12 +19,11 @@ from cluster.results.runs import Run, run_ids
 from cluster.store import open_store
 from cluster.tracking import registry
 from cluster.tracking.run import Tracker
-from distill import export
 from distill.errors import ConflictError, DataError, MissingError, StoreError
 from distill.evaluate.robustness import scores
 from distill.evaluate.rows import HARD, OTHER
 from distill.evaluate.score import Measured, Score, headline
-from distill.export import Published
+from distill.published import Published, read
 from distill.recipe import Settings
 
 EXTRA = ("distilled" + OTHER, "random" + OTHER)
@@ -34,13 +33,13 @@ EXTRA = ("distilled" + OTHER, "random" + OTHER)
 def find(what: str, store_url: str, tracking_uri: str) -> Published:
     """The set that `what` names: a path, a run of the store, or a registered model such as digits@best."""
     if Path(what).exists():
-        return export.read(Path(what))
+        return read(Path(what))
     store = open_store(store_url)
     if what in run_ids(store):
         return Run(store, what).published()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            return export.read(registry.fetch(what, Path(folder), tracking_uri))
+            return read(registry.fetch(what, Path(folder), tracking_uri))
     except (StoreError, MissingError) as error:
         raise DataError(f"{what!r} is no path, no run of {store.url} and no registered model ({error})") from None
 
@@ -58,7 +57,7 @@ def evaluate(
     name; `skipped` says why a baseline is missing (docs/formats.md). `dataset` is the request's data, if they are
     shared already. Needs a Ray session.
     """
-    soft = not bool(((published.y == 0) | (published.y == 1)).all())
+    soft = not bool(((published.labels == 0) | (published.labels == 1)).all())
     rows = ["distilled", *request.recipe.evaluation.baselines]
     if request.scores:
         rows += [*EXTRA, *(["distilled" + HARD] if soft else []), *({"random", "full"} - {*rows})]
@@ -121,7 +120,7 @@ def _figures(
         "dataset": dataset,
         "trainings": trainings,
         "state": state,
-        "student_lr": published.student_lr if published else None,
+        "student_lr": published.lr if published else None,
         "per_class": per_class,
         "networks_trained": e.networks * len([row for row in rows if row != "full"]),
         "full": request.full,

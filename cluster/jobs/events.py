@@ -79,6 +79,8 @@ class DistillingResumed(Event):
 
     step: int
     """Outer steps done by then."""
+    run_id: str = ""
+    """The shorter run whose checkpoint it is; empty for the run's own."""
 
 
 @dataclass(frozen=True)

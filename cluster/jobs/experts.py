@@ -35,7 +35,7 @@ class TrainedSet:
 
 def set_name(recipe: Recipe, fingerprint: str) -> str:
     """Name of the set of experts that a recipe uses: the one that it names, else its own."""
-    return getattr(recipe.objective, "trajectories", "") or own_set_name(recipe, fingerprint)
+    return recipe.objective.expert_set or own_set_name(recipe, fingerprint)
 
 
 def own_set_name(recipe: Recipe, fingerprint: str) -> str:
@@ -57,16 +57,16 @@ def spec_of(context: Context) -> SetSpec:
 
 
 def open_reader(context: Context, store_url: str) -> Reader:
-    """The first experts.count experts of the set whose trajectories a recipe matches.
+    """The experts that a recipe needs.
 
     Raises ExpertsMissing when the store does not hold them, TrajectoryError when they are damaged or do not fit.
     """
-    o = context.recipe.objective
-    reader = open_set(context, store_url, context.recipe.experts.count)
-    if o.max_start_epoch + o.expert_epochs > reader.epochs[-1]:
+    last = context.recipe.objective.last_expert_epoch
+    reader = open_set(context, store_url, context.recipe.experts_needed)
+    if last > reader.epochs[-1]:
         raise TrajectoryError(
-            f"objective.max_start_epoch + objective.expert_epochs = {o.max_start_epoch + o.expert_epochs} is beyond "
-            f"the {reader.epochs[-1]} epochs that {reader.name} holds; lower them or train more epochs"
+            f"objective.max_start_epoch + objective.expert_epochs = {last} is beyond the {reader.epochs[-1]} epochs "
+            f"that {reader.name} holds; lower them or train more epochs"
         )
     return reader
 

@@ -63,7 +63,7 @@ def _rows(context: Context, config: dict) -> Rows:
     if config["state"] is not None:
         made = synthetic.restore(context, {name: torch.from_numpy(a) for name, a in config["state"].items()})
     floats = (
-        made.budget_floats() if made else round(config["per_class"] * context.classes * math.prod(context.data.shape))
+        made.budget().total if made else round(config["per_class"] * context.classes * math.prod(context.data.shape))
     )
     return Rows(context, floats, made, config["student_lr"], config["networks_trained"])
 

@@ -59,8 +59,9 @@ class Bar:
                 self._advance(f"expert {expert} epoch {epoch} test {100 * event.test_accuracy:.1f} %")
             case DistillingStarted(steps):
                 self._begin("distilling", steps)
-            case DistillingResumed(step):
-                self._say(f"resumed after step {step}", always=True)
+            case DistillingResumed(step, run_id):
+                source = f" of the shorter run {run_id}" if run_id else ""
+                self._say(f"resumed after step {step}{source}", always=True)
             case StepDone(step, metrics, accuracy):
                 self.done = step
                 shown = f" accuracy {100 * accuracy:.1f} %" if accuracy is not None else ""

@@ -13,9 +13,9 @@ from cluster.store import open_store
 from cluster.trajectories import TrajectorySet
 from distill import data
 from distill.data import Dataset
-from distill.data.rows import Notice, silent
+from distill.data.images import Notice, silent
 from distill.errors import DataError, ExpertsMissing
-from distill.export import Published
+from distill.published import Published
 from distill.recipe import Recipe, Settings, digest
 
 

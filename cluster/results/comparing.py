@@ -17,8 +17,8 @@ from cluster.results.baselines import title
 from cluster.results.runs import Run, run_ids
 from cluster.store import Store
 from distill.errors import DataError
-from distill.export import Published
 from distill.papers import Reference, reference
+from distill.published import Published
 from distill.recipe import dotted, parse
 from distill.text import percent
 
@@ -87,7 +87,7 @@ def gather(runs: Sequence[str], store: Store) -> Comparison:
     ]
     first = next(iter(sets.values()))
     dataset = first.recipe["dataset"]
-    papers = reference(dataset, first.classes, min(first.x.shape[2:]))
+    papers = reference(dataset, first.classes, min(first.shape[1:]))
     return Comparison(_name(dataset), tuple(sorted(entries, key=lambda e: (e.ipc, e.run_id))), papers)
 
 
@@ -139,7 +139,7 @@ def _identity(published: Published) -> dict:
     return {
         "data": _name(dataset),
         "classes": list(published.classes),
-        "image shape": list(published.x.shape[1:]),
+        "image shape": list(published.shape),
         "limits": _limits(dataset),
         **({"test images": published.data["test"]} if published.data else {}),
     }

@@ -8,11 +8,11 @@ from pathlib import Path
 from torch import Tensor
 
 from cluster.results.evaluations import with_current_names
+from cluster.store import open_store
 from cluster.store.base import Store
-from distill import export
 from distill.checkpoint import Checkpoint, unpack
 from distill.errors import ConflictError, MissingError, StoreError
-from distill.export import Published
+from distill.published import FILE, Published, read
 from distill.recipe import digest
 
 KEPT = 2
@@ -38,7 +38,7 @@ class Run:
         """
         if self.result():
             published = self.published()
-            return published.recipe, published.state, published.student_lr
+            return published.recipe, published.state, published.lr
         checkpoint = self.latest()
         if checkpoint is None:
             raise MissingError(f"run {self.run_id} in {self.store.url} has neither published nor a checkpoint")
@@ -67,11 +67,21 @@ class Run:
             raise StoreError(f"checkpoint {keys[-1]} belongs to run {checkpoint.run_id}; delete runs/{self.run_id}")
         return checkpoint
 
-    def publish(self, published: Published, result: dict, folder: Path) -> None:
-        """Write the exports to `folder`, put them into the store, and the result last."""
-        for path in export.write(published, folder):
+    def publish(self, files: list[Path], result: dict) -> None:
+        """Put the files of the published set into the store, and the result last."""
+        for path in files:
             self.store.create(f"{self.folder}/published/{path.name}", path)
         self.store.create(f"{self.folder}/result.json", json.dumps(result, sort_keys=True).encode())
+
+    def longest_shorter(self) -> "Run | None":
+        """Of the runs that differ from this one only in taking fewer outer steps, the longest that has a checkpoint."""
+        lineage, _, steps = self.run_id.rpartition("-")
+        ends = [(other, *other.rpartition("-")[::2]) for other in run_ids(self.store)]
+        shorter = [
+            (int(n), other) for other, own, n in ends if own == lineage and n.isdigit() and int(n) < int(steps)
+        ]
+        runs = [Run(self.store, other) for _, other in sorted(shorter, reverse=True)]
+        return next((run for run in runs if run.checkpoints()), None)
 
     def result(self) -> dict | None:
         """What the finished run measured, or None while it is not finished."""
@@ -101,19 +111,22 @@ class Run:
         entries = self.store.list(f"{self.folder}/evaluations/")
         return [with_current_names(json.loads(self.store.read(entry.key))) for entry in entries]
 
-    def fetch(self, folder: Path) -> Path:
-        """Copy the published files into `folder`. Raises MissingError when the run has published nothing."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in export.FILES:
-            (folder / name).write_bytes(self.store.read(f"{self.folder}/published/{name}"))
-        return folder
-
     def published(self) -> Published:
-        """The set the run published."""
+        """The set the run published. Raises MissingError when it has published nothing."""
         with tempfile.TemporaryDirectory() as folder:
-            return export.read(self.fetch(Path(folder)))
+            (Path(folder) / FILE).write_bytes(self.store.read(f"{self.folder}/published/{FILE}"))
+            return read(Path(folder))
 
 
 def run_ids(store: Store) -> list[str]:
     """All runs of a store, sorted."""
     return sorted({entry.key.split("/")[1] for entry in store.list("runs/")})
+
+
+def fetch_url(url: str, folder: Path) -> Path:
+    """Fetch the set at `s3://bucket/.../published`, or at such a file, into `folder`: distill.load() calls it."""
+    place = url.removesuffix(f"/{FILE}")
+    store, _, key = place.rpartition("/runs/")
+    blob = open_store(store).read(f"runs/{key}/{FILE}") if store else open_store(place).read(FILE)
+    (folder / FILE).write_bytes(blob)
+    return folder

@@ -7,23 +7,23 @@ head = store.read("experts/digits/expert-00000.arrow", 0, 8)
 
 from pathlib import Path
 
-from cluster.store.base import Entry, Store
+from cluster.store.base import Store, StoredObject
 from cluster.store.local import LocalStore
 from distill.errors import StoreError
 
-__all__ = ["Entry", "Store", "open_store"]
+__all__ = ["StoredObject", "Store", "open_store"]
 
 
 def open_store(url: str) -> Store:
     """The store at `file:PATH` (~ is expanded, relative to the working directory) or `s3://bucket/prefix?options`.
 
-    Opening writes nothing and asks nobody. Raises StoreError for a url that is neither.
+    Opening writes nothing and sends no request. Raises StoreError for any other url.
     """
     scheme, _, rest = url.partition(":")
     if scheme == "file" and rest and (not rest.startswith("//") or rest.startswith("///")):
         return LocalStore(Path("/" + rest.lstrip("/") if rest.startswith("/") else rest).expanduser().absolute())
     if scheme == "s3":
-        from cluster.store.s3 import S3Store  # boto3 takes half a second to import: only those who use it pay
+        from cluster.store.s3 import S3Store  # importing boto3 takes half a second
 
         return S3Store.from_url(url)
     raise StoreError(f"store {url!r}: write it as file:PATH or s3://bucket/prefix")

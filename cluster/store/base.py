@@ -1,4 +1,4 @@
-"""What every store promises, and the one place where keys are checked."""
+"""The interface of stores and what they guarantee; keys are checked here alone."""
 
 from __future__ import annotations  # `list` is also the name of a method
 
@@ -13,12 +13,12 @@ from distill.errors import ConflictError, MissingError, StoreError
 
 _SEGMENT = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 CHUNK = 1 << 20  # bytes copied or compared at a time
-STALE_SECONDS = 3600  # a write in progress is touched more often than this
+STALE_SECONDS = 3600  # a write in progress changes its file more often than this
 
 
 @dataclass(frozen=True, order=True)
-class Entry:
-    """An object as `list` shows it; size in bytes."""
+class StoredObject:
+    """An object in a list; size in bytes."""
 
     key: str
     size: int
@@ -27,19 +27,19 @@ class Entry:
 class Store(ABC):
     """Immutable objects by key. A key is `segment/segment/...`, each segment `[a-z0-9][a-z0-9_.-]{0,62}` without `..`.
 
-    Every method raises StoreError, with the fix, when the backend refuses; MissingError when an object is not there.
-    An object is visible whole or not at all, whenever the writer dies. Methods may be called from many threads.
+    Every method raises StoreError, with the fix, if the backend refuses; MissingError if an object is missing.
+    An object is visible whole or not at all, even if its writer dies. Methods may be called from many threads.
     """
 
     @property
     @abstractmethod
     def url(self) -> str:
-        """What `open_store` takes to open this store again, from any working directory."""
+        """The url with which `open_store` opens this store again, from any working directory."""
 
     def create(self, key: str, data: bytes | Path) -> None:
-        """Write an object that is not there yet, from memory or from a file.
+        """Write a new object, from memory or from a file.
 
-        The same bytes there already is a success, as after a retry; other bytes raise ConflictError and stay.
+        If it exists with the same bytes, as after a retry, this succeeds; other bytes stay and raise ConflictError.
         """
         self._create(check_key(key), data)
 
@@ -53,7 +53,7 @@ class Store(ABC):
         """Bytes of an object."""
         return self._size(check_key(key))
 
-    def list(self, prefix: str = "") -> list[Entry]:
+    def list(self, prefix: str = "") -> list[StoredObject]:
         """The object `prefix`, if it is one, and all objects below the folder `prefix`, sorted by key; "" is all.
 
         Whole segments only: `a/b` finds `a/b` and `a/b/c`, not `a/bc`; `a/b/` finds `a/b/c` only.
@@ -61,27 +61,27 @@ class Store(ABC):
         folder = prefix.removesuffix("/")
         if not folder:
             return sorted(self._list(""))
-        found = self._list(check_key(folder) + "/")
+        objects = self._list(check_key(folder) + "/")
         if folder == prefix:
             try:
-                found.append(Entry(folder, self._size(folder)))
+                objects.append(StoredObject(folder, self._size(folder)))
             except MissingError:
                 pass
-        return sorted(found)
+        return sorted(objects)
 
-    def delete(self, prefix: str, dry_run: bool) -> list[Entry]:
-        """Delete what `list(prefix)` finds, and what dead writers left there; return it. A dry run only returns it."""
+    def delete(self, prefix: str, dry_run: bool) -> list[StoredObject]:
+        """Delete and return the objects of `list(prefix)`, and sweep what dead writers left. A dry run only returns."""
         if not prefix.strip("/"):
             raise StoreError(f"store {self.url}: refusing to delete everything; name a prefix")
-        entries = self.list(prefix)
+        objects = self.list(prefix)
         if not dry_run:
-            self._delete([e.key for e in entries])
+            self._delete([o.key for o in objects])
             self._sweep(prefix.removesuffix("/") + "/")
-        return entries
+        return objects
 
     @abstractmethod
     def check_writable(self) -> None:
-        """Raise StoreError, with the fix, if `create` would be refused. Leaves nothing behind."""
+        """Raise StoreError, with the fix, if `create` would fail. Leaves nothing behind."""
 
     @abstractmethod
     def _create(self, key: str, data: bytes | Path) -> None: ...
@@ -93,16 +93,16 @@ class Store(ABC):
     def _size(self, key: str) -> int: ...
 
     @abstractmethod
-    def _list(self, folder: str) -> list[Entry]:
+    def _list(self, folder: str) -> list[StoredObject]:
         """Everything below `folder`, which is "" or ends in "/"; in any order."""
 
     @abstractmethod
     def _delete(self, keys: list[str]) -> None:
-        """Delete these; one that is gone already is no error."""
+        """Delete these; missing ones are ignored."""
 
     @abstractmethod
     def _sweep(self, folder: str) -> None:
-        """Remove what writers that died more than STALE_SECONDS ago left invisible below `folder`."""
+        """Remove the invisible files or uploads below `folder` of writers that died more than STALE_SECONDS ago."""
 
 
 def check_key(key: str) -> str:
@@ -116,17 +116,17 @@ def check_key(key: str) -> str:
 
 
 def valid_key(key: str) -> bool:
-    """Whether a name found in a backend is one of our keys; temporary and foreign files are not."""
+    """Whether a name in a backend is a key of this store; temporary and foreign files are not."""
     return ".." not in key and all(_SEGMENT.fullmatch(segment) for segment in key.split("/"))
 
 
 def conflict(where: str) -> ConflictError:
-    """The error of a `create` that met other bytes."""
+    """The error of a `create` for an object that exists with other bytes."""
     return ConflictError(f"{where} exists with other bytes; delete it or use another name")
 
 
 def open_data(data: bytes | Path) -> BinaryIO:
-    """What `create` is given, as a stream."""
+    """The argument of `create` as a stream."""
     return io.BytesIO(data) if isinstance(data, bytes) else open(data, "rb")
 
 

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cluster.store.base import CHUNK, STALE_SECONDS, Entry, Store, conflict, open_data, same_bytes, valid_key
+from cluster.store.base import CHUNK, STALE_SECONDS, Store, StoredObject, conflict, open_data, same_bytes, valid_key
 from distill.errors import MissingError, StoreError
 
 _TEMP = ".tmp-"  # no key begins with a dot, so unfinished files are never read or listed
 
 
 class LocalStore(Store):
-    """Objects as files below `root`, which is made by the first `create`."""
+    """Objects as files below `root`, which the first `create` creates."""
 
     def __init__(self, root: Path):
         self.root = root
@@ -36,7 +36,9 @@ class LocalStore(Store):
         temp = target.parent / f"{_TEMP}{os.getpid()}-{secrets.token_hex(8)}"
         with open_data(data) as source, self._explained(key):
             if target.is_dir() or any(p.is_file() for p in target.parents):
-                raise StoreError(f"{self.url}/{key}: in a folder no name can be an object and a prefix; use another")
+                raise StoreError(
+                    f"{self.url}/{key}: a folder cannot have an object and a prefix of the same name; use another"
+                )
             _make_folder(target.parent)
             try:
                 with open(temp, "xb") as out:
@@ -65,9 +67,9 @@ class LocalStore(Store):
                 raise MissingError(f"{self.url}/{key} is a folder, not an object")
             return path.stat().st_size
 
-    def _list(self, folder: str) -> list[Entry]:
-        found = ((path.relative_to(self.root).as_posix(), stat) for path, stat in self._files(folder))
-        return [Entry(key, stat.st_size) for key, stat in found if valid_key(key)]
+    def _list(self, folder: str) -> list[StoredObject]:
+        files = ((path.relative_to(self.root).as_posix(), stat) for path, stat in self._files(folder))
+        return [StoredObject(key, stat.st_size) for key, stat in files if valid_key(key)]
 
     def _delete(self, keys: list[str]) -> None:
         for key in keys:
@@ -80,8 +82,13 @@ class LocalStore(Store):
                 path.unlink(missing_ok=True)
 
     def _files(self, folder: str) -> Iterator[tuple[Path, os.stat_result]]:
+        def refused(error: OSError) -> None:
+            """A folder that cannot be read is an error, not an empty folder."""
+            if not isinstance(error, FileNotFoundError | NotADirectoryError):  # not created yet, or deleted meanwhile
+                raise error
+
         with self._explained(folder):
-            for parent, _, names in os.walk(self.root / folder):
+            for parent, _, names in os.walk(self.root / folder, onerror=refused):
                 for path in (Path(parent, name) for name in names):
                     try:
                         yield path, path.stat()
@@ -90,7 +97,7 @@ class LocalStore(Store):
 
     @contextmanager
     def _explained(self, key: str) -> Iterator[None]:
-        """Turn what the file system says into what the user can do."""
+        """Turn errors of the file system into StoreErrors with a fix."""
         where = f"{self.url}/{key}"
         try:
             yield
@@ -99,15 +106,17 @@ class LocalStore(Store):
         except PermissionError as error:
             raise StoreError(f"{where}: no permission ({error.filename}); grant it or choose another folder") from None
         except OSError as error:
-            raise StoreError(f"{where}: {error.strerror}; free space, mend the disk or choose another folder") from None
+            raise StoreError(
+                f"{where}: {error.strerror}; free space, check the disk or choose another folder"
+            ) from None
 
 
 def _make_folder(folder: Path) -> None:
-    """mkdir -p that is on disk when it returns."""
+    """Create a folder and its parents; they are on the disk when this returns."""
     missing = [p for p in (folder, *folder.parents) if not p.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    for made in reversed(missing):
-        _sync_folder(made.parent)
+    for created in reversed(missing):
+        _sync_folder(created.parent)
 
 
 def _sync_folder(folder: Path) -> None:

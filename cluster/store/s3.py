@@ -2,30 +2,28 @@
 
 import contextlib
 import random
-import secrets
 import time
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
 
-from cluster.store.base import CHUNK, STALE_SECONDS, Entry, Store, conflict, open_data, valid_key
+from cluster.store.base import CHUNK, STALE_SECONDS, Store, StoredObject, conflict, open_data, valid_key
 from cluster.store.s3_client import ATTEMPTS, S3Options, Taken, explained, status
 from distill.errors import MissingError, StoreError
 
-MIB = 1 << 20
-MOST_PARTS = 10_000  # of one object, S3's limit
 MOST_PUT = 5 << 30  # bytes in one request, S3's limit
 
 
 class S3Store(Store):
-    """Objects below a prefix of a bucket, which must exist. Opening one asks nobody."""
+    """Objects below a prefix of a bucket, which must exist. Opening one sends no request.
 
-    def __init__(self, options: S3Options, part_bytes: int = 16 * MIB):
+    Every object is one create-only put, so it has at most 5 GiB and is never there in part.
+    """
+
+    def __init__(self, options: S3Options):
         self.options = options
-        self.part_bytes = part_bytes
         self.client = options.client()
 
     @classmethod
@@ -52,60 +50,19 @@ class S3Store(Store):
                 except Taken:
                     if self._holds(key, source):
                         return None
-                _pause(attempt)  # the other writer is not done, or its object was deleted
-        raise StoreError(f"{self._where(key)}: other writers kept coming first and going; try again")
+                _pause(attempt)  # the other writer has not finished, or its object was deleted
+        raise StoreError(f"{self._where(key)}: other writers kept creating and deleting it; try again")
 
     def _write(self, key: str, source: BinaryIO) -> None:
         size = source.seek(0, 2)
         source.seek(0)
-        if size >= self.options.multipart_mib * MIB and self._completes_safely:
-            return self._write_parts(key, source, size)
         if size > MOST_PUT:
-            where = self._where(key)
-            raise StoreError(f"{where}: {size} bytes need parts, with which this server may overwrite; use another")
+            raise StoreError(
+                f"{self._where(key)}: {size:,} bytes, and S3 takes at most {MOST_PUT / 2**30:.0f} GiB in one "
+                'request; make it smaller: for experts set experts.dtype="bfloat16" or raise experts.save_every'
+            )
         with self._explained(key):
             self.client.put_object(**self._at(key), Body=source, IfNoneMatch="*")
-
-    def _write_parts(self, key: str, source: BinaryIO, size: int) -> None:
-        """Nothing is visible before the last request, and what was sent is dropped if anything fails."""
-        at, step = self._at(key), max(self.part_bytes, -(-size // MOST_PARTS))
-        if self._exists(key):
-            raise Taken(self._where(key))
-        with self._explained(key), contextlib.ExitStack() as undo:
-            upload = self.client.create_multipart_upload(**at)["UploadId"]
-            undo.callback(self._abort, key, upload)
-            parts = []
-            for number in range(1, -(-size // step) + 1):
-                sent = self.client.upload_part(**at, UploadId=upload, PartNumber=number, Body=source.read(step))
-                parts.append({"PartNumber": number, "ETag": sent["ETag"]})
-            self.client.complete_multipart_upload(
-                **at, UploadId=upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
-            )
-            undo.pop_all()
-
-    def _abort(self, key: str, upload: str) -> None:
-        # What made us abort is the error to show; an upload that could not be dropped is invisible and swept later.
-        with contextlib.suppress(ClientError, BotoCoreError):
-            self.client.abort_multipart_upload(**self._at(key), UploadId=upload)
-
-    @cached_property
-    def _completes_safely(self) -> bool:
-        """Whether completing parts refuses to overwrite. Ceph 16 ignores the condition there, though not in a put."""
-        if self.options.multipart != "auto":
-            return self.options.multipart == "on"
-        key = f".probe-{secrets.token_hex(8)}"
-        with self._explained(key), contextlib.ExitStack() as undo:
-            self.client.put_object(**self._at(key), Body=b"")
-            undo.callback(self.client.delete_object, **self._at(key))
-            upload = self.client.create_multipart_upload(**self._at(key))["UploadId"]
-            undo.callback(self._abort, key, upload)
-            at = self._at(key) | {"UploadId": upload}
-            part = {"PartNumber": 1, "ETag": self.client.upload_part(**at, PartNumber=1, Body=b"x")["ETag"]}
-            try:
-                self.client.complete_multipart_upload(**at, MultipartUpload={"Parts": [part]}, IfNoneMatch="*")
-            except ClientError as error:
-                return status(error) == 412
-            return False
 
     def _holds(self, key: str, source: BinaryIO) -> bool:
         """Whether the object is there; ConflictError if it has other bytes than `source`."""
@@ -125,7 +82,7 @@ class S3Store(Store):
 
     def _read(self, key: str, start: int, stop: int | None) -> bytes:
         if start == stop:
-            self._size(key)  # S3 has no empty range, and a missing object must be told
+            self._size(key)  # S3 has no empty range, but a missing object must raise
             return b""
         span = {} if (start, stop) == (0, None) else {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
         with self._explained(key):
@@ -133,7 +90,7 @@ class S3Store(Store):
                 try:
                     body = self.client.get_object(**self._at(key), **span)["Body"]
                 except ClientError as error:
-                    if status(error) == 416:  # begins at or behind the end
+                    if status(error) == 416:  # it starts at or after the end
                         return b""
                     raise
                 try:
@@ -151,13 +108,6 @@ class S3Store(Store):
             self._check_bucket()  # a HEAD has no body to say which of the two is missing
             raise
 
-    def _exists(self, key: str) -> bool:
-        try:
-            self._size(key)
-        except MissingError:
-            return False
-        return True
-
     def _check_bucket(self) -> None:
         try:
             with self._explained(""):
@@ -166,13 +116,13 @@ class S3Store(Store):
             bucket = self.options.bucket
             raise StoreError(f"{self.url}: there is no bucket {bucket!r}; make it or correct the store's url") from None
 
-    def _list(self, folder: str) -> list[Entry]:
-        prefix, found = self.options.prefix, []
+    def _list(self, folder: str) -> list[StoredObject]:
+        prefix, objects = self.options.prefix, []
         with self._explained(folder):
             pages = self.client.get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=self.options.bucket, Prefix=prefix + folder):
-                found += [Entry(o["Key"].removeprefix(prefix), o["Size"]) for o in page.get("Contents", ())]
-        return [entry for entry in found if valid_key(entry.key)]
+                objects += [StoredObject(o["Key"].removeprefix(prefix), o["Size"]) for o in page.get("Contents", ())]
+        return [o for o in objects if valid_key(o.key)]
 
     # ------------------------------------------------------------ deleting
 
@@ -182,12 +132,17 @@ class S3Store(Store):
                 self.client.delete_object(**self._at(key))
 
     def _sweep(self, folder: str) -> None:
+        """Abort unfinished uploads: check_writable leaves one if its second request fails."""
         with self._explained(folder):
             pages = self.client.get_paginator("list_multipart_uploads")
             for page in pages.paginate(Bucket=self.options.bucket, Prefix=self.options.prefix + folder):
                 for upload in page.get("Uploads", ()):
                     if (datetime.now(UTC) - upload["Initiated"]).total_seconds() > STALE_SECONDS:
                         self._abort(upload["Key"].removeprefix(self.options.prefix), upload["UploadId"])
+
+    def _abort(self, key: str, upload: str) -> None:
+        with contextlib.suppress(ClientError, BotoCoreError):  # another process was first, or the next sweep does it
+            self.client.abort_multipart_upload(**self._at(key), UploadId=upload)
 
     # ------------------------------------------------------------ small things
 
@@ -202,5 +157,5 @@ class S3Store(Store):
 
 
 def _pause(attempt: int) -> None:
-    """Wait a random part of a doubling time, at most 5 s."""
+    """Wait a random share of a time that doubles with each attempt, at most 5 s."""
     time.sleep(random.uniform(0, min(5.0, 0.05 * 2**attempt)))

@@ -1,9 +1,9 @@
-"""How an S3 server is reached, and what its refusals mean to the user.
+"""How to reach an S3 server, and what its errors mean for the user.
 
-Credentials come only from the usual AWS chain (environment, profile, role). The rest from the url's options, else from
+Credentials come only from the usual AWS chain (environment, profile, role); the rest from the url's options, else from
 that chain too (AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, AWS_DEFAULT_REGION):
 
-    s3://bucket/prefix?endpoint=http://127.0.0.1:9000&region=us-east-1&path_style=1&multipart=off&multipart_mib=64
+    s3://bucket/prefix?endpoint=http://127.0.0.1:9000&region=us-east-1&path_style=1
 """
 
 import os
@@ -26,19 +26,21 @@ from botocore.exceptions import (
 
 from distill.errors import MissingError, StoreError
 
-ATTEMPTS = 8  # of one request: about 6 s of jittered, doubling pauses; up to a minute and a half when told to slow down
+ATTEMPTS = 8  # of one request: about 6 s of jittered, doubling pauses; up to 90 s if the server says SlowDown
 _PREFIX = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*/)*")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _ENDPOINT = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+/?")
 
+_REMOVE = dict.fromkeys(("multipart", "multipart_mib"), "{} has no effect, every object is one request: remove it")
+
 
 class Taken(StoreError):
-    """A create-only write met an object, or another write in progress."""
+    """A create-only write failed because of an object, or of another write in progress."""
 
 
 @dataclass(frozen=True)
 class S3Options:
-    """What a url says."""
+    """The parts of a url."""
 
     bucket: str
     prefix: str
@@ -46,44 +48,35 @@ class S3Options:
     endpoint: str | None = None
     region: str | None = None
     path_style: bool = False
-    """Bucket in the path instead of in the host name; STILLHOUSE_S3_PATH_STYLE=1 does so too."""
-    multipart: str = "auto"
-    """Large objects in parts: on, off, or auto: only if the server is found to refuse to overwrite when completing."""
-    multipart_mib: int = 64
-    """Objects from this size are large."""
+    """Bucket in the path instead of in the host name; STILLHOUSE_S3_PATH_STYLE=1 has the same effect."""
 
     @classmethod
     def parse(cls, url: str) -> "S3Options":
-        """StoreError, with the fix, for anything that is not understood."""
+        """StoreError, with the fix, for invalid urls and options."""
         parts = urlsplit(url)
         prefix = f"{parts.path.strip('/')}/".removeprefix("/")
-        given = dict(parse_qsl(parts.query, keep_blank_values=True))
+        options = dict(parse_qsl(parts.query, keep_blank_values=True))
         if not _BUCKET.fullmatch(parts.netloc) or not _PREFIX.fullmatch(prefix) or ".." in prefix or parts.fragment:
             raise StoreError(f"store {url!r}: write s3://bucket/prefix, of letters, digits, '_', '.', '-' and '/'")
-        path_style = given.pop("path_style", os.environ.get("STILLHOUSE_S3_PATH_STYLE", "0"))
-        multipart, mib = given.pop("multipart", "auto"), given.pop("multipart_mib", "64")
-        endpoint, region = given.pop("endpoint", None), given.pop("region", None)
+        path_style = options.pop("path_style", os.environ.get("STILLHOUSE_S3_PATH_STYLE", "0"))
+        endpoint, region = options.pop("endpoint", None), options.pop("region", None)
         faults = [
-            *(f"unknown option {name}" for name in given),
+            *(_REMOVE.get(name, "unknown option {}").format(name) for name in options),
             *(["path_style is 0 or 1"] if path_style not in ("0", "1") else []),
-            *(["multipart is auto, on or off"] if multipart not in ("auto", "on", "off") else []),
-            *(["multipart_mib is a whole number from 5"] if not mib.isdecimal() or int(mib) < 5 else []),
             *(["endpoint is http(s)://host:port, without user or password"]
               if endpoint is not None and not _ENDPOINT.fullmatch(endpoint) else []),
         ]  # fmt: skip
         if faults:
             raise StoreError(f"store {url!r}: " + "; ".join(faults))
-        return cls(parts.netloc, prefix, endpoint, region, path_style == "1", multipart, int(mib))
+        return cls(parts.netloc, prefix, endpoint, region, path_style == "1")
 
     @property
     def url(self) -> str:
-        """The url again, with what is not default."""
+        """The url, with the options that are not default."""
         options = {
             "endpoint": self.endpoint,
             "region": self.region,
             "path_style": "1" if self.path_style else None,
-            "multipart": self.multipart if self.multipart != "auto" else None,
-            "multipart_mib": self.multipart_mib if self.multipart_mib != 64 else None,
         }
         query = urlencode({name: value for name, value in options.items() if value is not None}, safe=":/")
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/") + (f"?{query}" if query else "")
@@ -109,7 +102,7 @@ class S3Options:
 
 @contextmanager
 def explained(where: str, bucket: str) -> Iterator[None]:
-    """Turn what boto3 and the server say into what the user can do. `where` is the object or the store."""
+    """Turn errors of boto3 and the server into StoreErrors with a fix. `where` is the object or the store."""
     try:
         yield
     except ClientError as error:
@@ -124,7 +117,7 @@ def explained(where: str, bucket: str) -> Iterator[None]:
 
 
 def status(error: ClientError) -> int:
-    """HTTP status of what the server answered."""
+    """HTTP status of the server's answer."""
     return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
 
 
@@ -132,8 +125,8 @@ def _explain(error: ClientError, where: str, bucket: str) -> StoreError:
     code, answer = error.response.get("Error", {}).get("Code", ""), status(error)
     if code == "NoSuchBucket":
         return StoreError(f"{where}: there is no bucket {bucket!r}; make it or correct the store's url")
-    if code == "NoSuchUpload" or answer in (409, 412):
-        return Taken(f"{where}: {code} ({answer}); another writer was first: try again")
+    if answer in (409, 412):
+        return Taken(f"{where}: {code} ({answer}); another writer came first: try again")
     if answer == 404:
         return MissingError(f"{where} is not there; check the store and the name")
     if answer in (401, 403):

@@ -1,11 +1,15 @@
-"""What MLflow runs when someone loads a registered distilled set: its images and labels as a table.
+"""What MLflow runs when someone loads a registered distilled set: its images, labels and preprocessing.
 
 MLflow copies this file into every registered version (models from code: no pickle), so it imports nothing of
 Stillhouse and works where Stillhouse is not installed:
 
-    mlflow.pyfunc.load_model("models:/digits@best").predict(None)
+    model = mlflow.pyfunc.load_model("models:/digits@best")
+    table = model.predict(None)                  # label, class, soft_label, pixels (to look at), x (exact: to train on)
+    train = model.unwrap_python_model()          # train.images, train.labels, train.classes, train.lr
+    seen = train.preprocess(real_pixels)         # what a network that trained on them must be shown
 """
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -17,29 +21,79 @@ from safetensors import safe_open
 
 
 class DistilledSet(PythonModel):
-    """A distilled set as a model: whatever it is asked, it answers with all of its images."""
+    """A distilled set as a model: whatever it is asked, it answers with all of its images.
+
+    images (n, c, h, w) as networks see them, labels (n, classes) probabilities, pixels (n, c, h, w) in [0, 1],
+    classes their names, lr the learned rate or None, recipe the settings it was distilled with; all NumPy or JSON.
+    """
 
     def load_context(self, context):
         """Read the safetensors file among the version's artifacts."""
         with safe_open(Path(context.artifacts["synthetic"]), framework="np") as file:
             about = json.loads(file.metadata()["stillhouse"])
-            self.y, self.classes = file.get_tensor("y"), about["classes"]
-            if "crop" in about:
-                self.pixels = cut(file.get_tensor("crops.pixels"), file.get_tensor("crops.corners"), *about["crop"])
-            else:
-                self.pixels = file.get_tensor("pixels")
+            tensors = {name: file.get_tensor(name) for name in file.keys() if not name.startswith("state.")}
+        self.classes, self.lr, self.recipe = about["classes"], about["student_lr"], about["recipe"]
+        self.kind = about["preprocess"]
+        self.parts = {k.removeprefix("preprocess."): t for k, t in tensors.items() if k.startswith("preprocess.")}
+        if "whiten" in self.parts:
+            self.parts["whiten"] = square(self.parts["whiten"])
+        self.images, self.labels = FORMS[about["form"]](tensors, about, context.artifacts)
+        shown = tensors.get("pixels", self.images)
+        self.pixels = cut(shown, tensors["crops.corners"], *about["crop"]) if about["form"] == "windows" else shown
+
+    def preprocess(self, pixels: np.ndarray) -> np.ndarray:
+        """Real images (n, c, h, w) in [0, 1] to what networks see, float32."""
+        rows = pixels.astype(np.float32).reshape(len(pixels), -1)
+        if self.kind == "standardize":
+            return ((pixels - self.parts["mean"]) / self.parts["std"]).astype(np.float32)
+        if self.kind == "zca":
+            rows = (rows - self.parts["mean"]) @ self.parts["whiten"]
+        elif self.kind == "zca-podd":
+            rows = rows - rows.mean(1, keepdims=True)
+            norms = np.linalg.norm(rows, axis=1, keepdims=True)
+            rows = rows / np.where(norms > 0, norms, 1) @ self.parts["whiten"]
+        return rows.reshape(pixels.shape)
 
     def predict(self, context, model_input: pd.DataFrame, params=None):
-        """One row per image: label (int), class (its name), soft_label (classes,), pixels (c, h, w) in [0, 1]."""
-        labels = self.y.argmax(1)
+        """One row per image: label (int), class (its name), soft_label (classes,), pixels and x (c, h, w)."""
+        labels = self.labels.argmax(1)
         return pd.DataFrame(
             {
                 "label": labels,
                 "class": [self.classes[k] for k in labels],
-                "soft_label": list(self.y),
+                "soft_label": list(self.labels),
                 "pixels": list(self.pixels),
+                "x": list(self.images),
             }
         )
+
+
+def of_images(tensors, about, files):
+    """Images and labels of a set that is stored as its images."""
+    return tensors["x"], tensors["y"]
+
+
+def of_windows(tensors, about, files):
+    """Images and labels of a set that is cut out of larger images."""
+    return cut(tensors["crops.x"], tensors["crops.corners"], *about["crop"]), tensors["y"]
+
+
+def of_sampler(tensors, about, files):
+    """Images and labels drawn by the code that is stored beside the weights; the same ones each time."""
+    import torch
+
+    spec = importlib.util.spec_from_file_location("sampler", files["sampler.py"])
+    code = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(code)
+    weights = {k.removeprefix("sampler."): torch.from_numpy(t) for k, t in tensors.items() if k.startswith("sampler.")}
+    known = about["sampler"]
+    labels = torch.arange(known["classes"]).repeat_interleave(known["per_class"])
+    with torch.no_grad():
+        x = code.draw(weights, known["settings"], labels, torch.Generator().manual_seed(0), 1.0)
+    return x.numpy(), np.eye(known["classes"], dtype=np.float32)[labels.numpy()]
+
+
+FORMS = {"images": of_images, "windows": of_windows, "sampler": of_sampler}
 
 
 def cut(sources: np.ndarray, corners: np.ndarray, h: int, w: int) -> np.ndarray:
@@ -48,6 +102,14 @@ def cut(sources: np.ndarray, corners: np.ndarray, h: int, w: int) -> np.ndarray:
     columns = (corners[:, 2, None] + np.arange(w)) % sources.shape[3]  # (n, w)
     windows = sources[corners[:, 0, None, None], :, rows[:, :, None], columns[:, None, :]]  # (n, h, w, c)
     return windows.transpose(0, 3, 1, 2)
+
+
+def square(rows: np.ndarray) -> np.ndarray:
+    """A symmetric matrix (d, d) from the rows of its upper triangle, (d * (d + 1) / 2,)."""
+    d = int(((8 * len(rows) + 1) ** 0.5 - 1) / 2)
+    matrix = np.zeros((d, d), rows.dtype)
+    matrix[np.triu_indices(d)] = rows
+    return matrix + np.triu(matrix, 1).T
 
 
 set_model(DistilledSet())

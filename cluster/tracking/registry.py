@@ -12,9 +12,10 @@ import warnings
 from importlib.metadata import version as installed
 from pathlib import Path
 
+from cluster import home
 from cluster.tracking.run import Tracker, connect
 from distill.errors import StoreError
-from distill.export import FILE, FILES, read
+from distill.published import FILE, read
 
 # isort: split
 import mlflow.pyfunc  # after cluster.tracking.run, which sets what mlflow reads when it is imported
@@ -39,6 +40,7 @@ ANSWER = ModelSignature(  # of DistilledSet.predict
             ColSpec(DataType.string, "class"),
             ColSpec(FLOATS, "soft_label"),
             ColSpec(Array(Array(FLOATS)), "pixels"),
+            ColSpec(Array(Array(FLOATS)), "x"),
         ]
     )
 )
@@ -48,7 +50,7 @@ SELECTION = "selection"
 
 
 def publish(tracker: Tracker, name: str, folder: Path, tags: dict[str, str], alias: str = "best") -> int:
-    """Register the set that distill.export.write() left in `folder` as a version of `name`, and return its number.
+    """Register the set that distill.published.write() left in `folder` as a version of `name`, and return its number.
 
     `tags` must hold `selection_accuracy`, a fraction; `alias` goes to the new version unless its present holder is
     better. A version chosen by `selection` = best-on-test never displaces one chosen on held-out training images.
@@ -69,7 +71,7 @@ def publish(tracker: Tracker, name: str, folder: Path, tags: dict[str, str], ali
 
 
 def fetch(model: str, folder: Path, uri: str) -> Path:
-    """Download a published set into `folder`, for distill.export.read(), and return the folder.
+    """Download a published set into `folder`, for distill.published.read(), and return the folder.
 
     `model` is `models:/name@alias`, `models:/name/3`, the same without `models:/`, or a name alone (`name@best`).
     Raises StoreError where there is no such version, and where what came is not what was published.
@@ -89,6 +91,11 @@ def fetch(model: str, folder: Path, uri: str) -> Path:
     except (MlflowException, OSError) as error:
         raise StoreError(f"registry {uri}, model {model}: {error}; `stillhouse ui` shows what there is") from error
     return folder
+
+
+def fetch_url(url: str, folder: Path) -> Path:
+    """fetch() from this machine's tracking store: distill.load() calls it for `models:/...`."""
+    return fetch(url, folder, home.tracking_uri())
 
 
 def tags(model: str, uri: str) -> dict[str, str]:
@@ -144,13 +151,13 @@ def _register(tracker: Tracker, name: str, folder: Path, step: int, tags: dict[s
 
 
 def _save(described: Model, local: Path, folder: Path) -> None:
-    names = {"synthetic" if file == FILE else file: file for file in FILES}
+    names = {"synthetic" if file.name == FILE else file.name: str(file) for file in sorted(Path(folder).iterdir())}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*input example was not provided", UserWarning)  # it takes no input
         mlflow.pyfunc.save_model(
             local,
             python_model=str(Path(__file__).with_name("registered_model.py")),
-            artifacts={name: str(Path(folder) / file) for name, file in names.items()},
+            artifacts=names,
             signature=ANSWER,
             mlflow_model=described,
             pip_requirements=[f"{package}=={installed(package)}" for package in NEEDS],

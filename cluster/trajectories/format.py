@@ -1,6 +1,6 @@
 """One expert as bytes: an Arrow IPC file, one record batch per saved epoch, one row of one column `theta` in each.
 
-The schema metadata says everything needed to use the file alone. Format version 1; any Arrow reader opens it:
+The schema metadata has everything needed to use the file alone. Format version 1; any Arrow reader opens it:
 
     pyarrow.ipc.open_file("expert-00000.arrow").get_batch(0)["theta"]
 """
@@ -22,7 +22,7 @@ FORMAT = 1
 COLUMN = "theta"
 _PREFIX = "stillhouse."
 _FIX = "delete it and train that expert again"
-# As stored: Arrow has no bfloat16, so its bits go into uint16 and the metadata says what they are.
+# Arrow has no bfloat16: its bits are stored as uint16, and the metadata has the dtype.
 _ARROW = {"float32": pa.float32(), "float16": pa.float16(), "bfloat16": pa.uint16()}
 
 
@@ -37,9 +37,9 @@ class SetSpec:
     network: dict
     """The network's settings, as JSON."""
     layout: list[tuple[str, tuple[int, ...]]]
-    """Names and shapes of the parameters, in the order they lie in a snapshot."""
+    """Names and shapes of the parameters, in their order in a snapshot."""
     epochs: list[int]
-    """The epochs that are saved, rising; 0 is the initial network."""
+    """The saved epochs in ascending order; 0 is the initial network."""
     dtype: str
     """float32, bfloat16 or float16: how snapshots are stored."""
 
@@ -47,7 +47,7 @@ class SetSpec:
         if self.dtype not in _ARROW:
             raise ValueError(f"dtype {self.dtype!r}: one of {', '.join(_ARROW)}")
         if list(self.epochs) != sorted(set(self.epochs)):
-            raise ValueError(f"epochs {self.epochs}: must rise")
+            raise ValueError(f"epochs {self.epochs}: must be in ascending order")
 
     @property
     def size(self) -> int:
@@ -91,7 +91,7 @@ class ExpertRecord:
 
 @dataclass(frozen=True)
 class ExpertIndex:
-    """What a reader must know of one expert's object to fetch and verify any snapshot with one ranged read."""
+    """What a reader needs to fetch and verify any snapshot of an expert's object with one ranged read."""
 
     size: int
     sha256: str
@@ -137,7 +137,12 @@ def decode(data: bytes, where: str) -> tuple[SetSpec, int, ExpertIndex]:
         file = pa.ipc.open_file(buffer)
         stored = {k.decode(): json.loads(v) for k, v in (file.schema.metadata or {}).items()}
         batches = [file.get_batch(i) for i in range(file.num_record_batches)]
-    except (pa.ArrowException, OSError, ValueError, RecursionError) as error:  # Arrow says OSError, json the last two
+    except (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        RecursionError,
+    ) as error:  # OSError is Arrow's, the last two are json's
         raise TrajectoryError(f"{where} is not a trajectory file ({error}); {_FIX}") from None
     meta = {name.removeprefix(_PREFIX): value for name, value in stored.items()}
     check_format(meta.pop("format", None), where)
@@ -159,12 +164,12 @@ def values(spec: SetSpec, data: bytes) -> Tensor:
 
 
 def canonical(value) -> str:
-    """JSON with one spelling per value, so that equal inputs are equal bytes."""
+    """JSON with one spelling per value, so that equal values give equal bytes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def same_spec(a: SetSpec, b: SetSpec) -> bool:
-    """Whether two specs are one, tuples and lists being the same in JSON."""
+    """Whether two specs are equal; tuples equal lists, as in JSON."""
     return canonical(a.json()) == canonical(b.json())
 
 
@@ -172,10 +177,12 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def check_format(found: int | None, where: str) -> None:
+def check_format(version: int | None, where: str) -> None:
     """Raise TrajectoryError unless this program reads that format version."""
-    if found != FORMAT:
-        raise TrajectoryError(f"{where} has format version {found}; this program reads {FORMAT}: use one that reads it")
+    if version != FORMAT:
+        raise TrajectoryError(
+            f"{where} has format version {version}; this program reads {FORMAT}: use one that reads it"
+        )
 
 
 def _stored(spec: SetSpec, record: ExpertRecord) -> list[np.ndarray]:
@@ -191,7 +198,7 @@ def _stored(spec: SetSpec, record: ExpertRecord) -> list[np.ndarray]:
 
 
 def _place(spec: SetSpec, batch: pa.RecordBatch, file: pa.Buffer) -> tuple[int, int]:
-    """Offset and length in the file of the parameters of one batch: Arrow reads without copying, so addresses tell."""
+    """Offset and length in the file of the parameters of one batch, from addresses: Arrow reads without copying."""
     batch.validate(full=True)
     kind = batch.schema.field(COLUMN).type
     if batch.num_rows != 1 or not pa.types.is_fixed_size_list(kind) or kind.list_size != spec.size:
@@ -205,7 +212,7 @@ def _place(spec: SetSpec, batch: pa.RecordBatch, file: pa.Buffer) -> tuple[int, 
 
 
 def _check_record(spec: SetSpec, record: ExpertRecord) -> None:
-    """What the callers of this library must keep to; ValueError when they do not."""
+    """ValueError if a caller passes an inconsistent record."""
     shape = (len(spec.epochs), spec.size)
     if tuple(record.snapshots.shape) != shape:
         raise ValueError(f"expert {record.index}: snapshots are {tuple(record.snapshots.shape)}, not {shape}")

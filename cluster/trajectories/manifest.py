@@ -1,4 +1,4 @@
-"""The index of a set: which experts it has, and where each snapshot lies. Written last: a set is whole or not there.
+"""The index of a set: its experts, and the location of each snapshot. Written last: a set is whole or not there.
 
 Every snapshot has its own SHA-256 and every object has one of all its bytes. Per snapshot, because a reader that wants
 two snapshots of an object must be able to verify them without fetching the rest; of the whole object, because that is
@@ -29,7 +29,7 @@ _MANIFEST = re.compile(r"manifest-(\d{5})\.json")
 
 @dataclass(frozen=True)
 class Manifest:
-    """The spec of a set and the index of its experts 0 .. n-1, or of n others that follow one another."""
+    """The spec of a set and the index of its experts 0 .. n-1, or of n other consecutive ones."""
 
     spec: SetSpec
     experts: Annotated[list[ExpertIndex], Field(min_length=1, max_length=MOST)]
@@ -52,7 +52,7 @@ def expert_key(name: str, expert: int) -> str:
 
 
 def index_key(name: str, expert: int) -> str:
-    """Where the writer of an expert leaves its index."""
+    """Key of the index beside an expert."""
     return f"{ROOT}/{name}/expert-{expert:05d}.json"
 
 
@@ -65,12 +65,12 @@ def manifest_key(name: str, count: int) -> str:
 
 
 def expert_number(key: str) -> int | None:
-    """The expert whose object this is, if it is one."""
+    """The number of the expert whose object has this key; None for other keys."""
     return _number(_EXPERT, key)
 
 
 def manifest_count(key: str) -> int | None:
-    """How many experts the manifest of that key lists, if it is one."""
+    """The number of experts in the manifest with this key; None for other keys."""
     return _number(_MANIFEST, key)
 
 
@@ -123,7 +123,7 @@ def _check_places(manifest: Manifest) -> None:
             raise ValueError(f"expert {number} has not {len(spec.epochs)} epochs")
         for start, length, _ in expert.snapshots:
             if length != spec.snapshot_bytes or not 0 <= start <= expert.size - length:
-                raise ValueError(f"a snapshot of expert {number} lies outside its object")
+                raise ValueError(f"a snapshot of expert {number} is outside its object")
 
 
 def _number(pattern: re.Pattern, key: str) -> int | None:

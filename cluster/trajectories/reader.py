@@ -22,7 +22,7 @@ class Reader:
         self.index_bytes = index_bytes
         """Bytes of the manifest, read once."""
         self.bytes_read = 0
-        """Bytes of snapshots asked of the store so far, the manifest not among them."""
+        """Bytes of snapshots read from the store so far, without the manifest."""
         self._manifest = manifest
         self._cache = cache
         self._prefetcher: Prefetcher | None = None
@@ -55,7 +55,7 @@ class Reader:
     def snapshot(self, expert: int, epoch: int) -> Tensor:
         """Parameters (p,) float32 on the CPU of an expert after an epoch, in one ranged read.
 
-        Raises TrajectoryError if that epoch was not saved, or the bytes are not those that were written.
+        Raises TrajectoryError if that epoch was not saved, or the bytes are damaged.
         """
         ahead = self._prefetcher
         return values(self.spec, ahead.take(expert, epoch) if ahead else self._fetch(expert, epoch))
@@ -63,14 +63,14 @@ class Reader:
     def prefetch(self, wanted: list[tuple[int, int]]) -> None:
         """Start reading these (expert, epoch) in the background, so that `snapshot` has them at once.
 
-        Returns at once; an error comes from the `snapshot` that meets it. The last two lists are kept in memory.
+        Returns at once; errors are raised by `snapshot`. The last two lists are kept in memory.
         """
         if self._prefetcher is None:
             self._prefetcher = Prefetcher(self._fetch)
-        self._prefetcher.wish(wanted)
+        self._prefetcher.request(wanted)
 
     def close(self) -> None:
-        """Stop the background reads, if there are any; `snapshot` goes on working."""
+        """Stop the background reads, if there are any; `snapshot` still works."""
         ahead, self._prefetcher = self._prefetcher, None
         if ahead is not None:
             ahead.close()
@@ -104,7 +104,7 @@ class Reader:
         return self._manifest.experts[expert]
 
     def _fetch(self, expert: int, epoch: int) -> bytes:
-        """A snapshot as it is stored, verified; from the cache if there is one and it has it."""
+        """A snapshot as stored, verified; from the cache if it is there."""
         if epoch not in self.epochs:
             raise TrajectoryError(f"{self._where}: epoch {epoch} was not saved; there are {self.epochs}")
         start, length, digest = self._expert(expert).snapshots[self.epochs.index(epoch)]

@@ -2,7 +2,7 @@
 
 import json
 
-from cluster.store.base import Entry, Store
+from cluster.store.base import Store, StoredObject
 from cluster.store.cache import Cache
 from cluster.trajectories import manifest as m
 from cluster.trajectories.format import ExpertIndex, ExpertRecord, SetSpec, canonical, decode, encode, same_spec
@@ -18,7 +18,7 @@ def list_sets(store: Store) -> list[str]:
 class TrajectorySet:
     """The set `name`: `experts/<name>/expert-00007.arrow` and `experts/<name>/manifest-00010.json` for ten experts.
 
-    Beside each expert lies its part of the index, `expert-00007.json`; `about.json` says what people call the data.
+    Beside each expert is its part of the index, `expert-00007.json`; `about.json` has the names of data and recipe.
     Raises TrajectoryError for a name that is not on the allow-list.
     """
 
@@ -28,15 +28,15 @@ class TrajectorySet:
 
     @property
     def where(self) -> str:
-        """The set's place, for messages."""
+        """The location of the set, for messages."""
         return f"{self.store.url}/{m.ROOT}/{self.name}"
 
     # ------------------------------------------------------------ writing
 
     def write_expert(self, spec: SetSpec, record: ExpertRecord) -> None:
-        """Store one expert. If another worker's is there already, theirs is kept: one wins, the other adopts.
+        """Store one expert. If another worker stored it first, that one is kept.
 
-        Raises TrajectoryError when what is there is damaged or was trained by another recipe.
+        Raises TrajectoryError if the stored one is damaged or was trained by another recipe.
         """
         if not 0 <= record.index < m.MOST:
             raise ValueError(f"expert {record.index}: 0 to {m.MOST - 1}")
@@ -49,7 +49,7 @@ class TrajectorySet:
         self._leave_index(spec, record.index, index)
 
     def describe(self, about: dict[str, str | int]) -> None:
-        """Say what people call the data and the recipe. What was said first stays: it is no part of what a set is."""
+        """Store the names of the data and the recipe, for people. The first description stays."""
         try:
             self.store.create(m.about_key(self.name), canonical(about).encode())
         except ConflictError:
@@ -58,8 +58,8 @@ class TrajectorySet:
     def seal(self, spec: SetSpec, count: int) -> None:
         """Make experts 0 .. count-1 a set that can be opened. Sealing again, or with more experts, is allowed.
 
-        Experts of an earlier manifest are taken as it lists them, the others from the index beside them; where there
-        is none, they are read and hashed.
+        Experts of an earlier manifest are taken as it lists them, the others from the index beside them; those without
+        an index are read and hashed.
         Raises TrajectoryError naming the experts that are missing, or one of another recipe.
         """
         sizes = {entry.key: entry.size for entry in self.entries()}
@@ -73,8 +73,8 @@ class TrajectorySet:
         experts = known + [self.part(i, sizes, spec)[1] for i in range(len(known), count)]
         self.store.create(m.manifest_key(self.name, count), m.dump(m.Manifest(spec, experts), self.name))
 
-    def delete(self, dry_run: bool) -> list[Entry]:
-        """Delete the set, manifests first, so that it is never there in part; return what is, or would be, deleted."""
+    def delete(self, dry_run: bool) -> list[StoredObject]:
+        """Delete the set, manifests first, so that it is never there in part; return its objects, as a dry run does."""
         entries = self.entries()
         if not dry_run:
             for entry in entries:
@@ -85,12 +85,12 @@ class TrajectorySet:
 
     # ------------------------------------------------------------ reading
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[StoredObject]:
         """All objects of the set."""
         return self.store.list(self._folder)
 
     def finished(self) -> list[int]:
-        """The experts whose object is there, sorted."""
+        """The numbers of the stored experts, sorted."""
         numbers = (m.expert_number(e.key) for e in self.entries())
         return sorted(n for n in numbers if n is not None)
 
@@ -100,17 +100,17 @@ class TrajectorySet:
         return max((c for c in counts if c is not None), default=0)
 
     def about(self) -> dict[str, str | int]:
-        """What `describe` said; empty when it never did. Raises TrajectoryError when that object is damaged."""
+        """What `describe` stored; empty if there is nothing. Raises TrajectoryError if that object is damaged."""
         key = m.about_key(self.name)
         try:
-            found = json.loads(self.store.read(key))
+            about = json.loads(self.store.read(key))
         except MissingError:
             return {}
         except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict):
+            about = None
+        if not isinstance(about, dict):
             raise TrajectoryError(f"{self.store.url}/{key} is damaged; delete it: it only describes the set")
-        return found
+        return about
 
     def open(self, count: int | None = None, cache: Cache | None = None) -> Reader:
         """A reader of the first `count` experts of the largest sealed set; by default of all of them.
@@ -139,10 +139,10 @@ class TrajectorySet:
         return m.parse(data, self.name, f"{self.store.url}/{key}"), len(data)
 
     def part(self, number: int, sizes: dict[str, int], spec: SetSpec | None = None) -> tuple[SetSpec, ExpertIndex]:
-        """Spec and index of an expert whose object is there; `sizes` are those of the set's objects by key.
+        """Spec and index of a stored expert; `sizes` are those of the set's objects by key.
 
-        Read from the index beside the object; where there is none, or one of another object, from the object itself.
-        Raises TrajectoryError when it is damaged or of another spec.
+        Read from the index beside the object; if it is missing or of another object, from the object itself.
+        Raises TrajectoryError if it is damaged or of another spec.
         """
         key = m.index_key(self.name, number)
         if key in sizes:
@@ -172,21 +172,21 @@ class TrajectorySet:
         key, data = m.index_key(self.name, number), m.dump(m.Manifest(spec, [index]), self.name, first=number)
         try:
             self.store.create(key, data)
-        except ConflictError:  # that of an object which was deleted by hand, to be trained again
+        except ConflictError:  # of an object that was deleted by hand, to be trained again
             self.store.delete(key, dry_run=False)
             self.store.create(key, data)
 
     def _decode(self, number: int, spec: SetSpec | None) -> tuple[SetSpec, ExpertIndex]:
-        """Read an expert's object and check that it is what its key says."""
+        """Spec and index from an expert's object. TrajectoryError if it is of another expert or spec."""
         key = m.expert_key(self.name, number)
         where = f"{self.store.url}/{key}"
-        found, expert, index = decode(self.store.read(key), where)
-        if expert != number or (spec and not same_spec(found, spec)):
+        own_spec, expert, index = decode(self.store.read(key), where)
+        if expert != number or (spec and not same_spec(own_spec, spec)):
             raise self._other(where)
-        return found, index
+        return own_spec, index
 
     def _other(self, where: str) -> TrajectoryError:
         return TrajectoryError(
-            f"{where} was made by another recipe, dataset or network; name the set otherwise, or "
+            f"{where} is of another recipe, dataset or network; use another set name, or "
             f"`stillhouse trajectories delete {self.name}`"
         )

@@ -1,4 +1,4 @@
-"""What a set of experts is, sealed or not: its data, its network, how far it is, how good its experts became."""
+"""Summary of a set of experts, sealed or not: data, network, progress, accuracy."""
 
 import statistics
 from dataclasses import dataclass
@@ -31,9 +31,9 @@ class Summary:
 
     name: str
     about: dict[str, str | int]
-    """What people call its data, and the recipe; empty for a set that nobody described."""
+    """Names of its data and recipe; empty for a set without a description."""
     spec: SetSpec | None
-    """None while no expert is finished."""
+    """None before the first expert is finished."""
     sealed: int
     """Experts of the largest manifest."""
     experts: dict[int, ExpertIndex]
@@ -43,7 +43,7 @@ class Summary:
 
     @property
     def data(self) -> str:
-        """The data in a few words: what they are called where they were described, and their fingerprint."""
+        """The data in a few words: their names, if described, and their fingerprint."""
         known = [str(self.about[key]) for key in ("dataset", "preprocess", "shape") if key in self.about]
         return ", ".join([*known, f"fingerprint {self.spec.dataset[:12]}"] if self.spec else known)
 
@@ -54,12 +54,12 @@ class Summary:
 
     def curve(self) -> list[Epoch]:
         """Accuracy per saved epoch."""
-        found = list(self.experts.values())
+        experts = list(self.experts.values())
         return [
             Epoch(
                 epoch,
-                *_mean_and_std([e.train_accuracy[row] for e in found]),
-                *_mean_and_std([e.test_accuracy[row] for e in found]),
+                *_mean_and_std([e.train_accuracy[row] for e in experts]),
+                *_mean_and_std([e.test_accuracy[row] for e in experts]),
             )
             for row, epoch in enumerate(self.spec.epochs if self.spec else ())
         ]
@@ -89,9 +89,9 @@ def summaries(store: Store) -> list[Summary]:
 
 
 def summarize(experts: TrajectorySet) -> Summary:
-    """What a set is, from its manifest and the indexes beside its objects, which are read only where there is none.
+    """The summary, from the manifest and the indexes beside the objects; an object without an index is read itself.
 
-    Raises TrajectoryError when what is read is damaged.
+    Raises TrajectoryError for damaged objects.
     """
     entries = experts.entries()
     sizes = {entry.key: entry.size for entry in entries}
@@ -108,7 +108,7 @@ def summarize(experts: TrajectorySet) -> Summary:
 
 
 def network_label(network: dict) -> str:
-    """A network's settings in a few words; those of another version of this program as they are."""
+    """A network's settings in a few words; those of another version of this program unchanged."""
     try:
         return _NETWORK.validate_python(network).label
     except ValidationError:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from distill import evaluate, nets, recipe
+from distill import evaluate, nets, objectives, recipe, synthetic
 from distill.context import Context
 from distill.cost import memory
 from distill.engine import compiling
@@ -21,9 +21,8 @@ from distill.engine.compiling import COMPILE_SECONDS, SECONDS_SAVED
 from distill.engine.inner import SGD, InnerStep
 from distill.engine.unroll import free_host_bytes
 from distill.errors import OutOfMemory
-from distill.objectives import needs_experts
-from distill.recipe import Distribution, Unrolled
-from distill.synthetic.base import Synthetic
+from distill.objectives import Work
+from distill.synthetic import Synthetic
 from distill.text import byte_size as size
 
 MOST_TIMED = 64
@@ -53,14 +52,14 @@ class Estimate:
 
 def estimate(context: Context) -> Estimate:
     """Memory, time and storage of distilling `context`'s recipe; starts nothing, takes a few seconds."""
-    needed, free, made = memory.memory_bytes(context), free_bytes(context), memory.build_synthetic(context)
+    needed, free, blank = memory.memory_bytes(context), free_bytes(context), synthetic.blank(context)
     clock = _Clock(context, free)
     return Estimate(
         memory_bytes=needed,
         available_bytes=free,
-        distill_seconds=_distill_seconds(context, made, clock),
+        distill_seconds=_distill_seconds(context, blank, clock),
         experts_seconds=_experts_seconds(context, clock),
-        storage_bytes=_experts_bytes(context) + CHECKPOINTS * _checkpoint_bytes(context, made),
+        storage_bytes=_experts_bytes(context) + CHECKPOINTS * _checkpoint_bytes(context, blank),
         advice=_advice(context, needed, free) if needed > free else [],
     )
 
@@ -108,20 +107,22 @@ def _savings(context: Context, needed: int) -> list[str]:
 
 def _levers(context: Context) -> list[str]:
     """Overrides that lower memory without changing what is asked, then those that change it a little."""
-    o, made = context.recipe.objective, memory.build_synthetic(context)
-    if isinstance(o, Distribution):
-        return [f"objective.batch_real={max(1, o.batch_real // 2)}"]
-    halved = max(1, memory.images_per_step(context, made) // 2)
-    levers = ["objective.engine.keep=thin", f"objective.batch_syn={halved}", "objective.engine.bf16=true"]
-    levers += ["objective.engine.vectorize=off"] * (memory.side_by_side(context) > 1)
+    blank = synthetic.blank(context)
+    work, o = objectives.build(context).work(blank), context.recipe.objective
+    levers = []
+    if work.inner:
+        levers += ["objective.engine.keep=thin", f"objective.batch_syn={max(1, work.inner.images // 2)}"]
+        levers += ["objective.engine.bf16=true"]
+        levers += ["objective.engine.vectorize=off"] * (work.inner.side_by_side > 1)
+    if any(not p.gradient for p in work.passes) and "batch_real" in type(o).model_fields:
+        levers += [f"objective.batch_real={max(1, o.batch_real // 2)}"]
     return levers
 
 
 def _changed(context: Context, setting: str) -> Context:
     """The same run with one override."""
     other = recipe.override(context.recipe.model_dump(mode="json"), [setting], context.recipe.name)
-    bf16 = getattr(getattr(other.objective, "engine", None), "bf16", False)
-    network = nets.build(other.network, context.data.shape, context.classes, bf16)
+    network = nets.build(other.network, context.data.shape, context.classes, other.objective.bf16)
     return replace(context, recipe=other, network=network)
 
 
@@ -170,36 +171,28 @@ class _Clock:
         return both / 4, both * 3 / 4
 
 
-def _distill_seconds(context: Context, made: Synthetic, clock: _Clock) -> float:
-    outer = context.recipe.outer
-    outer_step = _distribution_step if isinstance(context.recipe.objective, Distribution) else _unrolled_step
-    seconds = outer_step(context, made, clock) * outer.steps
-    if _compiles(context, made):
+def _distill_seconds(context: Context, blank: Synthetic, clock: _Clock) -> float:
+    work = objectives.build(context).work(blank)
+    seconds = _outer_step_seconds(work, clock) * context.recipe.outer.steps
+    if work.inner and _compiles(context, work):
         seconds = COMPILE_SECONDS + seconds * (1 - SECONDS_SAVED)
-    return seconds + _judging_seconds(context, made, clock)
+    return seconds + _judging_seconds(context, blank, clock)
 
 
-def _unrolled_step(context: Context, made: Synthetic, clock: _Clock) -> float:
-    """One outer step: forward through all inner steps, back through those that are differentiated."""
-    o, window = context.recipe.objective, memory.window(context)
-    forward, adjoint = clock.steps(memory.images_per_step(context, made), memory.inner_optimizer(context))
-    term = window * (forward + adjoint)
-    if isinstance(o, Unrolled):
-        spare = 0 if o.pool else (o.unroll - o.window) / (2 if o.random else 1)
-        term += spare * forward + clock.forward(min(o.batch_real, len(context.data.train)))
-    return term * o.segments / context.recipe.outer.workers
+def _outer_step_seconds(work: Work, clock: _Clock) -> float:
+    """Forward through all inner steps, back through those that are differentiated; a pass without a gradient is a third
+    of a step of training."""
+    seconds = sum(clock.forward(p.images) * (1 if p.gradient else 1 / 3) for p in work.passes)
+    if work.inner:
+        forward, adjoint = clock.steps(work.inner.images, work.inner.optimizer)
+        seconds += work.inner.plain * forward + work.inner.differentiated * (forward + adjoint)
+    return work.segments * seconds
 
 
-def _distribution_step(context: Context, made: Synthetic, clock: _Clock) -> float:
-    """Synthetic images forth and back, real images forth: a third of a step of training each."""
-    real = min(context.recipe.objective.batch_real * context.classes, len(context.data.train))
-    return clock.forward(len(made)) + clock.forward(real) / 3
-
-
-def _judging_seconds(context: Context, made: Synthetic, clock: _Clock) -> float:
+def _judging_seconds(context: Context, blank: Synthetic, clock: _Clock) -> float:
     """Fresh networks on the set; small ones are trained side by side in the time of one."""
     c, e = context, context.recipe.evaluation
-    images, steps = e.batch_of(len(made)), e.lengths(len(made))[-1]
+    images, steps = e.batch_of(len(blank)), e.lengths(len(blank))[-1]
     flops = compiling.forward_flops(c.network, c.data.shape) * images
     together = c.device.type == "cuda" or flops < evaluate.SIDE_BY_SIDE_FLOPS
     judgements = c.recipe.outer.steps // c.recipe.outer.evaluate_every + 1
@@ -209,19 +202,14 @@ def _judging_seconds(context: Context, made: Synthetic, clock: _Clock) -> float:
 
 def _experts_seconds(context: Context, clock: _Clock) -> float:
     o, images = context.recipe.experts, len(context.data.train)
-    labels = getattr(context.recipe.synthetic, "labels", None)
-    if not needs_experts(context.recipe.objective.kind) and not (labels and labels.mode == "expert"):
-        return 0.0
-    return clock.forward(images) * o.epochs * o.count / o.workers
+    return clock.forward(images) * o.epochs * context.recipe.experts_needed / o.workers
 
 
-def _compiles(context: Context, made: Synthetic) -> bool:
-    if isinstance(context.recipe.objective, Distribution):
-        return False
+def _compiles(context: Context, work: Work) -> bool:
     quiet, level = logging.getLogger("stillhouse"), logging.getLogger("stillhouse").level
     quiet.setLevel(logging.WARNING)
     try:
-        return compiling.compiles(context, memory.images_per_step(context, made), memory.window(context))
+        return compiling.compiles(context, work)
     finally:
         quiet.setLevel(level)
 
@@ -230,16 +218,12 @@ def _compiles(context: Context, made: Synthetic) -> bool:
 
 
 def _experts_bytes(context: Context) -> int:
-    o = context.recipe.experts
-    if not needs_experts(context.recipe.objective.kind):
-        return 0
-    return o.count * len(o.saved_epochs) * context.network.layout.size * {"float32": 4}.get(o.dtype, 2)
+    o, parameters = context.recipe.experts, context.network.layout.size
+    return context.recipe.experts_needed * len(o.saved_epochs) * parameters * {"float32": 4}.get(o.dtype, 2)
 
 
-def _checkpoint_bytes(context: Context, made: Synthetic) -> int:
-    """The set, the best set, the outer optimiser's buffers, the objective's pool."""
-    outer = context.recipe.outer
-    buffers = {"adam": 2, "sgd": int(outer.momentum > 0)}[outer.optimizer]
-    pool = getattr(context.recipe.objective, "pool", 0) * context.network.layout.size * 4
-    learned = sum(p.nbytes for p in made.parameters() if p.requires_grad)
-    return 2 * sum(t.nbytes for t in made.state_dict().values()) + buffers * learned + pool
+def _checkpoint_bytes(context: Context, blank: Synthetic) -> int:
+    """The set, the best set, the outer optimisers' buffers, what the objective remembers."""
+    state = sum(t.nbytes for t in blank.learned_state().values())
+    remembered = sum(t.nbytes for t in objectives.build(context).state_dict().values())
+    return 2 * state + memory.optimizer_bytes(context, blank) + remembered

@@ -1,10 +1,10 @@
 """Datasets: `load(settings, seed, device)` reads one, splits it, preprocesses it and puts it on a device.
 
-Each kind of the recipe has a reader of its name here: `distill/data/<kind>.py` with
+Each `dataset.kind` of a recipe has its reader in `distill/data/<kind>.py`, with
 
     read(settings, notice) -> Raw            the whole dataset, or a DataError that lists every fault
-    sources(settings) -> list[Path]          the files it depends on; none for a dataset that comes with a library
-    rows(settings, notice) -> Rows           where images are encoded: every image with its fault
+    sources(settings) -> list[Path]          the files it depends on; empty for a dataset that a library contains
+    decode_all(settings, notice) -> DecodedDataset     only of encoded images: every image with its fault
 """
 
 import hashlib
@@ -15,10 +15,10 @@ import torch
 
 from distill.data import cache
 from distill.data.base import Dataset, Raw, Split
+from distill.data.images import Notice, silent
 from distill.data.places import local
 from distill.data.preprocess import fit, transform
-from distill.data.rows import Notice, silent
-from distill.data.size import sized
+from distill.data.size import resize_dataset
 from distill.data.split import limited, stratified
 from distill.recipe import DatasetSettings
 from distill.rng import generator
@@ -27,14 +27,14 @@ __all__ = ["Dataset", "Raw", "Split", "identify", "load", "read"]
 
 
 def read(settings: DatasetSettings, notice: Notice = silent) -> Raw:
-    """The dataset as its files hold it, at the size asked for; kept decoded on the local disk (distill/data/cache.py).
+    """The dataset in its files, at the recipe's size; kept decoded on the local disk (distill/data/cache.py).
 
-    `notice` is told how far reading is. DataError if the dataset is missing or damaged.
+    `notice` is called with the progress. DataError if the dataset is missing or damaged.
     """
     reader, settings = import_module(f"distill.data.{settings.kind}"), local(settings, notice)
 
     def make() -> Raw:
-        return sized(reader.read(settings, notice), settings)
+        return resize_dataset(reader.read(settings, notice), settings)
 
     sources = reader.sources(settings)
     return cache.cached(settings, sources, make) if sources else make()
@@ -66,7 +66,7 @@ def load(settings: DatasetSettings, seed: int, device: torch.device, notice: Not
         test=split(raw.test_x, raw.test_y),
         classes=raw.classes,
         fingerprint=_fingerprint(raw, settings, seed),
-        to_pixels=preprocess.to_pixels,
+        preprocess=preprocess,
         parts=raw.parts,
     )
 

@@ -1,12 +1,13 @@
 """What every dataset reader returns (Raw), and what the rest of the project works on (Dataset)."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
+
+from distill.data.preprocess import Preprocess
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ class Dataset:
     classes: tuple[str, ...]
     fingerprint: str
     """SHA-256 of the raw data, the preprocessing and the split."""
-    to_pixels: Callable[[Tensor], Tensor]
-    """Preprocessed images (n, c, h, w) back to [0, 1], clamped, for pictures."""
+    preprocess: Preprocess
+    """What made the splits' images of [0, 1] pixels, and the way back."""
     parts: dict[str, str] = field(default_factory=dict)
     """Of the raw data (Raw.parts): which images a set was distilled from, and which judged it."""
 

@@ -1,7 +1,7 @@
-"""A dataset looked over before it is used: every fault, a table's figures, and images of each class to look at.
+"""A check of a dataset before it is used: every fault, figures for a table, and a sheet of images of each class.
 
 report = inspect(settings, notice)
-report.faults                 # empty: it can be used
+report.faults                 # empty: the dataset can be used
 sheet(report).save("sheet.png")
 """
 
@@ -13,61 +13,62 @@ from importlib import import_module
 import torch
 from PIL import Image
 
-from distill.data import rows as encoded
+from distill.data import images
 from distill.data.base import Raw
 from distill.data.faults import Refused
 from distill.data.places import local
-from distill.data.size import sized
+from distill.data.size import resize_dataset
 from distill.data.split import limited
 from distill.errors import DataError
 from distill.picture import grid
 from distill.recipe import DatasetSettings
 
 IMBALANCE = 10.0
-"""Times as many images in the largest class as in the smallest that are a fault."""
+"""The largest class may not have this many times as many images as the smallest."""
 SHOWN_CLASSES = 40
 PER_CLASS = 8
 
 
 @dataclass(frozen=True)
-class Part:
-    """Figures of one part: images, images of each class in label order."""
+class PartCounts:
+    """Images of one part, and of each class of it in label order."""
 
     images: int
     per_class: list[int]
 
 
 @dataclass(frozen=True)
-class Report:
-    """What was found. `raw` is what can be used of the dataset, None where nothing can."""
+class DatasetReport:
+    """The result of a check. `raw` is the usable part of the dataset, None if there is none."""
 
     kind: str
     faults: list[str]
     notes: list[str]
     classes: tuple[str, ...]
-    train: Part
-    test: Part
+    train: PartCounts
+    test: PartCounts
     shape: tuple[int, int, int] | None
     """(c, h, w) of the images."""
     raw: Raw | None
 
 
-def inspect(settings: DatasetSettings, notice: encoded.Notice = encoded.silent) -> Report:
-    """Read a dataset whole, past its faults, and say all that is wrong with it. Nothing is kept in the cache."""
-    raw, faults, notes, where = _read(local(settings, notice), notice)
+def inspect(settings: DatasetSettings, notice: images.Notice = images.silent) -> DatasetReport:
+    """Read the whole dataset, continuing after faults, and list them all. Nothing is kept in the cache."""
+    raw, faults, notes, places = _read(local(settings, notice), notice)
     if raw is None:
-        empty = Part(0, [])
-        return Report(settings.kind, faults, notes, (), empty, empty, None, None)
-    raw = limited(sized(raw, settings), settings.limit, settings.limit_test)
-    counts = (("train", len(raw.train_y)), ("test", len(raw.test_y)))
-    places = [[f"{part} image {i}" for i in range(n)] for part, n in counts]
+        empty = PartCounts(0, [])
+        return DatasetReport(settings.kind, faults, notes, (), empty, empty, None, None)
+    raw = limited(resize_dataset(raw, settings), settings.limit, settings.limit_test)
+    if places is None:
+        counts = (("train", len(raw.train_y)), ("test", len(raw.test_y)))
+        places = [[f"{part} image {i}" for i in range(n)] for part, n in counts]
     train, test = (_part(y, len(raw.classes)) for y in (raw.train_y, raw.test_y))
-    faults = faults + _class_faults(raw.classes, train, test) + _leaks(raw, *(where or places))
+    faults = faults + _class_faults(raw.classes, train, test) + _leaks(raw, *places)
     notes = notes + _notes(raw)
-    return Report(settings.kind, faults, notes, raw.classes, train, test, tuple(raw.train_x.shape[1:]), raw)
+    return DatasetReport(settings.kind, faults, notes, raw.classes, train, test, tuple(raw.train_x.shape[1:]), raw)
 
 
-def sheet(report: Report) -> Image.Image:
+def sheet(report: DatasetReport) -> Image.Image:
     """Up to eight training images of each of the first forty classes, a row for each. DataError if there are none."""
     if report.raw is None:
         raise DataError("no image could be read, so there is nothing to draw")
@@ -82,28 +83,28 @@ def sheet(report: Report) -> Image.Image:
     return grid(torch.cat(chosen).float() / 255, columns=columns, labels=labels)
 
 
-def _read(settings: DatasetSettings, notice: encoded.Notice) -> tuple[Raw | None, list[str], list[str], list | None]:
-    """What can be used, the faults, notes, and the places of training and test images where they have names."""
+def _read(settings: DatasetSettings, notice: images.Notice) -> tuple[Raw | None, list[str], list[str], list | None]:
+    """The usable part, faults, notes, and the locations of training and test images if they have names."""
     reader = import_module(f"distill.data.{settings.kind}")
     try:
-        if not hasattr(reader, "rows"):
+        if not hasattr(reader, "decode_all"):
             return reader.read(settings, notice), [], [], None
-        found = reader.rows(settings, notice)
+        decoded = reader.decode_all(settings, notice)
     except Refused as error:
         return None, error.faults, [], None
     except DataError as error:
         return None, [str(error)], [], None
-    sound, apart = encoded.sound(found)
-    where = [[row.place for row in part] for part in (sound.train, sound.test)]
-    usable = sound.train and sound.test
-    return encoded.stacked(sound) if usable else None, encoded.faults(found) + apart, found.notes, where
+    usable, resize_faults = images.usable(decoded)
+    places = [[image.place for image in part] for part in (usable.train, usable.test)]
+    raw = images.stacked(usable) if usable.train and usable.test else None
+    return raw, images.faults(decoded) + resize_faults, decoded.notes, places
 
 
-def _part(y: torch.Tensor, classes: int) -> Part:
-    return Part(len(y), torch.bincount(y, minlength=classes).tolist())
+def _part(y: torch.Tensor, classes: int) -> PartCounts:
+    return PartCounts(len(y), torch.bincount(y, minlength=classes).tolist())
 
 
-def _class_faults(classes: tuple[str, ...], train: Part, test: Part) -> list[str]:
+def _class_faults(classes: tuple[str, ...], train: PartCounts, test: PartCounts) -> list[str]:
     faults = [f"class {name!r} has no training image: add some" for name, n in _counted(classes, train) if n == 0]
     faults += [f"class {name!r} has no test image: add some" for name, n in _counted(classes, test) if n == 0]
     faults += [
@@ -118,16 +119,16 @@ def _class_faults(classes: tuple[str, ...], train: Part, test: Part) -> list[str
         faults.append(f"class {least!r} has {few} training images, {most!r} has {many}: even them out")
     if len(classes) < 2:
         faults.append(f"only the class {classes}: a classifier needs two; add images of another class")
-    doubled = [name for name, n in Counter(classes).items() if n > 1]
-    return faults + [f"two classes are called {name!r}: rename one" for name in doubled]
+    repeated = [name for name, n in Counter(classes).items() if n > 1]
+    return faults + [f"two classes are called {name!r}: rename one" for name in repeated]
 
 
-def _counted(classes: tuple[str, ...], part: Part) -> list[tuple[str, int]]:
+def _counted(classes: tuple[str, ...], part: PartCounts) -> list[tuple[str, int]]:
     return list(zip(classes, part.per_class, strict=True))
 
 
 def _leaks(raw: Raw, train_places: list[str], test_places: list[str]) -> list[str]:
-    """Test images that are training images too, pixel for pixel."""
+    """Test images that equal a training image, pixel for pixel."""
     known = defaultdict(list)
     for place, digest in zip(train_places, _digests(raw.train_x), strict=True):
         known[digest].append(place)
@@ -146,7 +147,7 @@ def _notes(raw: Raw) -> list[str]:
         conflicting += first.setdefault(digest, label) != label
     if not doubled:
         return []
-    return [f"{doubled} training images are there more than once, {conflicting} of them in another class"]
+    return [f"{doubled} training images occur more than once, {conflicting} of them in another class"]
 
 
 def _digests(x: torch.Tensor) -> list[bytes]:

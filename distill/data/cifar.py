@@ -1,7 +1,7 @@
 """CIFAR-10 and CIFAR-100 as their authors publish them: the python or the binary version, .tar.gz or unpacked.
 
-Which of the two, and which version, is told from the names of the files. The pickles of the python version are read as
-data, nothing in them is run (distill/data/numpy_pickle.py); members of an archive are read in memory by the last part
+Which of the two, and which version, follows from the names of the files. The pickles of the python version are read as
+data, nothing in them is run (distill/safe_pickle.py); members of an archive are read in memory by the last part
 of their names, nothing is unpacked.
 """
 
@@ -16,26 +16,27 @@ import torch
 from distill.data import numpy_pickle, places
 from distill.data.base import Raw
 from distill.data.faults import refuse
-from distill.data.rows import Notice, silent
+from distill.data.images import Notice, silent
+from distill.data.texts import utf8
 from distill.errors import DataError
 from distill.recipe import Cifar
 
 PIXELS = 3 * 32 * 32
 MOST_BYTES = 200 << 20  # of one file; the largest, CIFAR-100's python training file, has 155 MB
-MOST_PADDING = 1 << 20  # bytes behind the last file
+MOST_PADDING = 1 << 20  # bytes after the last file
 MOST_MEMBERS = 100
 
 
 @dataclass(frozen=True)
 class Version:
-    """The files of one published form, and how labels lie in them."""
+    """The files of one published form, and how they hold labels."""
 
     train: tuple[str, ...]
     test: str
     names: dict[str, tuple[str, str]]
-    """For `fine` and `coarse`: the file of class names, and the key within it where it is a pickle."""
+    """For `fine` and `coarse`: the file of class names, and its key if the file is a pickle."""
     label_bytes: tuple[str, ...]
-    """Binary: what the bytes before the pixels are."""
+    """Of the binary version: the labels in the bytes before the pixels of each image."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -91,18 +92,17 @@ def sources(settings: Cifar) -> list[Path]:
 
 
 def _folder(place: Path) -> Path:
-    """The folder of the files: the one given, or the only one in it that holds some."""
+    """The folder of the files: `place` itself or a folder in it."""
     within = [folder for folder in sorted(place.iterdir()) if folder.is_dir()]
-    holding = [folder for folder in (place, *within) if any((folder / v.test).is_file() for v in VERSIONS)]
-    return holding[0] if holding else place
+    return next((f for f in (place, *within) if any((f / v.test).is_file() for v in VERSIONS)), place)
 
 
 def _files(place: Path) -> dict[str, bytes]:
-    """The files of the dataset that are there, by their names."""
+    """The contents of the dataset's files that exist, by name."""
     if place.is_dir():
-        found = [file for file in _folder(place).iterdir() if file.name in WANTED and file.is_file()]
-        refuse(str(place), [_too_large(file.name) for file in found if file.stat().st_size > MOST_BYTES])
-        return {file.name: file.read_bytes() for file in found}
+        files = [file for file in _folder(place).iterdir() if file.name in WANTED and file.is_file()]
+        refuse(str(place), [_too_large(file.name) for file in files if file.stat().st_size > MOST_BYTES])
+        return {file.name: file.read_bytes() for file in files}
     try:
         with tarfile.open(place) as archive:
             return _members(archive, place)
@@ -129,16 +129,16 @@ def _too_large(name: str) -> str:
 
 def _class_names(data: bytes, version: Version, labels: str, file: str) -> tuple[str, ...]:
     if version.label_bytes:
-        return tuple(data.decode("utf8", errors="replace").split())
+        return tuple(utf8(data, file).split())
     _, key = version.names[labels]
     names = _texts(numpy_pickle.loads(data, file)).get(key)
     if not isinstance(names, list) or not all(isinstance(name, str | bytes) for name in names):
         raise DataError(f"{file}: no list {key}: fetch the archive again")
-    return tuple(name.decode("utf8", errors="replace") if isinstance(name, bytes) else name for name in names)
+    return tuple(utf8(name, file) if isinstance(name, bytes) else name for name in names)
 
 
 def _texts(table: dict) -> dict:
-    """The same with keys that are texts: Python 2 wrote bytes."""
+    """The table with its keys as text: Python 2 wrote bytes."""
     return {key.decode("latin1") if isinstance(key, bytes) else key: value for key, value in table.items()}
 
 

@@ -3,7 +3,7 @@
     images.txt, image_class_labels.txt, train_test_split.txt, classes.txt     lines of `<id> <value>`
     images/001.Black_footed_Albatross/....jpg
 
-Images go around the classes in the order of their ids, so that `limit` takes of all alike.
+The classes take turns, each in the order of its images' ids, so that `limit` takes as many of each.
 """
 
 from pathlib import Path, PurePosixPath
@@ -11,8 +11,9 @@ from pathlib import Path, PurePosixPath
 from distill.data import places
 from distill.data.base import Raw
 from distill.data.faults import refuse
-from distill.data.folder import around
-from distill.data.rows import Item, Notice, Rows, assemble, gather, silent
+from distill.data.folder import interleaved
+from distill.data.images import DecodedDataset, ImageFile, Notice, assemble, decode_files, silent
+from distill.data.texts import lines
 from distill.recipe import Cub
 
 LISTS = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt")
@@ -20,14 +21,14 @@ LISTS = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classe
 
 def read(settings: Cub, notice: Notice = silent) -> Raw:
     """The images at one size, RGB. DataError lists every file and line at fault."""
-    return assemble(rows(settings, notice))
+    return assemble(decode_all(settings, notice))
 
 
-def rows(settings: Cub, notice: Notice = silent) -> Rows:
+def decode_all(settings: Cub, notice: Notice = silent) -> DecodedDataset:
     """Every image of both parts. DataError if the lists are not those of the dataset."""
     train, test, classes = _items(settings)
     where = str(places.folder(settings.path))
-    return Rows(where, gather(train, settings, notice), gather(test, settings, notice), classes)
+    return DecodedDataset(where, decode_files(train, settings, notice), decode_files(test, settings, notice), classes)
 
 
 def sources(settings: Cub) -> list[Path]:
@@ -37,13 +38,13 @@ def sources(settings: Cub) -> list[Path]:
     return [root / name for name in LISTS] + [item.root / item.name for item in train + test]
 
 
-def _items(settings: Cub) -> tuple[list[Item], list[Item], tuple[str, ...]]:
+def _items(settings: Cub) -> tuple[list[ImageFile], list[ImageFile], tuple[str, ...]]:
     root = places.folder(settings.path)
     refuse(str(root), [f"no {name}: unpack the archive again" for name in LISTS if not (root / name).is_file()])
     faults: list[str] = []
     images, labels, train, classes = (_table(root / name, faults) for name in LISTS)
     order = {number: label for label, number in enumerate(classes)}
-    parts: tuple[list[Item], list[Item]] = ([], [])
+    parts: tuple[list[ImageFile], list[ImageFile]] = ([], [])
     for number, name in images.items():
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts:
@@ -57,16 +58,16 @@ def _items(settings: Cub) -> tuple[list[Item], list[Item], tuple[str, ...]]:
                 f"train_test_split.txt: image {number} is {train.get(number)}, neither 1 (train) nor 0 (test)"
             )
         else:
-            parts[train[number] == "0"].append(Item(root, f"images/{name}", order[labels[number]]))
+            parts[train[number] == "0"].append(ImageFile(root, f"images/{name}", order[labels[number]]))
     refuse(str(root), faults)
     names = tuple(name.partition(".")[2].replace("_", " ") or name for name in classes.values())
-    return around(parts[0])[: settings.limit or None], around(parts[1])[: settings.limit_test or None], names
+    return interleaved(parts[0])[: settings.limit or None], interleaved(parts[1])[: settings.limit_test or None], names
 
 
 def _table(file: Path, faults: list[str]) -> dict[str, str]:
-    """`<id> <value>` lines in their order; those that are not are added to `faults`."""
+    """The values of `<id> <value>` lines by id, in their order; other lines are added to `faults`."""
     table = {}
-    for number, line in enumerate(file.read_text(encoding="utf8").splitlines(), 1):
+    for number, line in enumerate(lines(file), 1):
         key, space, value = line.strip().partition(" ")
         if not space or not key.isdecimal():
             faults.append(f"{file.name} line {number}: {line[:60]!r} is not a number and a value")

@@ -1,7 +1,7 @@
 """Encoded images to one uint8 tensor: `decode` for each image's bytes, `stack` for all of them.
 
-Only PNG, JPEG, WebP and BMP are tried, sides are checked before pixels are decoded, and transparency is dropped.
-Photographs are turned upright, as their EXIF says.
+Only PNG, JPEG, WebP and BMP are tried, the sides are checked before pixels are decoded, and transparency is dropped.
+Photographs are rotated as their EXIF data says.
 """
 
 import io
@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from distill.data.size import bring
+from distill.data.size import resize_image
 from distill.errors import DataError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 MAX_SIDE = 16384
 MAX_PIXELS = 64 << 20
-"""Cameras have up to 61 million; what claims more is taken for a bomb."""
+"""Cameras have up to 61 million; an image that claims more is refused as a decompression bomb."""
 ORIENTATION = 0x0112
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -30,7 +30,7 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What sets an image upright, by its EXIF orientation."""
+"""The transposition that sets an image upright, by its EXIF orientation."""
 GREY = {"1", "L", "LA"}
 COLOUR = {"RGB", "RGBA", "P", "PA", "CMYK", "YCbCr"}
 DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
@@ -38,7 +38,7 @@ BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 def decode(data: bytes, size: int = 0, resize: str = "shorter") -> np.ndarray:
-    """One encoded image to uint8 (h, w), grey, or (h, w, 3), RGB; h = w = `size` unless that is 0.
+    """One encoded image to uint8 (h, w), grey, or (h, w, 3), RGB; h = w = `size` unless it is 0.
 
     DataError says why an image is refused.
     """
@@ -46,10 +46,10 @@ def decode(data: bytes, size: int = 0, resize: str = "shorter") -> np.ndarray:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check(image)
             if size and resize != "none":
-                image.draft(None, (2 * size, 2 * size))  # a JPEG is decoded at no more than it takes
+                image.draft(None, (2 * size, 2 * size))  # a JPEG is decoded at about this size only
             mode, turn = "L" if image.mode in GREY else "RGB", _turn(image)
             image = image if image.mode == mode else image.convert(mode)
-            image = bring(image if turn is None else image.transpose(turn), size, resize)
+            image = resize_image(image if turn is None else image.transpose(turn), size, resize)
             shape = (image.height, image.width, 3)[: 2 if mode == "L" else 3]
             return np.frombuffer(image.tobytes(), np.uint8).reshape(shape)
     except DataError:
@@ -66,14 +66,14 @@ def _check(image: Image.Image) -> None:
     if max(image.size) > MAX_SIDE:
         raise DataError(f"{image.width}x{image.height} image, more than {MAX_SIDE} pixels a side: make it smaller")
     if image.width * image.height > MAX_PIXELS:
-        said = f"{image.width}x{image.height} image, more than {MAX_PIXELS >> 20} million pixels"
-        raise DataError(f"{said}: make it smaller")
+        size = f"{image.width}x{image.height} image"
+        raise DataError(f"{size}, more than {MAX_PIXELS >> 20} million pixels: make it smaller")
     if image.mode not in GREY | COLOUR:
         raise DataError(f"image of mode {image.mode}, not 8 bits a channel: convert it to RGB or 8-bit grey")
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What sets the image upright, as cameras and viewers do; None where its EXIF says nothing, or nonsense."""
+    """The transposition that sets the image upright; None if its EXIF data are missing or invalid, as in viewers."""
     try:
         return UPRIGHT.get(image.getexif().get(ORIENTATION))
     except (*DAMAGED, TypeError, LookupError):

@@ -1,4 +1,4 @@
-"""What kind of dataset lies at a path, told from names alone; no file is opened except to see whether it is a tar."""
+"""The kind of the dataset at a path, from names alone; files are only opened to see whether they are tar or zip."""
 
 import tarfile
 import zipfile
@@ -9,7 +9,7 @@ from distill.errors import DataError
 
 
 def detect(place: Path) -> str:
-    """The `kind` whose reader takes the file or folder `place`. DataError if there is none."""
+    """The `dataset.kind` that reads the file or folder `place`. DataError if none does."""
     kind = _of_folder(place) if place.is_dir() else _of_file(place)
     if kind is None:
         raise DataError(

@@ -6,7 +6,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from distill.data.base import Raw
-from distill.data.rows import Notice, silent
+from distill.data.images import Notice, silent
 from distill.recipe import Digits
 from distill.rng import generator
 
@@ -14,7 +14,7 @@ TEST_PER_CLASS = 36
 
 
 def read(settings: Digits, notice: Notice = silent) -> Raw:
-    """1,437 training and 360 test images (n, 1, 8, 8), uint8. The test part is 36 of each class, the same always."""
+    """1,437 training and 360 test images (n, 1, 8, 8), uint8. The test part is 36 of each class, always the same."""
     bunch = load_digits()
     x = torch.from_numpy(bunch.images * (255 / 16)).round().to(torch.uint8)[:, None]
     y = torch.from_numpy(bunch.target).long()
@@ -27,5 +27,5 @@ def read(settings: Digits, notice: Notice = silent) -> Raw:
 
 
 def sources(settings: Digits) -> list[Path]:
-    """None: the images come with the package."""
+    """Empty: scikit-learn contains the images."""
     return []

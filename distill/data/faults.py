@@ -1,4 +1,4 @@
-"""How a dataset is refused: every fault found is counted and kept, the first ten are shown."""
+"""How a dataset is refused: the error keeps and counts all faults, and its message shows the first ten."""
 
 from distill.errors import DataError
 
@@ -6,7 +6,7 @@ SHOWN = 10
 
 
 class Refused(DataError):
-    """A dataset with faults: `where` it lies and the list of all of them."""
+    """A dataset with faults: its location and the list of all faults."""
 
     def __init__(self, where: str, faults: list[str]):
         lines = [f"  {fault}" for fault in faults[:SHOWN]]

@@ -1,10 +1,10 @@
 """Folders of images, one folder for each class: a user's own, or ImageNet's, or one of its named subsets.
 
     train/<class>/*.jpg   with test/<class>/*.jpg or val/<class>/*.jpg beside it
-    <class>/*.jpg         alone: a part of each class tests, chosen by the files' names
+    <class>/*.jpg         alone: the test part is a share of each class, chosen by the files' names
 
-Classes are in the order of their folders' names, or in the published order of a subset. Images go around the classes
-(the first of each, then the second of each, ...), so that `limit` takes of all alike.
+Classes are in the order of their folders' names, or in the published order of a subset. The classes take turns (the
+first image of each, then the second of each, ...), so that `limit` takes as many of each.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ from distill.data import places
 from distill.data.base import Raw
 from distill.data.faults import refuse
 from distill.data.imagenet import SUBSETS, names_file, readable
-from distill.data.rows import Item, Notice, Rows, assemble, gather, silent
+from distill.data.images import DecodedDataset, ImageFile, Notice, assemble, decode_files, silent
 from distill.data.split import test_part
 from distill.recipe import Folder
 
@@ -27,14 +27,16 @@ TEST = ("test", "val", "validation", "valid")
 
 def read(settings: Folder, notice: Notice = silent) -> Raw:
     """The images at one size, RGB if any is. DataError lists every file and folder at fault."""
-    return assemble(rows(settings, notice))
+    return assemble(decode_all(settings, notice))
 
 
-def rows(settings: Folder, notice: Notice = silent) -> Rows:
+def decode_all(settings: Folder, notice: Notice = silent) -> DecodedDataset:
     """Every image of both parts. DataError if the folders are not those of a dataset."""
     train, test, classes, notes = _items(settings)
     where = str(places.folder(settings.path))
-    return Rows(where, gather(train, settings, notice), gather(test, settings, notice), classes, notes)
+    return DecodedDataset(
+        where, decode_files(train, settings, notice), decode_files(test, settings, notice), classes, notes
+    )
 
 
 def sources(settings: Folder) -> list[Path]:
@@ -46,8 +48,8 @@ def sources(settings: Folder) -> list[Path]:
     return [item.root / item.name for item in train + test] + parts + ([names] if names else [])
 
 
-def around(items: list[Item]) -> list[Item]:
-    """The items, each class in the order given, the first of every class before the second of any."""
+def interleaved(items: list[ImageFile]) -> list[ImageFile]:
+    """The files with their order within a class, the first of every class before the second of any."""
     seen: Counter[int] = Counter()
     turns = []
     for item in items:
@@ -71,23 +73,23 @@ def class_folders(part: Path) -> list[str]:
     return sorted(entry.name for entry in part.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _items(settings: Folder) -> tuple[list[Item], list[Item], tuple[str, ...], list[str]]:
-    """Training and test images within their limits, class names, notes on files that were passed over."""
+def _items(settings: Folder) -> tuple[list[ImageFile], list[ImageFile], tuple[str, ...], list[str]]:
+    """Training and test images within their limits, class names, notes on files that were skipped."""
     root = places.folder(settings.path)
     train_folder, test_folder = part_folders(root)
     chosen = list(SUBSETS[settings.subset]) if settings.subset else class_folders(train_folder)
     refuse(str(root), _layout_faults(train_folder, test_folder, chosen))
-    passed: list[str] = []
-    train = _part(root, train_folder, chosen, passed)
+    skipped: list[str] = []
+    train = _part(root, train_folder, chosen, skipped)
     if test_folder:
-        test = _part(root, test_folder, chosen, passed)
+        test = _part(root, test_folder, chosen, skipped)
     else:
         labels = np.array([item.label for item in train])
         tests = test_part([item.name for item in train], labels, settings.test_part)
         train, test = ([item for item, t in zip(train, tests, strict=True) if t == part] for part in (False, True))
-    notes = [f"{len(passed)} files are no images by their names: {', '.join(passed[:5])}"] if passed else []
+    notes = [f"{len(skipped)} files are not images by their names: {', '.join(skipped[:5])}"] if skipped else []
     names = tuple(SUBSETS[settings.subset].values()) if settings.subset else readable(root, chosen)
-    return around(train)[: settings.limit or None], around(test)[: settings.limit_test or None], names, notes
+    return interleaved(train)[: settings.limit or None], interleaved(test)[: settings.limit_test or None], names, notes
 
 
 def _layout_faults(train: Path, test: Path | None, chosen: list[str]) -> list[str]:
@@ -107,14 +109,14 @@ def _layout_faults(train: Path, test: Path | None, chosen: list[str]) -> list[st
     return faults
 
 
-def _part(root: Path, part: Path, chosen: list[str], passed: list[str]) -> list[Item]:
-    """The images of a part, by class and then by name; names of other files are added to `passed`."""
+def _part(root: Path, part: Path, chosen: list[str], skipped: list[str]) -> list[ImageFile]:
+    """The images of a part, by class and then by name; names of other files are added to `skipped`."""
     items = []
     for label, name in enumerate(chosen):
         for file in sorted(file for file in (part / name).rglob("*") if file.is_file()):
             relative = str(file.relative_to(root))
             if file.suffix.lower() in SUFFIXES and not file.name.startswith("."):
-                items.append(Item(root, relative, label))
+                items.append(ImageFile(root, relative, label))
             else:
-                passed.append(relative)
+                skipped.append(relative)
     return items

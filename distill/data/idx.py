@@ -2,7 +2,7 @@
 
     train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz
 
-A prefix (`emnist-balanced-train-images-...`), `test` for `t10k` and a dot before `idx` are taken as well.
+A prefix (`emnist-balanced-train-images-...`), `test` for `t10k` and a dot before `idx` are accepted too.
 """
 
 import gzip
@@ -19,7 +19,7 @@ from distill.data import places
 from distill.data.base import Raw
 from distill.data.decode import MAX_SIDE
 from distill.data.faults import refuse
-from distill.data.rows import Notice, silent
+from distill.data.images import Notice, silent
 from distill.errors import DataError
 from distill.recipe import Idx
 
@@ -53,20 +53,20 @@ def read(settings: Idx, notice: Notice = silent) -> Raw:
 def sources(settings: Idx) -> list[Path]:
     """The four files. DataError names those that are missing."""
     root = places.folder(settings.path)
-    found = {what: sorted(root.glob(pattern)) for what, pattern in PATTERNS.items()}
+    matches = {what: sorted(root.glob(pattern)) for what, pattern in PATTERNS.items()}
     refuse(
         str(root),
         [
             f"{len(files)} files of the {what} ({PATTERNS[what]}): put exactly one there"
-            for what, files in found.items()
+            for what, files in matches.items()
             if len(files) != 1
         ],
     )
-    return [files[0] for files in found.values()]
+    return [files[0] for files in matches.values()]
 
 
 def _read_file(file: Path, axes: int) -> np.ndarray:
-    """The array of an idx file of unsigned bytes with so many axes; no more is unpacked than its header says."""
+    """The array of an idx file of unsigned bytes with `axes` axes; no more is unpacked than its header says."""
     try:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as opened:
             (kind,) = struct.unpack(">I", opened.read(4))
@@ -74,12 +74,14 @@ def _read_file(file: Path, axes: int) -> np.ndarray:
                 raise DataError(f"not an idx file of bytes with {axes} axes (it begins with {kind:#x})")
             shape = struct.unpack(f">{axes}I", opened.read(4 * axes))
             if shape[0] > MOST_IMAGES or max(shape[1:], default=1) > MAX_SIDE or 0 in shape:
-                raise DataError(f"absurd shape {shape}")
+                raise DataError(f"impossible shape {shape}")
             if math.prod(shape) > psutil.virtual_memory().available // 2:
                 raise DataError(f"{math.prod(shape) / 1e9:.1f} GB, more than half of the free memory: use fewer images")
             data = opened.read(math.prod(shape))
             more = opened.read(1)
-    except (OSError, EOFError, struct.error, zlib.error, MemoryError) as error:
+    except MemoryError:
+        raise DataError(f"{math.prod(shape) / 1e9:.1f} GB do not fit in memory: use fewer images") from None
+    except (OSError, EOFError, struct.error, zlib.error) as error:
         raise DataError(f"damaged ({error})") from None
     if len(data) != math.prod(shape) or more:
         raise DataError(f"{len(data)}{'+' if more else ''} bytes, {math.prod(shape)} belong to its shape {shape}")

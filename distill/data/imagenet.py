@@ -98,7 +98,7 @@ SUBSETS: dict[str, dict[str, str]] = {
 
 
 def names_file(root: Path) -> Path | None:
-    """The list of class names in a folder, if there is one."""
+    """The file with class names in a folder, if there is one."""
     return next((root / name for name in NAMES if (root / name).is_file()), None)
 
 
@@ -112,7 +112,7 @@ def readable(root: Path, wnids: list[str]) -> tuple[str, ...]:
         return tuple(wnids)
     lines = file.read_text(encoding="utf8", errors="replace").splitlines()
     words = dict(re.split(r"\s+", line.strip(), maxsplit=1) for line in lines if " " in line or "\t" in line)
-    missing = [wnid for wnid in wnids if wnid not in words]
+    missing = [wnid for wnid in wnids if wnid not in words or "\ufffd" in words[wnid]]
     if missing:
-        raise DataError(f"{file} does not name {', '.join(missing[:5])}: complete it or remove it")
+        raise DataError(f"{file} does not name {', '.join(missing[:5])} in UTF-8: complete it or remove it")
     return tuple(words[wnid].partition(",")[0].strip() for wnid in wnids)

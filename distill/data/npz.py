@@ -18,14 +18,15 @@ from distill.data import places
 from distill.data.base import Raw
 from distill.data.decode import MAX_SIDE
 from distill.data.faults import refuse
-from distill.data.rows import Notice, silent
+from distill.data.images import Notice, silent
+from distill.data.texts import utf8
 from distill.errors import DataError
 from distill.recipe import Npz
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 CHANNELS = (1, 3)
 DAMAGED = (
-    ValueError, OSError, EOFError, MemoryError, RuntimeError, LookupError, SyntaxError, tokenize.TokenError, zlib.error,
+    ValueError, OSError, EOFError, RuntimeError, LookupError, SyntaxError, tokenize.TokenError, zlib.error,
     zipfile.BadZipFile,
 )  # fmt: skip
 """What NumPy and zipfile raise on files that are broken, encrypted or hostile."""
@@ -39,20 +40,20 @@ def read(settings: Npz, notice: Notice = silent) -> Raw:
     missing = [name for name in ARRAYS if name not in arrays]
     faults += [f"no array {name}: save it under that name" for name in missing if not any(name in f for f in faults)]
     refuse(str(place), faults)
-    made: dict[str, np.ndarray] = {}
+    converted: dict[str, np.ndarray] = {}
     for name in ARRAYS:
         try:
             convert = _images if name.startswith("x") else _labels
-            made[name] = convert(arrays.pop(name), settings)
+            converted[name] = convert(arrays.pop(name), settings)
         except DataError as error:
             faults.append(f"{name}: {error}")
     refuse(str(place), faults)
     try:
-        classes = settings.classes or _names(arrays.get("classes"), made)
+        classes = settings.classes or _names(arrays.get("classes"), converted)
     except DataError as error:
         refuse(str(place), [f"classes: {error}"])
-    refuse(str(place), _faults(made, len(classes)))
-    return Raw(*(torch.from_numpy(made[name]) for name in ARRAYS), classes)
+    refuse(str(place), _faults(converted, len(classes)))
+    return Raw(*(torch.from_numpy(converted[name]) for name in ARRAYS), classes)
 
 
 def sources(settings: Npz) -> list[Path]:
@@ -71,6 +72,8 @@ def _arrays(place: Path, faults: list[str], notice: Notice) -> dict[str, np.ndar
             notice("reading arrays", done, len(wanted))
             try:
                 arrays[name] = opened[name]
+            except MemoryError as error:
+                faults.append(f"{name}: does not fit in memory ({error}): save fewer images, or save it again")
             except DAMAGED as error:
                 faults.append(f"{name}: damaged, or objects, which are not read ({error}): save it again")
     return arrays
@@ -124,7 +127,7 @@ def _images(x: np.ndarray, settings: Npz) -> np.ndarray:
     """uint8 (n, c, h, w), contiguous."""
     x = _channels_first(x[..., None] if x.ndim == 3 else x, "nhwc" if x.ndim == 3 else settings.layout)
     if max(x.shape[2:]) > MAX_SIDE or 0 in x.shape:
-        raise DataError(f"absurd shape {x.shape}: give images of 1 to {MAX_SIDE} pixels a side")
+        raise DataError(f"impossible shape {x.shape}: give images of 1 to {MAX_SIDE} pixels a side")
     if x.dtype.kind not in "fiu":
         raise DataError(f"its type is {x.dtype}: save uint8, or floats in [0, 1]")
     top = 1 if x.dtype.kind == "f" else 255
@@ -162,24 +165,24 @@ def _labels(y: np.ndarray, settings: Npz) -> np.ndarray:
     return y.astype(np.int64)
 
 
-def _names(given: np.ndarray | None, made: dict[str, np.ndarray]) -> tuple[str, ...]:
-    if given is not None:
-        if given.dtype.kind not in "US" or given.ndim != 1:
-            raise DataError(f"{given.dtype} of shape {given.shape}: save a list of texts, one for each class")
-        return tuple(name.decode("utf8", "replace") if isinstance(name, bytes) else str(name) for name in given)
-    largest = max(int(made["y_train"].max()), int(made["y_test"].max()))
-    return tuple(str(label) for label in range(min(largest + 1, len(made["y_train"]))))
+def _names(names: np.ndarray | None, converted: dict[str, np.ndarray]) -> tuple[str, ...]:
+    if names is not None:
+        if names.dtype.kind not in "US" or names.ndim != 1:
+            raise DataError(f"{names.dtype} of shape {names.shape}: save a list of texts, one for each class")
+        return tuple(utf8(name, "a name") if isinstance(name, bytes) else str(name) for name in names)
+    largest = max(int(converted["y_train"].max()), int(converted["y_test"].max()))
+    return tuple(str(label) for label in range(min(largest + 1, len(converted["y_train"]))))
 
 
-def _faults(made: dict[str, np.ndarray], classes: int) -> list[str]:
+def _faults(converted: dict[str, np.ndarray], classes: int) -> list[str]:
     faults = []
     for part in ("train", "test"):
-        x, y = made[f"x_{part}"], made[f"y_{part}"]
+        x, y = converted[f"x_{part}"], converted[f"y_{part}"]
         if len(x) != len(y):
-            faults.append(f"{len(x)} images in x_{part} and {len(y)} labels in y_{part}: save as many")
+            faults.append(f"{len(x)} images in x_{part} and {len(y)} labels in y_{part}: save one label for each image")
         if y.max() >= classes:
             faults.append(f"y_{part}: label {y.max()} is not one of the classes 0..{classes - 1}: correct it")
-    if made["x_train"].shape[1:] != made["x_test"].shape[1:]:
-        shapes = " and ".join(str(made[name].shape[1:]) for name in ("x_train", "x_test"))
-        faults.append(f"x_train and x_test have images of {shapes}: make them alike")
+    if converted["x_train"].shape[1:] != converted["x_test"].shape[1:]:
+        shapes = " and ".join(str(converted[name].shape[1:]) for name in ("x_train", "x_test"))
+        faults.append(f"x_train and x_test have images of {shapes}: give all the same shape")
     return faults

@@ -1,8 +1,8 @@
 """Hugging Face image Parquet: a folder of `train*.parquet` and `test*.parquet`, as `datasets` writes them, or one file.
 
 The image column is a struct with `bytes`, or plain binary; class names come from a ClassLabel in the schema metadata,
-key `huggingface`, else they are the numbers. `validation*.parquet` is the test part of a folder without `test*`. Of one
-file a part of each class tests, always the same rows.
+key `huggingface`, else they are the numbers. `validation*.parquet` is the test part of a folder without `test*`. The
+test part of a single file is a share of each class, always the same rows.
 """
 
 import json
@@ -17,16 +17,25 @@ import pyarrow.parquet as pq
 
 from distill.data.base import Raw
 from distill.data.faults import refuse
+from distill.data.images import (
+    DecodedDataset,
+    DecodedImage,
+    MemoryLimit,
+    Notice,
+    assemble,
+    decode_one,
+    in_parallel,
+    silent,
+)
 from distill.data.places import locate
-from distill.data.rows import Notice, Room, Row, Rows, assemble, decoded, in_parallel, silent
 from distill.data.split import test_part
 from distill.errors import DataError
 from distill.recipe import Parquet
 
 
 @dataclass(frozen=True)
-class Group:
-    """A row group to read: its file, its number, the file's row it begins at, and how many rows are wanted."""
+class RowGroup:
+    """A row group to read: its file, its number, the number of its first row in the file, and how many rows to read."""
 
     file: Path
     number: int
@@ -36,10 +45,10 @@ class Group:
 
 def read(settings: Parquet, notice: Notice = silent) -> Raw:
     """The images at one size, RGB if any is. DataError lists every file, column and row at fault."""
-    return assemble(rows(settings, notice))
+    return assemble(decode_all(settings, notice))
 
 
-def rows(settings: Parquet, notice: Notice = silent) -> Rows:
+def decode_all(settings: Parquet, notice: Notice = silent) -> DecodedDataset:
     """Every row of both parts. DataError lists every file and column at fault."""
     place = locate(settings.path)
     train_files, test_files = find_parts(place) if place.is_dir() else ([place], [])
@@ -49,7 +58,7 @@ def rows(settings: Parquet, notice: Notice = silent) -> Rows:
         test = _read_part(test_files, settings, settings.limit_test, notice)
     else:
         train, test = _divide(_read_part(train_files, settings, 0, notice), settings)
-    return Rows(str(place), train, test, names or _numbers(train, test))
+    return DecodedDataset(str(place), train, test, names or _numbers(train, test))
 
 
 def sources(settings: Parquet) -> list[Path]:
@@ -60,8 +69,8 @@ def sources(settings: Parquet) -> list[Path]:
 
 def find_parts(folder: Path) -> tuple[list[Path], list[Path]]:
     """The training and the test files of a folder or its folder `data`, by name. DataError if either is missing."""
-    found = [_parts(place) for place in (folder, folder / "data")]
-    train, test = next((parts for parts in found if all(parts)), found[0])
+    candidates = [_parts(place) for place in (folder, folder / "data")]
+    train, test = next((parts for parts in candidates if all(parts)), candidates[0])
     faults = [] if train else ["no train*.parquet: put the training part there under that name"]
     if not test:
         faults.append("no test*.parquet or validation*.parquet: put the test part there under that name")
@@ -74,8 +83,8 @@ def _parts(folder: Path) -> tuple[list[Path], list[Path]]:
     return train, test or validation
 
 
-def _divide(rows: list[Row], settings: Parquet) -> tuple[list[Row], list[Row]]:
-    """The rows of one file that train, and those that test."""
+def _divide(rows: list[DecodedImage], settings: Parquet) -> tuple[list[DecodedImage], list[DecodedImage]]:
+    """The training and the test rows of one file."""
     labels = np.array([-1 if row.label is None else row.label for row in rows])
     tests = test_part([str(i) for i in range(len(rows))], labels, settings.test_part)
     train, test = ([row for row, t in zip(rows, tests, strict=True) if t == wanted] for wanted in (False, True))
@@ -86,7 +95,7 @@ def _divide(rows: list[Row], settings: Parquet) -> tuple[list[Row], list[Row]]:
 
 
 def _schema_names(files: list[Path], settings: Parquet) -> tuple[str, ...]:
-    """The class names all files agree on; empty if they give none. DataError lists every file and column at fault."""
+    """The class names, the same in all files; empty if they have none. DataError lists every fault."""
     faults: list[str] = []
     names: dict[tuple[str, ...], Path] = {}
     for file in files:
@@ -137,7 +146,7 @@ def _class_names(schema: pa.Schema, label: str) -> tuple[str, ...]:
         feature = json.loads(text)["info"]["features"].get(label, {})
         names = feature["names"] if feature.get("_type") == "ClassLabel" else []
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise DataError("metadata key `huggingface` does not describe features: write it again or drop it") from None
+        raise DataError("metadata key `huggingface` does not describe features: write it again or remove it") from None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError(f"metadata key `huggingface` has class names that are not a list of texts: {names!r}")
     return tuple(names)
@@ -146,15 +155,17 @@ def _class_names(schema: pa.Schema, label: str) -> tuple[str, ...]:
 # ---------------------------------------------------------------- rows
 
 
-def _read_part(files: list[Path], settings: Parquet, limit: int, notice: Notice) -> list[Row]:
+def _read_part(files: list[Path], settings: Parquet, limit: int, notice: Notice) -> list[DecodedImage]:
     """The first `limit` rows (0: all) of a part, decoded by threads, one row group each."""
     groups = _plan(files, limit)
-    return in_parallel(groups, partial(_read_group, settings, Room()), notice, sum(group.rows for group in groups))
+    return in_parallel(
+        groups, partial(_read_group, settings, MemoryLimit()), notice, sum(group.rows for group in groups)
+    )
 
 
-def _plan(files: list[Path], limit: int) -> list[Group]:
+def _plan(files: list[Path], limit: int) -> list[RowGroup]:
     """The row groups that hold the first `limit` rows (0: all)."""
-    groups: list[Group] = []
+    groups: list[RowGroup] = []
     left = limit or float("inf")
     for file in files:
         metadata = pq.read_metadata(file)
@@ -162,31 +173,31 @@ def _plan(files: list[Path], limit: int) -> list[Group]:
         for number in range(metadata.num_row_groups):
             rows = min(metadata.row_group(number).num_rows, left)
             if rows > 0:
-                groups.append(Group(file, number, start, rows))
+                groups.append(RowGroup(file, number, start, rows))
             start += metadata.row_group(number).num_rows
             left -= rows
     return groups
 
 
-def _read_group(settings: Parquet, room: Room, group: Group) -> list[Row]:
+def _read_group(settings: Parquet, memory: MemoryLimit, group: RowGroup) -> list[DecodedImage]:
     try:
         with pq.ParquetFile(group.file) as file:
             table = file.read_row_group(group.number, [settings.image, settings.label], use_threads=False)
     except (pa.ArrowException, OSError) as error:
         place = f"{group.file.name} row group {group.number}"
-        return [Row(place, None, None, f"damaged ({error}): copy the file again")]
+        return [DecodedImage(place, None, None, f"damaged ({error}): copy the file again")]
     table = table.slice(0, group.rows)
     image = table[settings.image]
     if pa.types.is_struct(image.type):
         image = pc.struct_field(image, "bytes")
     labels = table[settings.label].to_pylist()
     return [
-        decoded(f"{group.file.name} row {group.start + i}", value.as_py, label, settings, room)
+        decode_one(f"{group.file.name} row {group.start + i}", value.as_py, label, settings, memory)
         for i, (value, label) in enumerate(zip(image, labels, strict=True))
     ]
 
 
-def _numbers(train: list[Row], test: list[Row]) -> tuple[str, ...]:
-    """Class names where files give none: the numbers up to the largest label, at most one per training image."""
+def _numbers(train: list[DecodedImage], test: list[DecodedImage]) -> tuple[str, ...]:
+    """Class names if the files have none: the numbers up to the largest label, at most one per training image."""
     largest = max((row.label for row in train + test if row.label is not None), default=-1)
     return tuple(str(label) for label in range(min(largest + 1, len(train))))

@@ -1,24 +1,24 @@
-"""Where a recipe's path leads."""
+"""The file or folder that a recipe's path means, fetched if it is not on this machine."""
 
 import os
 import re
 from pathlib import Path
 
 from distill import remote
-from distill.data.rows import Notice, silent
+from distill.data.images import Notice, silent
 from distill.errors import DataError
 from distill.recipe import DatasetSettings, Files
 
 
 def local(settings: DatasetSettings, notice: Notice = silent) -> DatasetSettings:
-    """The settings with a path on this machine, absolute; what lies elsewhere is fetched. DataError if it is absent."""
+    """The settings with a path on this machine, absolute; a url is fetched. DataError if it is absent."""
     if not isinstance(settings, Files):
         return settings
     return settings.model_copy(update={"path": str(locate(settings.path, notice))})
 
 
 def locate(path: str, notice: Notice = silent) -> Path:
-    """The file or folder a recipe's path means: in $STILLHOUSE_DATA if that is set, else here. DataError if absent."""
+    """The file or folder a path means, in $STILLHOUSE_DATA or the working folder. DataError if absent."""
     scheme = re.match(r"([a-z0-9]+)://", path)
     if scheme:
         if scheme[1] not in remote.fetchers:
@@ -35,7 +35,7 @@ def locate(path: str, notice: Notice = silent) -> Path:
 
 
 def folder(path: str) -> Path:
-    """The same where only a folder will do."""
+    """The same if it must be a folder."""
     place = locate(path)
     if not place.is_dir():
         raise DataError(f"{place} is a file: set dataset.path to the folder that holds the dataset")

@@ -1,10 +1,11 @@
 """What networks see in place of [0, 1] pixels, and the way back: `fit(kind, images)` on the training part alone.
 
-The way back ends in [0, 1] pixels for pictures. Fitting is done on the CPU in float64, so that every device sees the
-same transform up to its own rounding.
+A Preprocess goes both ways, and travels with every published set: `state()` is what it is made of, `restored()` makes
+it again. Fitting is done on the CPU in float64, so that every device sees the same transform up to its own rounding.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -17,9 +18,16 @@ ZCA_PODD_EPS = 0.1  # times the mean eigenvalue
 ZCA_PIXELS = 64 * 64 * 3  # beyond it the covariance takes gigabytes and its eigenvectors hours
 
 
-@dataclass(frozen=True)
-class Identity:
-    """Images as they are, in [0, 1]."""
+@dataclass(frozen=True, eq=False)
+class Preprocess:
+    """Images as they are, in [0, 1]; the base of the others."""
+
+    kind = "none"
+    """As a recipe names it."""
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """[0, 1] images (n, c, h, w) to what networks see."""
+        return self.forward(pixels)
 
     def forward(self, x: Tensor) -> Tensor:
         """[0, 1] images (n, c, h, w) to what networks see."""
@@ -33,13 +41,18 @@ class Identity:
         """What networks see back to images in [0, 1], clamped."""
         return self.inverse(x).clamp(0, 1)
 
+    def state(self) -> dict[str, Tensor]:
+        """The tensors it is made of, as published sets store them."""
+        return {}
+
 
 @dataclass(frozen=True, eq=False)
-class Standardize(Identity):
+class Standardize(Preprocess):
     """Per channel mean 0 and deviation 1; `mean` and `std` are (c, 1, 1)."""
 
     mean: Tensor
     std: Tensor
+    kind = "standardize"
 
     def forward(self, x: Tensor) -> Tensor:
         return (x - self.mean.to(x)) / self.std.to(x)
@@ -47,14 +60,18 @@ class Standardize(Identity):
     def inverse(self, x: Tensor) -> Tensor:
         return x * self.std.to(x) + self.mean.to(x)
 
+    def state(self) -> dict[str, Tensor]:
+        return {"mean": self.mean, "std": self.std}
+
 
 @dataclass(frozen=True, eq=False)
-class Whitening(Identity):
-    """ZCA, kind a: pixels decorrelated, images still images. `mean` is (d,), the matrices (d, d), d = c*h*w."""
+class Whitening(Preprocess):
+    """ZCA, kind a: pixels decorrelated, images still images. `mean` is (d,), `whiten` (d, d), d = c*h*w."""
 
     mean: Tensor
     whiten: Tensor
-    unwhiten: Tensor
+    inverse_matrix: Tensor | None = None
+    kind = "zca"
 
     def forward(self, x: Tensor) -> Tensor:
         return ((x.flatten(1) - self.mean.to(x)) @ self.whiten.to(x)).view_as(x)
@@ -62,19 +79,28 @@ class Whitening(Identity):
     def inverse(self, x: Tensor) -> Tensor:
         return (x.flatten(1) @ self.unwhiten.to(x) + self.mean.to(x)).view_as(x)
 
+    @cached_property
+    def unwhiten(self) -> Tensor:
+        """The inverse of `whiten`, (d, d): as it was fitted, else computed when it is first needed."""
+        return _inverse(self.whiten) if self.inverse_matrix is None else self.inverse_matrix
+
+    def state(self) -> dict[str, Tensor]:
+        return {"mean": self.mean, "whiten": triangle(self.whiten)}
+
 
 @dataclass(frozen=True, eq=False)
-class NormalisedWhitening(Identity):
-    """ZCA, kind b: each image brought to mean 0 and length 1, then decorrelated. The matrices are (d, d), d = c*h*w.
+class NormalisedWhitening(Preprocess):
+    """ZCA, kind b: each image brought to mean 0 and length 1, then decorrelated. `whiten` is (d, d), d = c*h*w.
 
     An image's own mean and length are lost. For pictures the way back gives every image the training images' mean
     `length` and `level`, scalars in [0, 1] pixels, so contrast and brightness are those of a typical image.
     """
 
     whiten: Tensor
-    unwhiten: Tensor
     length: Tensor
     level: Tensor
+    inverse_matrix: Tensor | None = None
+    kind = "zca-podd"
 
     def forward(self, x: Tensor) -> Tensor:
         return (_normalised(x.flatten(1))[0] @ self.whiten.to(x)).view_as(x)
@@ -82,29 +108,72 @@ class NormalisedWhitening(Identity):
     def inverse(self, x: Tensor) -> Tensor:
         return (x.flatten(1) @ self.unwhiten.to(x) * self.length.to(x) + self.level.to(x)).view_as(x)
 
+    @cached_property
+    def unwhiten(self) -> Tensor:
+        """The inverse of `whiten`, (d, d): as it was fitted, else computed when it is first needed."""
+        return _inverse(self.whiten) if self.inverse_matrix is None else self.inverse_matrix
 
-def fit(kind: str, x: Tensor, device: torch.device) -> Identity:
+    def state(self) -> dict[str, Tensor]:
+        return {"whiten": triangle(self.whiten), "length": self.length, "level": self.level}
+
+
+def restored(kind: str, state: dict[str, Tensor]) -> Preprocess:
+    """The Preprocess of `kind` from its `state()`. Raises DataError for an unknown kind or a part that is missing."""
+    parts = {name: square(t) if name == "whiten" else t for name, t in state.items()}
+    for cls in (Preprocess, Standardize, Whitening, NormalisedWhitening):
+        if cls.kind == kind:
+            try:
+                return cls(**parts)
+            except TypeError:
+                raise DataError(f'preprocessing "{kind}" is incomplete: it has {sorted(parts)}') from None
+    raise DataError(f'preprocessing "{kind}" is unknown to this version: use the one that published the set')
+
+
+def triangle(matrix: Tensor) -> Tensor:
+    """A symmetric matrix (d, d) as the rows of its upper triangle, (d * (d + 1) / 2,): half the bytes."""
+    d = len(matrix)
+    return torch.cat([matrix[i, i:] for i in range(d)])
+
+
+def square(rows: Tensor) -> Tensor:
+    """The symmetric matrix (d, d) of triangle()."""
+    d = int(((8 * len(rows) + 1) ** 0.5 - 1) / 2)
+    upper = rows.new_zeros(d, d)
+    start = 0
+    for i in range(d):
+        upper[i, i:] = rows[start : start + d - i]
+        start += d - i
+    return upper + upper.triu(1).T
+
+
+def fit(kind: str, x: Tensor, device: torch.device) -> Preprocess:
     """The preprocessing `kind`, as a recipe names it, fitted on uint8 images x (n, c, h, w), n >= 2.
 
     Its tensors are float32 on `device`. DataError if the images are too large to whiten.
     """
     if kind == "none":
-        return Identity()
+        return Preprocess()
     if kind == "standardize":
         return Standardize(*(t.float().to(device) for t in _channel_statistics(x)))
     if kind == "zca":
-        return Whitening(*(t.float().to(device) for t in _zca(x)))
+        mean, whiten, unwhiten = (t.float().to(device) for t in _zca(x))
+        return Whitening(mean, whiten, unwhiten)
     if kind == "zca-podd":
-        return NormalisedWhitening(*(t.float().to(device) for t in _zca_podd(x)))
+        whiten, unwhiten, length, level = (t.float().to(device) for t in _zca_podd(x))
+        return NormalisedWhitening(whiten, length, level, unwhiten)
     raise AssertionError(kind)
 
 
-def transform(preprocess: Identity, x: Tensor, device: torch.device) -> Tensor:
+def transform(preprocess: Preprocess, x: Tensor, device: torch.device) -> Tensor:
     """uint8 images (n, c, h, w) to one preprocessed float32 tensor on `device`, a chunk at a time."""
     out = torch.empty(x.shape, device=device)
     for rows, part in zip(out.split(CHUNK), x.split(CHUNK), strict=True):
         rows.copy_(preprocess.forward(part.to(device).float().div_(255)))
     return out
+
+
+def _inverse(matrix: Tensor) -> Tensor:
+    return torch.linalg.inv(matrix.double()).to(matrix)
 
 
 def _channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:

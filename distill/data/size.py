@@ -1,4 +1,4 @@
-"""Images brought to the side a recipe asks for: `bring` for one, `sized` for a dataset that was read as arrays."""
+"""Resizing to the side that a recipe sets: `resize_image` for one image, `resize_dataset` for arrays."""
 
 from dataclasses import replace
 
@@ -14,12 +14,12 @@ from distill.recipe import DatasetSettings
 LONGEST = 16  # times the shorter side
 
 
-def bring(image: Image.Image, size: int, resize: str) -> Image.Image:
-    """An 8-bit grey or RGB image to `size` x `size` pixels (0: as it is), with Pillow's antialiased bilinear filter.
+def resize_image(image: Image.Image, size: int, resize: str) -> Image.Image:
+    """An 8-bit grey or RGB image at `size` x `size` pixels (0: unchanged), by Pillow's antialiased bilinear filter.
 
     `resize` is "shorter" (the shorter side becomes `size`, the centre is cut out), "stretch" (both sides become it) or
-    "none" (the centre is cut out). DataError if there is too little to cut from, or if one side is beyond 16 times the
-    other, which would make a huge image on the way.
+    "none" (the centre is cut out). DataError if the image is too small to cut from, or one side is more than 16
+    times the other, since resizing would make a huge image first.
     """
     w, h = image.size
     if not size or (w, h) == (size, size):
@@ -39,19 +39,19 @@ def bring(image: Image.Image, size: int, resize: str) -> Image.Image:
     return image.crop((left, top, left + size, top + size))
 
 
-def sized(raw: Raw, settings: DatasetSettings) -> Raw:
-    """The dataset with its images at `settings.size`; the same if they are already."""
+def resize_dataset(raw: Raw, settings: DatasetSettings) -> Raw:
+    """The dataset with its images at `settings.size`; the same object if they have it already."""
     if not settings.size or tuple(raw.train_x.shape[2:]) == (settings.size, settings.size):
         return raw
-    train, test = (_brought(x, settings.size, settings.resize) for x in (raw.train_x, raw.test_x))
+    train, test = (_resized(x, settings.size, settings.resize) for x in (raw.train_x, raw.test_x))
     return replace(raw, train_x=train, test_x=test)
 
 
-def _brought(x: Tensor, size: int, resize: str) -> Tensor:
+def _resized(x: Tensor, size: int, resize: str) -> Tensor:
     """uint8 images (n, 1 or 3, h, w) to (n, 1 or 3, size, size)."""
     out = torch.empty((*x.shape[:2], size, size), dtype=torch.uint8)
     for row, image in zip(out, x, strict=True):
         array = image[0] if len(image) == 1 else image.permute(1, 2, 0)
-        small = np.array(bring(Image.fromarray(array.contiguous().numpy()), size, resize))
+        small = np.array(resize_image(Image.fromarray(array.contiguous().numpy()), size, resize))
         row.copy_(torch.from_numpy(small if small.ndim == 2 else small.transpose(2, 0, 1)))
     return out

@@ -4,8 +4,8 @@
     train/<wnid>/images/<wnid>_<i>.JPEG
     val/images/val_<i>.JPEG, val/val_annotations.txt    the test part here, as its own has no labels
 
-Classes are in the order of their wnids; some images are grey. Images go around the classes, so that `limit` takes of
-all alike.
+Classes are in the order of their wnids; some images are grey. The classes take turns, so that `limit` takes as many of
+each.
 """
 
 from pathlib import Path
@@ -13,22 +13,23 @@ from pathlib import Path
 from distill.data import places
 from distill.data.base import Raw
 from distill.data.faults import refuse
-from distill.data.folder import SUFFIXES, around
+from distill.data.folder import SUFFIXES, interleaved
 from distill.data.imagenet import WNID, readable
-from distill.data.rows import Item, Notice, Rows, assemble, gather, silent
+from distill.data.images import DecodedDataset, ImageFile, Notice, assemble, decode_files, silent
+from distill.data.texts import lines
 from distill.recipe import TinyImagenet
 
 
 def read(settings: TinyImagenet, notice: Notice = silent) -> Raw:
     """The images at one size, RGB. DataError lists every file at fault."""
-    return assemble(rows(settings, notice))
+    return assemble(decode_all(settings, notice))
 
 
-def rows(settings: TinyImagenet, notice: Notice = silent) -> Rows:
+def decode_all(settings: TinyImagenet, notice: Notice = silent) -> DecodedDataset:
     """Every image of both parts. DataError if the lists are not those of the dataset."""
     train, test, classes = _items(settings)
     where = str(places.folder(settings.path))
-    return Rows(where, gather(train, settings, notice), gather(test, settings, notice), classes)
+    return DecodedDataset(where, decode_files(train, settings, notice), decode_files(test, settings, notice), classes)
 
 
 def sources(settings: TinyImagenet) -> list[Path]:
@@ -39,39 +40,43 @@ def sources(settings: TinyImagenet) -> list[Path]:
     return lists + [item.root / item.name for item in train + test]
 
 
-def _items(settings: TinyImagenet) -> tuple[list[Item], list[Item], tuple[str, ...]]:
+def _items(settings: TinyImagenet) -> tuple[list[ImageFile], list[ImageFile], tuple[str, ...]]:
     root = places.folder(settings.path)
     annotations = root / "val" / "val_annotations.txt"
     needed = (root / "wnids.txt", root / "words.txt", annotations)
     refuse(
         str(root), [f"no {file.relative_to(root)}: unpack the archive again" for file in needed if not file.is_file()]
     )
-    wnids = sorted((root / "wnids.txt").read_text(encoding="utf8").split())
+    wnids = sorted(" ".join(lines(root / "wnids.txt")).split())
     train = _train(root, wnids)
     test, faults = _test(root, annotations, {wnid: label for label, wnid in enumerate(wnids)})
     faults = [f"wnids.txt: {wnid!r} is not a class number" for wnid in wnids if not WNID.fullmatch(wnid)] + faults
     refuse(str(root), faults)
-    return around(train)[: settings.limit or None], around(test)[: settings.limit_test or None], readable(root, wnids)
+    return (
+        interleaved(train)[: settings.limit or None],
+        interleaved(test)[: settings.limit_test or None],
+        readable(root, wnids),
+    )
 
 
-def _train(root: Path, wnids: list[str]) -> list[Item]:
-    """The training images in the order of their numbers; a class without a folder has none."""
+def _train(root: Path, wnids: list[str]) -> list[ImageFile]:
+    """The training images in the order of their numbers; a class without a folder has none, which load() refuses."""
     items = []
     for label, wnid in enumerate(wnids):
         files = (file for file in (root / "train" / wnid / "images").glob("*") if file.suffix.lower() in SUFFIXES)
         for file in sorted(files, key=lambda file: (len(file.name), file.name)):  # _2 before _10
-            items.append(Item(root, str(file.relative_to(root)), label))
+            items.append(ImageFile(root, str(file.relative_to(root)), label))
     return items
 
 
-def _test(root: Path, annotations: Path, labels: dict[str, int]) -> tuple[list[Item], list[str]]:
+def _test(root: Path, annotations: Path, labels: dict[str, int]) -> tuple[list[ImageFile], list[str]]:
     """The images of val/ in the order of the list, and the lines of the list that cannot be used."""
     items, faults = [], []
-    for number, line in enumerate(annotations.read_text(encoding="utf8").splitlines(), 1):
+    for number, line in enumerate(lines(annotations), 1):
         name, _, rest = line.partition("\t")
         wnid = rest.partition("\t")[0]
         if "/" in name or not name or wnid not in labels:
             faults.append(f"val/val_annotations.txt line {number}: {line[:60]!r} is not an image and its class")
         else:
-            items.append(Item(root, f"val/images/{name}", labels[wnid]))
+            items.append(ImageFile(root, f"val/images/{name}", labels[wnid]))
     return items, faults

@@ -2,15 +2,19 @@
 
 import logging
 import shutil
+from typing import TYPE_CHECKING
 
 import torch
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from distill.context import Context
-from distill.engine.inner import InnerStep, Optimizer
+from distill.engine.inner import InnerStep
 from distill.engine.unroll import Unroll
 from distill.nets import Network
+
+if TYPE_CHECKING:
+    from distill.objectives.base import Work
 
 log = logging.getLogger("stillhouse")
 
@@ -25,17 +29,16 @@ STEP_FLOPS = 12
 """Forward passes that a forward step (3) and an adjoint step (9, of SGD 8) are worth."""
 
 
-def engine(context: Context, optimizer: Optimizer, images: int, inner_steps: int) -> Unroll:
-    """The engine of a recipe whose outer steps each differentiate `inner_steps` steps on `images` images."""
-    compiled = compiles(context, images, inner_steps)
-    return Unroll(InnerStep(context.network, optimizer, compiled), context.recipe.objective.engine.keep)
+def engine(context: Context, work: "Work") -> Unroll:
+    """The engine of a recipe whose outer steps do `work`, which has inner training."""
+    compiled = compiles(context, work)
+    return Unroll(InnerStep(context.network, work.inner.optimizer, compiled), context.recipe.objective.engine.keep)
 
 
-def compiles(context: Context, images: int, inner_steps: int) -> bool:
+def compiles(context: Context, work: "Work") -> bool:
     """Whether that engine's steps go through torch.compile."""
-    choice, outer = context.recipe.objective.engine.compile, context.recipe.outer
-    steps = inner_steps * context.recipe.objective.segments * outer.steps / outer.workers
-    seconds = eager_seconds(context.network, context.data.shape, images) * steps
+    choice, steps = context.recipe.objective.engine.compile, work.inner.differentiated * work.segments
+    seconds = eager_seconds(context.network, context.data.shape, work.inner.images) * steps * context.recipe.outer.steps
     return choice == "on" or (choice == "auto" and pays(context, seconds))
 
 

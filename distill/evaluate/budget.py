@@ -1,7 +1,7 @@
 """What a budget of floats buys in real images, and sets made of real images.
 
-Every Synthetic counts all floats that a user must store (`Synthetic.budget_floats`); a real image costs its pixels, and
-its plain label nothing.
+Every Synthetic counts what a user must store (`Synthetic.budget`); a real image costs its pixels, and its plain label
+nothing.
 """
 
 import math

@@ -35,6 +35,35 @@ def optimizer_of(e: Evaluation) -> Optimizer:
     return Adam() if e.optimizer == "adam" else SGD(e.momentum, e.weight_decay)
 
 
+class _Material:
+    """What one network is trained on, batch by batch: a set, or images drawn from it once or every few passes."""
+
+    def __init__(self, synthetic: Synthetic, context: Context, key: tuple):
+        self.synthetic, self.context, self.key = synthetic, context, (*key, "evaluate")
+        self.drawn: tuple[int, Batches] | None = None
+        self.batches = self._of(0)
+
+    def __len__(self) -> int:
+        return len(self.batches.synthetic)
+
+    @property
+    def per_pass(self) -> int:
+        return self.batches.per_pass
+
+    def __call__(self, i: int) -> tuple[Tensor, Tensor]:
+        every = self.context.recipe.evaluation.sampling.redraw_every * self.per_pass
+        return (self._of(i // every) if every else self.batches)(i)
+
+    def _of(self, draw: int) -> Batches:
+        """Batches of the images of one draw; the latest is kept."""
+        if self.drawn is None or self.drawn[0] != draw:
+            e, c = self.context.recipe.evaluation, self.context
+            images = self.synthetic.sampled(e.sampling, rng.generator(c.seed, *self.key, "sample", draw))
+            size = e.batch_of(len(images)) if e.batch_of(len(images)) < len(images) else 0
+            self.drawn = draw, Batches(images, size, e.augment, c.seed, self.key)
+        return self.drawn[1]
+
+
 class Judge:
     """Trains and scores networks; the training step is made, and compiled where that pays, at most once.
 
@@ -83,37 +112,35 @@ class Judge:
         return self.context.recipe.evaluation
 
     def _group(self, sets, keys, lr: float | None, split: Split) -> list[Measured]:
-        lengths = self._settings.lengths(len(sets[0]))
+        parts = self._materials(sets, keys)
+        lengths = self._settings.lengths(len(parts[0]))
         choosing = [self._chooses(split)] if len(lengths) > 1 else []
-        parts = self._batches(sets, keys)
-        found: list[list[list[float]]] = [[] for _ in keys]  # network, length, part
+        accuracies: list[list[list[float]]] = [[] for _ in keys]  # network, length, part
         for thetas in self._train(parts, keys, lr, lengths):
-            for theta, part, told in zip(thetas, parts, found, strict=True):
-                told.append(self._accuracies(theta, part, [split, *choosing]))
-        columns = [tuple(zip(*told, strict=True)) for told in found]  # network, part, length
+            for theta, part, own in zip(thetas, parts, accuracies, strict=True):
+                own.append(self._accuracies(theta, part, [split, *choosing]))
+        columns = [tuple(zip(*own, strict=True)) for own in accuracies]  # network, part, length
         return [Measured(lengths, column[0], column[1] if choosing else ()) for column in columns]
+
+    def _materials(self, sets: Sequence[Synthetic], keys: Sequence[tuple]) -> list[_Material]:
+        return [_Material(s, self.context, k) for s, k in zip(sets, keys, strict=True)]
 
     def _chooses(self, split: Split) -> Split:
         """The part that chooses between lengths."""
         return self.context.data.validation if self._settings.selection == "validation" else split
 
-    def _accuracies(self, theta: Tensor, part: Batches, splits: Sequence[Split]) -> list[float]:
+    def _accuracies(self, theta: Tensor, part: _Material, splits: Sequence[Split]) -> list[float]:
         seen = (part(i)[0] for i in range(max(SEEN, part.per_pass)))
         with torch.no_grad():
             known = statistics(self.step, theta, seen)
         return [hits(self.step, theta, split, statistics=known) / len(split) for split in splits]
 
-    def _batches(self, sets, keys) -> list[Batches]:
-        c, e, n = self.context, self._settings, len(sets[0])
-        size = e.batch_of(n) if e.batch_of(n) < n else 0
-        return [Batches(s, size, e.augment, c.seed, (*k, "evaluate")) for s, k in zip(sets, keys, strict=True)]
-
     def _train(
-        self, parts: list[Batches], keys: Sequence[tuple], lr: float | None, lengths: Sequence[int]
+        self, parts: list[_Material], keys: Sequence[tuple], lr: float | None, lengths: Sequence[int]
     ) -> Iterator[Tensor]:
         """Parameters (s, p) of one network per key after each length, trained side by side when there are several."""
         c, e = self.context, self._settings
-        self.step = self.step or self._new_step(len(parts[0].synthetic))
+        self.step = self.step or self._new_step(len(parts[0]))
         theta = torch.stack([self.network.init(rng.generator(c.seed, *k)) for k in keys]).to(c.device)
         state = self.step.optimizer.start(theta if len(keys) > 1 else theta[0])
         rate = torch.tensor((e.learned_lr and lr) or e.lr, device=c.device)

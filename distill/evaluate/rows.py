@@ -20,9 +20,9 @@ from distill.errors import DataError
 from distill.evaluate.budget import image_counts, real_set, set_of
 from distill.evaluate.judge import Judge
 from distill.evaluate.score import Measured
-from distill.recipe import DSA, Augment, Settings
+from distill.recipe import DSA, Augment, Sampling, Settings
 from distill.selectors import Evidence, select
-from distill.synthetic.base import Synthetic
+from distill.synthetic.base import Budget, Synthetic
 
 OTHER, HARD = "-other", "-hard"
 
@@ -96,12 +96,18 @@ class Hard(Synthetic):
     def __len__(self) -> int:
         return len(self.soft)
 
-    def batch(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        x, y = self.soft.batch(index, generator)
-        return x, torch.nn.functional.one_hot(y.argmax(1), y.shape[1]).to(y)
+    def images(self, index: Tensor, generator: torch.Generator) -> Tensor:
+        return self.soft.images(index, generator)
 
-    def budget_floats(self) -> int:
-        return self.soft.budget_floats()
+    def labels(self, index: Tensor) -> Tensor:
+        y = self.soft.labels(index)
+        return torch.nn.functional.one_hot(y.argmax(1), y.shape[1]).to(y)
+
+    def sampled(self, settings: Sampling, generator: torch.Generator) -> Synthetic:
+        return Hard(self.soft.sampled(settings, generator))
+
+    def budget(self) -> Budget:
+        return self.soft.budget()
 
 
 def _key(row: str, i: int) -> tuple:

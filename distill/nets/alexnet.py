@@ -1,6 +1,6 @@
 """AlexNet (Krizhevsky et al. 2012) in the form of DC and MTT: five convolutions, three 2x2 max pools, one linear layer.
 
-The first convolution strides by one pixel for every 32 of the image's side, so 32, 64 and 128 px give 4x4 maps alike.
+The first convolution strides by one pixel for every 32 of the image's side, so 32, 64 and 128 px all give 4x4 maps.
 """
 
 import torch.nn.functional as F
@@ -10,12 +10,12 @@ from distill import recipe
 from distill.nets.parts import SMALL, NormedConv, margin, refuse_below
 
 LAYERS = ((2, 5, True), (3, 5, True), (4, 3, False), (3, 3, False), (3, 3, True))
-"""Of each convolution: channels in multiples of the width, kernel, whether a pool follows."""
+"""For each convolution: channels in multiples of the width, kernel, whether a pool follows."""
 SMALLEST = 8
 
 
 class AlexNet(nn.Module):
-    """1,872,202 parameters for 10 classes of RGB images without norms, 1,874,122 with, at 32, 64 and 128 px."""
+    """1,872,202 parameters for 10 classes of RGB images without norms, 1,874,122 with them, at 32, 64 and 128 px."""
 
     def __init__(self, settings: recipe.AlexNet, shape: tuple[int, int, int], classes: int):
         super().__init__()
@@ -30,7 +30,7 @@ class AlexNet(nn.Module):
         self.classifier = nn.Linear(inputs * (sides[0] >> 3) * (sides[1] >> 3), classes)
 
     def forward(self, x: Tensor, features: bool = False) -> Tensor:
-        """Logits (n, classes), or with features=True what the classifier sees (n, d)."""
+        """Logits (n, classes), or with features=True the inputs of the classifier (n, d)."""
         for conv, (_, _, pooled) in zip(self.convs, LAYERS, strict=True):
             x = F.relu(conv(x))
             x = F.max_pool2d(x, 2) if pooled else x
@@ -39,5 +39,5 @@ class AlexNet(nn.Module):
 
 
 def build(settings: recipe.AlexNet, shape: tuple[int, int, int], classes: int) -> AlexNet:
-    """The module; its parameters only give shapes. Raises RecipeError for images that are too small."""
+    """The module; only the shapes of its parameters are used. Raises RecipeError for images that are too small."""
     return AlexNet(settings, shape, classes)

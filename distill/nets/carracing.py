@@ -1,6 +1,6 @@
 """The driver of the generative thesis (section 4.2): three [3x3 conv of stride 2, ReLU] blocks, three linear layers.
 
-Its task is six actions from 32 px images of OpenAI's CarRacing; it takes any image and any number of classes.
+It was made for six actions from 32 px images of OpenAI's CarRacing; it takes any image and any number of classes.
 """
 
 import torch.nn.functional as F
@@ -24,7 +24,7 @@ class CarRacing(nn.Module):
         self.classifier = nn.Linear(settings.hidden, classes)
 
     def forward(self, x: Tensor, features: bool = False) -> Tensor:
-        """Logits (n, classes), or with features=True what the classifier sees (n, d)."""
+        """Logits (n, classes), or with features=True the inputs of the classifier (n, d)."""
         for conv in self.convs:
             x = F.relu(conv(x))
         x = x.flatten(1)
@@ -34,5 +34,5 @@ class CarRacing(nn.Module):
 
 
 def build(settings: recipe.CarRacing, shape: tuple[int, int, int], classes: int) -> CarRacing:
-    """The module; its parameters only give shapes."""
+    """The module; only the shapes of its parameters are used."""
     return CarRacing(settings, shape, classes)

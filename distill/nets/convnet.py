@@ -23,18 +23,18 @@ class ConvNet(nn.Module):
         self.classifier = nn.Linear(settings.width * (h >> settings.depth) * (w >> settings.depth), classes)
 
     def forward(self, x: Tensor, features: bool = False) -> Tensor:
-        """Logits (n, classes), or with features=True what the classifier sees (n, d)."""
+        """Logits (n, classes), or with features=True the inputs of the classifier (n, d)."""
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = halved(F.relu(norm(conv(x))))
+            x = pool_2x2(F.relu(norm(conv(x))))
         x = x.flatten(1)
         return x if features else self.classifier(x)
 
 
-def halved(x: Tensor) -> Tensor:
-    """2x2 average pool of (n, c, h, w); an odd last row or column is left out.
+def pool_2x2(x: Tensor) -> Tensor:
+    """2x2 average pool of (n, c, h, w); an odd last row or column is dropped.
 
-    Compiled it is a sum over a view, whose gradient needs no arithmetic on indices and, times a quarter, no division;
-    with the channels last, because convolutions would have any other order of the result turned back.
+    Compiled, it is a sum over a view times 0.25: its gradient needs neither index arithmetic nor divisions. The
+    channels come last, since convolutions would convert a result in any other order back.
     """
     if not torch.compiler.is_compiling():
         return F.avg_pool2d(x, 2)
@@ -44,5 +44,5 @@ def halved(x: Tensor) -> Tensor:
 
 
 def build(settings: recipe.ConvNet, shape: tuple[int, int, int], classes: int) -> ConvNet:
-    """The module; its parameters only give shapes."""
+    """The module; only the shapes of its parameters are used."""
     return ConvNet(settings, shape, classes)

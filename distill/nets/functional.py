@@ -1,7 +1,7 @@
-"""Networks as pure functions of one flat parameter vector, which is what trajectories store and students train.
+"""Networks as pure functions of one flat parameter vector: trajectories store such vectors, students train them.
 
-    network(theta, x)                              # while training: batch norms take each batch as the population
-    network(theta, x, network.statistics(theta, batches))     # when judging: they take what they saw on `batches`
+    network(theta, x)                                         # training: batch norms use the statistics of each batch
+    network(theta, x, network.statistics(theta, batches))     # evaluation: they use those of `batches`
 
 `Layout` is the order, names and shapes of the parameters inside the vector; two networks can exchange vectors exactly
 when their layouts are equal.
@@ -21,7 +21,7 @@ from distill.nets.norm import Norm, moments
 
 @dataclass(frozen=True)
 class Layout:
-    """Names and shapes of parameters, in the order in which they lie in the flat vector."""
+    """Names and shapes of parameters, in their order in the flat vector."""
 
     entries: tuple[tuple[str, tuple[int, ...]], ...]
     sizes: tuple[int, ...] = field(init=False, compare=False)
@@ -49,7 +49,7 @@ class Layout:
 
 
 class Network:
-    """A module seen as f(theta, x). The module itself holds no trained values; only its shapes and code are used."""
+    """A module as a function f(theta, x). Only the shapes and code of the module are used, never its own parameters."""
 
     def __init__(self, module: nn.Module, bf16: bool = False):
         self.module = module
@@ -57,62 +57,62 @@ class Network:
         self.bf16 = bf16
         norms = {name: m for name, m in module.named_modules() if isinstance(m, Norm) and m.kind == "batch"}
         self._batch_norms = {name: norm.channels for name, norm in norms.items()}
-        self._judged = copy.deepcopy(module).to("meta").eval() if self._batch_norms else module
+        self._eval_module = copy.deepcopy(module).to("meta").eval() if self._batch_norms else module
 
     def init(self, generator: torch.Generator) -> Tensor:
         """Fresh parameters (p,), float32 on the CPU: PyTorch's default distributions, drawn from the generator."""
-        drawn = {}
+        parameters = {}
         for prefix, module in self.module.named_modules():
             own = dict(module.named_parameters(recurse=False))
             values = module.draw(generator) if hasattr(module, "draw") else _default_draw(module, own, generator)
-            drawn |= {f"{prefix}.{name}".lstrip("."): values[name] for name in own}
-        return self.layout.flatten(drawn)
+            parameters |= {f"{prefix}.{name}".lstrip("."): values[name] for name in own}
+        return self.layout.flatten(parameters)
 
     def __call__(self, theta: Tensor, x: Tensor, statistics: Tensor | None = None) -> Tensor:
-        """Logits (n, classes) of images x (n, c, h, w); batch norms use `statistics`, or without them those of x."""
+        """Logits (n, classes) of images x (n, c, h, w); batch norms use `statistics`, or by default those of x."""
         return self._run(theta, x, statistics, features=False)
 
     def features(self, theta: Tensor, x: Tensor, statistics: Tensor | None = None) -> Tensor:
-        """Embeddings (n, d): what the last linear layer sees."""
+        """Embeddings (n, d): the inputs of the last linear layer."""
         return self._run(theta, x, statistics, features=True)
 
     def statistics(self, theta: Tensor, batches: Iterable[Tensor]) -> Tensor | None:
-        """Means and variances (2, s) over `batches` of what each batch norm sees; None for networks without any.
+        """Means and variances (2, s) over `batches` of the inputs of each batch norm; None for networks without any.
 
-        Every batch (n, c, h, w) passes as in training, and what its norms see is averaged: precise BatchNorm (Wu &
-        Johnson 2021, section 3). The variance is that of all images: within batches, and between their means. One pass
-        without a graph; nothing of `batches` is asked for when there is no batch norm.
+        Every batch (n, c, h, w) is run as in training, and the statistics are averaged: precise BatchNorm (Wu & Johnson
+        2021, section 3). The variance is that of all images: within batches, and between their means. One pass without
+        a graph; `batches` is not iterated if there is no batch norm.
         """
         if not self._batch_norms:
             return None
         with torch.no_grad():
-            seen = [(len(x), self.moments(theta, x)) for x in batches]
-        share = torch.tensor([float(n) for n, _ in seen]).to(theta)[:, None]
+            sizes, batch_moments = zip(*((len(x), self.moments(theta, x)) for x in batches), strict=True)
+        share = torch.tensor([float(n) for n in sizes]).to(theta)[:, None]
         share = share / share.sum()  # (batches, 1)
-        means, variances = torch.stack([both for _, both in seen], 1)  # each (batches, s)
+        means, variances = torch.stack(batch_moments, 1)  # each (batches, s)
         mean = (share * means).sum(0)
         return torch.stack([mean, (share * (variances + (means - mean).square())).sum(0)])
 
     def moments(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Mean and variance (2, s) of what each batch norm sees of one batch, all channels of all norms in a row."""
-        seen: dict[str, tuple[Tensor, Tensor]] = {}
+        """Mean and variance (2, s) of the inputs of each batch norm for one batch; s: the channels of all norms."""
+        inputs_of: dict[str, tuple[Tensor, Tensor]] = {}
 
-        def look(name: str):
-            return lambda module, inputs: seen.__setitem__(name, moments(inputs[0]))
+        def record(name: str):
+            return lambda module, inputs: inputs_of.__setitem__(name, moments(inputs[0]))
 
-        hooks = [self.module.get_submodule(name).register_forward_pre_hook(look(name)) for name in self._batch_norms]
+        hooks = [self.module.get_submodule(name).register_forward_pre_hook(record(name)) for name in self._batch_norms]
         try:
             self(theta, x)
         finally:
             for hook in hooks:
                 hook.remove()
-        rows = zip(*(seen[name] for name in self._batch_norms), strict=True)
+        rows = zip(*(inputs_of[name] for name in self._batch_norms), strict=True)
         return torch.stack([torch.cat(row) for row in rows]).to(theta.dtype)
 
     def _run(self, theta: Tensor, x: Tensor, statistics: Tensor | None, features: bool) -> Tensor:
         module, values = self.module, self.layout.unflatten(theta)
         if statistics is not None:
-            module, values = self._judged, values | self._buffers(statistics)
+            module, values = self._eval_module, values | self._buffers(statistics)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
             out = functional_call(module, values, (x,), {"features": features})
         return out.to(theta.dtype)
@@ -133,4 +133,4 @@ def _default_draw(module: nn.Module, own: dict[str, Tensor], generator: torch.Ge
         return {name: (torch.rand(p.shape, generator=generator) * 2 - 1) * bound for name, p in own.items()}
     if set(own) <= {"weight", "bias"}:
         return {name: torch.ones(p.shape) if name == "weight" else torch.zeros(p.shape) for name, p in own.items()}
-    raise TypeError(f"{type(module).__name__} needs a draw(generator) method that gives its fresh parameters")
+    raise TypeError(f"{type(module).__name__} needs a draw(generator) method that returns fresh parameters")

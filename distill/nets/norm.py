@@ -8,15 +8,15 @@ from torch import Tensor, nn
 
 KINDS = ("instance", "batch", "group", "layer", "none")
 DIMS = {"instance": (2, 3), "layer": (1, 2, 3), "batch": (0, 2, 3)}
-"""What is averaged over of (n, c, h, w)."""
+"""The dimensions of (n, c, h, w) that are averaged over."""
 
 
 class Norm(nn.Module):
     """Affine normalisation of (n, c, h, w).
 
     instance: per image and channel; group: 4 groups of channels per image; layer: whole image; none: identity; batch:
-    per channel over the batch it is given. After eval() batch norm uses its buffers `mean` and `var` (c,) instead,
-    which nothing here ever writes: `Network` puts a network's statistics in their place.
+    per channel over the batch. After eval() batch norm uses its buffers `mean` and `var` (c,) instead, which are never
+    written: `Network` substitutes a network's statistics for them.
     """
 
     def __init__(self, kind: str, channels: int, eps: float = 1e-5):
@@ -61,7 +61,7 @@ class TokenNorm(nn.Module):
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance (c,) of a batch (n, c, h, w), as batch norm takes them."""
+    """Mean and variance (c,) of a batch (n, c, h, w), as batch norm computes them."""
     x = x.float() if x.dtype == torch.bfloat16 else x
     return x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
 
@@ -72,27 +72,27 @@ def _whiten(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
 
 
 def _fused(x: Tensor, dims: tuple[int, ...], eps: float, scale: Tensor, shift: Tensor) -> Tensor:
-    """The same, scaled and shifted, in the form that compiles to the fastest code.
+    """_whiten, scaled and shifted, in the form that compiles to the fastest code.
 
-    One pass over the pixels gives mean and variance, one multiplication each applies them. A pixel of every map is
-    taken from all first, which keeps the difference of two means of squares accurate: variances do not depend on it, so
-    its derivatives of every order vanish and it is detached. The gradient of a mean would divide at each pixel.
+    One pass over the pixels gives mean and variance, and one multiplication and addition applies them. One pixel of
+    each map is subtracted first, which keeps the difference of two means of squares accurate; variances do not depend
+    on it, so its derivatives of every order vanish and it is detached. The gradient of a mean would divide per pixel.
     """
     pixel, part = x.detach(), 1.0
     for dim in dims:
         pixel, part = pixel.narrow(dim, 0, 1), part / x.shape[dim]
     centred = x - pixel
-    mean, square = (part * total for total in _kept(centred.sum(dims, True), centred.square().sum(dims, True)))
+    mean, square = (part * total for total in _materialized(centred.sum(dims, True), centred.square().sum(dims, True)))
     slope = torch.rsqrt(square - mean.square() + eps) * scale
-    slope, offset = _kept(slope, shift - (mean + pixel) * slope)
+    slope, offset = _materialized(slope, shift - (mean + pixel) * slope)
     return x * slope + offset
 
 
-def _kept(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """The same two, written to memory, and so are their gradients.
+def _materialized(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """The two tensors, forced into memory together with their gradients.
 
-    Left alone, inductor works such small tensors out anew at each pixel, divisions and roots among it: on the CPU a
-    step of ConvNet-3 took twice as long.
+    Otherwise inductor recomputes such small tensors at each pixel, including divisions and roots: a step of ConvNet-3
+    on the CPU took twice as long.
     """
     return torch.stack((a, b)).unbind()
 

@@ -1,4 +1,4 @@
-"""ResNet-18 (He et al. 2016) in the form this field judges with: a small stem, and optionally no strides (ResNet18AP).
+"""ResNet-18 (He et al. 2016) as the papers evaluate with: a small stem, and optionally no strides (ResNet18AP).
 
 Below 64 px the stem is a 3x3 convolution, below 128 px it halves the map, from 128 px on it is ImageNet's: 7x7, halved
 twice. Parameters for 10 classes: 11,173,962 up to 127 px, 11,181,642 from 128 px on (the avgpool form has more).
@@ -39,8 +39,8 @@ def stem_halvings(shape: tuple[int, int, int]) -> int:
     return sum(min(shape[1:]) >= side for side in (64, 128))
 
 
-class Block(nn.Module):
-    """Two 3x3 convolutions and a shortcut, which is a 1x1 convolution where the shape changes."""
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut, which is a 1x1 convolution if the shape changes."""
 
     def __init__(self, settings: recipe.ResNet, inputs: int, outputs: int, stride: int):
         super().__init__()
@@ -69,15 +69,15 @@ class ResNet(nn.Module):
         widths = [settings.width] + [settings.width * s for s in STAGES]
         self.blocks = nn.ModuleList()
         for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False)):
-            self.blocks.append(Block(settings, a, b, 1 if i == 0 else 2))
-            self.blocks.extend(Block(settings, b, b, 1) for _ in range(BLOCKS - 1))
+            self.blocks.append(ResidualBlock(settings, a, b, 1 if i == 0 else 2))
+            self.blocks.extend(ResidualBlock(settings, b, b, 1) for _ in range(BLOCKS - 1))
         self.flattens = settings.shortcut == "avgpool"
         halvings = len(STAGES) - 1 + self.stem.halvings
         pixels = (shape[1] >> halvings) * (shape[2] >> halvings) if self.flattens else 1
         self.classifier = nn.Linear(widths[-1] * pixels, classes)
 
     def forward(self, x: Tensor, features: bool = False) -> Tensor:
-        """Logits (n, classes), or with features=True what the classifier sees (n, d)."""
+        """Logits (n, classes), or with features=True the inputs of the classifier (n, d)."""
         x = self.stem(x)
         for block in self.blocks:
             x = block(x)
@@ -86,12 +86,12 @@ class ResNet(nn.Module):
 
 
 def _smallest(settings: recipe.ResNet) -> int:
-    """Image side whose three halvings leave a pixel, or the two that an instance norm needs; strides round up."""
+    """The smallest side whose three halvings leave one pixel, or two for an instance norm; strides round up."""
     if settings.norm == "instance":
         return 16 if settings.shortcut == "avgpool" else 9
     return 8 if settings.shortcut == "avgpool" else 1
 
 
 def build(settings: recipe.ResNet, shape: tuple[int, int, int], classes: int) -> ResNet:
-    """The module; its parameters only give shapes. Raises RecipeError for images that are too small."""
+    """The module; only the shapes of its parameters are used. Raises RecipeError for images that are too small."""
     return ResNet(settings, shape, classes)

@@ -1,6 +1,6 @@
 """VGG-11 (Simonyan & Zisserman 2015), eight 3x3 convolutions and five max pools, with one linear layer as DC and MTT.
 
-At 32 px the last map has one pixel; of larger images the classifier sees the mean over the map.
+At 32 px the last map has one pixel; for larger images the classifier gets the mean over the map.
 """
 
 import torch.nn.functional as F
@@ -32,7 +32,7 @@ class VGG(nn.Module):
         self.classifier = nn.Linear(inputs, classes)
 
     def forward(self, x: Tensor, features: bool = False) -> Tensor:
-        """Logits (n, classes), or with features=True what the classifier sees (n, d)."""
+        """Logits (n, classes), or with features=True the inputs of the classifier (n, d)."""
         for convs in self.stages:
             for conv in convs:
                 x = F.relu(conv(x))
@@ -42,5 +42,5 @@ class VGG(nn.Module):
 
 
 def build(settings: recipe.VGG, shape: tuple[int, int, int], classes: int) -> VGG:
-    """The module; its parameters only give shapes. Raises RecipeError for images that are too small."""
+    """The module; only the shapes of its parameters are used. Raises RecipeError for images that are too small."""
     return VGG(settings, shape, classes)

@@ -14,12 +14,12 @@ from distill.errors import RecipeError
 from distill.nets.norm import TokenNorm
 
 GRID = 7
-"""Patches along a side, at least, where the recipe leaves their size open."""
+"""The least number of patches along a side, if the recipe does not set their size."""
 POSITION_STD = 0.02
 
 
 class Position(nn.Module):
-    """A learned vector for each place, added to its token; drawn as the paper's code does, N(0, 0.02^2)."""
+    """A learned vector for each position, added to its token; initialised as in the paper's code, N(0, 0.02^2)."""
 
     def __init__(self, tokens: int, dim: int):
         super().__init__()
@@ -48,7 +48,7 @@ class Attention(nn.Module):
         return self.output((weights @ v).transpose(1, 2).reshape(n, t, d))
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x)) with a GELU and four times the width."""
 
     def __init__(self, dim: int, heads: int):
@@ -71,12 +71,12 @@ class ViT(nn.Module):
         tokens, dim = (shape[1] // patch) * (shape[2] // patch), settings.dim
         self.patches = nn.Conv2d(shape[0], dim, patch, stride=patch)
         self.position = Position(tokens, dim)
-        self.blocks = nn.ModuleList(Block(dim, settings.heads) for _ in range(settings.depth))
+        self.blocks = nn.ModuleList(TransformerBlock(dim, settings.heads) for _ in range(settings.depth))
         self.norm = TokenNorm(dim)
         self.classifier = nn.Linear(dim, classes)
 
     def forward(self, x: Tensor, features: bool = False) -> Tensor:
-        """Logits (n, classes), or with features=True what the classifier sees (n, d)."""
+        """Logits (n, classes), or with features=True the inputs of the classifier (n, d)."""
         x = self.position(self.patches(x).flatten(2).transpose(1, 2))  # (n, t, d)
         for block in self.blocks:
             x = block(x)
@@ -99,5 +99,5 @@ def _check(settings: recipe.ViT, shape: tuple[int, int, int], patch: int) -> Non
 
 
 def build(settings: recipe.ViT, shape: tuple[int, int, int], classes: int) -> ViT:
-    """The module; its parameters only give shapes. Raises RecipeError for patches or heads that do not divide."""
+    """The module; only the shapes of its parameters are used. RecipeError if patches or heads do not divide."""
     return ViT(settings, shape, classes)

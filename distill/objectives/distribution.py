@@ -11,6 +11,7 @@ from torch import Tensor
 from distill import rng
 from distill.augment import augment
 from distill.objectives import base
+from distill.objectives.base import Pass, Work
 from distill.synthetic.base import Synthetic
 
 
@@ -18,20 +19,31 @@ class Objective(base.Objective):
     def loss(self, synthetic: Synthetic, step: int, segments: Sequence[int]) -> Tensor:
         return sum(self._term(synthetic, step, s) for s in segments) / self.segments
 
+    def work(self, synthetic: Synthetic) -> Work:
+        real = min(self.settings.batch_real * self.context.classes, len(self.context.data.train))
+        items = items_of_classes(synthetic.labels(torch.arange(len(synthetic))))
+        passes = (
+            Pass(sum(len(i) for i in items.values()), gradient=True, waits=True, features=True),
+            Pass(real, min(self.settings.batch_real, real), features=True),
+        )
+        return Work(self.segments_per_worker, passes=passes)
+
     def _term(self, synthetic: Synthetic, step: int, segment: int) -> Tensor:
         """Sum over classes of the squared distance of mean embeddings, in one random network."""
         c = self.context
         key = ("distribution", step, segment)
         theta = c.network.init(rng.generator(c.seed, *key, "network")).to(c.device)
-        x, y = synthetic.batch(torch.arange(len(synthetic)), rng.generator(c.seed, *key, "draw"))
-        labelled = (y.sum(0) > 0).nonzero().flatten().tolist()  # learned labels can leave a class out
-        return sum(self._class_distance(theta, x, y, k, key) for k in labelled)
+        y = synthetic.labels(torch.arange(len(synthetic)))
+        items = items_of_classes(y)
+        distances = [self._class_distance(synthetic, theta, y, k, i, key) for k, i in items.items()]
+        return sum(distances) if distances else 0 * y.sum()
 
-    def _class_distance(self, theta: Tensor, x: Tensor, y: Tensor, k: int, key: tuple) -> Tensor:
-        """Real and synthetic images of class k see the same augmentation (siamese)."""
+    def _class_distance(
+        self, synthetic: Synthetic, theta: Tensor, y: Tensor, k: int, items: Tensor, key: tuple
+    ) -> Tensor:
+        """Of the items of class k, weighted by their labels. Real ones see the same augmentation (siamese)."""
         c, o = self.context, self.settings
-        member = (y[:, k] > 0).nonzero().flatten()
-        weight = y[member, k] / y[member, k].sum()
+        weight = y[items, k] / y[items, k].sum()
 
         def embed(images: Tensor) -> Tensor:
             shared = rng.generator(c.seed, *key, "augment", k)
@@ -39,9 +51,23 @@ class Objective(base.Objective):
 
         with torch.no_grad():
             real = embed(self._real(k, rng.generator(c.seed, *key, "real", k))).mean(0)
-        return (real - weight @ embed(x[member])).square().sum()
+        images = synthetic.images(items.cpu(), rng.generator(c.seed, *key, "draw", k))
+        return (real - weight @ embed(images)).square().sum()
 
     def _real(self, k: int, g: torch.Generator) -> Tensor:
         train = self.context.data.train
         rows = (train.y == k).nonzero().flatten()
         return train.x[rows[torch.randperm(len(rows), generator=g)[: self.settings.batch_real].to(rows.device)]]
+
+
+def items_of_classes(y: Tensor) -> dict[int, Tensor]:
+    """The items (m,) that stand for each class, by labels y (n, classes): those it is the most likely class of.
+
+    So each item is rendered once, unless classes tie. A class that is no item's most likely one has those whose label
+    holds most of it; one that is in no label is left out.
+    """
+    y = y.detach()
+    top = (y == y.amax(1, keepdim=True)) & (y > 0)
+    highest = (y == y.amax(0, keepdim=True)) & (y > 0)
+    member = torch.where(top.any(0), top, highest)
+    return {k: member[:, k].nonzero().flatten() for k in range(y.shape[1]) if member[:, k].any()}

@@ -16,15 +16,14 @@ from distill.engine.compiling import engine
 from distill.engine.inner import SGD
 from distill.engine.unroll import Unroll
 from distill.objectives import base
-from distill.synthetic.base import Synthetic
+from distill.objectives.base import Inner, Work
+from distill.synthetic.base import Group, Synthetic, learned_of
 
 LEAST_LR = 1e-6
 """The student's learning rate never falls below this; the published code lets it become negative."""
 
 
 class Objective(base.Objective):
-    needs_experts = True
-
     def __init__(self, settings: recipe.Trajectory, context: Context):
         super().__init__(settings, context)
         self.lr = nn.Parameter(torch.tensor(settings.lr_teacher), requires_grad=settings.lr_lr > 0)
@@ -32,18 +31,27 @@ class Objective(base.Objective):
 
     def loss(self, synthetic: Synthetic, step: int, segments: Sequence[int]) -> Tensor:
         if self.unroll is None:
-            images = self.settings.batch_syn or len(synthetic)
-            self.unroll = engine(self.context, SGD(), images, self.settings.syn_steps)
-        self._require(step)
+            self.unroll = engine(self.context, self.work(synthetic))
         self._prefetch(step + 1, segments)
-        if self._side_by_side(segments):
+        if len(segments) > 1 and self._vectorized:
             return self._distances(synthetic, step, segments).sum() / self.segments
         return sum(self._distances(synthetic, step, [s]).sum() for s in segments) / self.segments
 
-    def parameter_groups(self) -> list[dict]:
-        return [{"params": [self.lr], "lr": self.settings.lr_lr}] if self.lr.requires_grad else []
+    def work(self, synthetic: Synthetic) -> Work:
+        o, segments = self.settings, self.segments_per_worker
+        inner = Inner(
+            min(o.batch_syn or len(synthetic), len(synthetic)),
+            o.syn_steps,
+            optimizer=SGD(),
+            augment=o.augment,
+            side_by_side=segments if self._vectorized else 1,
+        )
+        return Work(segments, inner)
 
-    def project(self) -> None:
+    def parameter_groups(self) -> list[Group]:
+        return [Group([self.lr], self.settings.lr_lr)] if self.lr.requires_grad else []
+
+    def after_step(self, synthetic: Synthetic, step: int) -> None:
         with torch.no_grad():
             self.lr.clamp_(min=LEAST_LR)
 
@@ -53,10 +61,6 @@ class Objective(base.Objective):
     @property
     def student_lr(self) -> float:
         return self.lr.item()
-
-    @property
-    def milestone(self) -> int | None:
-        return self.settings.first_steps or None
 
     def _distances(self, synthetic: Synthetic, step: int, segments: Sequence[int]) -> Tensor:
         """Normalised distance (s,) of student and expert at the end of each segment."""
@@ -70,7 +74,7 @@ class Objective(base.Objective):
             self.lr,
             batches[0] if one else Stacked(batches),
             o.syn_steps,
-            base.learned_of(synthetic),
+            learned_of(synthetic),
         )
         return self._normalised(theta.view_as(start), start, target)
 
@@ -87,20 +91,10 @@ class Objective(base.Objective):
         """(expert, start epoch, target epoch) of one term of one outer step."""
         o = self.settings
         g = rng.generator(self.context.seed, "segment", step, segment)
-        expert = int(torch.randint(self._count(step), (), generator=g))
+        expert = int(torch.randint(self.context.recipe.experts.count, (), generator=g))
         starts = o.start_epochs(self.context.experts.epochs, self._latest(step))
         start = starts[int(torch.randint(len(starts), (), generator=g))]
         return expert, start, start + o.expert_epochs
-
-    def _count(self, step: int) -> int:
-        """Experts that an outer step draws from: told by the recipe alone, not by how many are trained by now."""
-        o, count = self.settings, self.context.recipe.experts.count
-        return min(o.first_experts, count) if step < o.first_steps else count
-
-    def _require(self, step: int) -> None:
-        """Wait for the experts of an outer step if they are not all there yet."""
-        if self.context.experts.count < self._count(step):
-            self.context.experts.require(self._count(step))
 
     def _latest(self, step: int) -> int:
         """Upper end of the start epochs at an outer step (DATM widens it, so that late segments come late)."""
@@ -113,11 +107,10 @@ class Objective(base.Objective):
         return torch.stack([self.context.experts.snapshot(*w) for w in wanted]).to(self.context.device)
 
     def _prefetch(self, step: int, segments: Sequence[int]) -> None:
-        if self.context.experts.count < self._count(step):
-            return
         draws = [self._segment(step, s) for s in segments]
         self.context.experts.prefetch([(e, epoch) for e, *ends in draws for epoch in ends])
 
-    def _side_by_side(self, segments: Sequence[int]) -> bool:
+    @property
+    def _vectorized(self) -> bool:
         choice = self.settings.engine.vectorize
-        return len(segments) > 1 and (choice == "on" or (choice == "auto" and self.context.device.type == "cuda"))
+        return choice == "on" or (choice == "auto" and self.context.device.type == "cuda")

@@ -18,7 +18,8 @@ from distill.engine.compiling import engine
 from distill.engine.inner import SGD, Adam, cross_entropy
 from distill.engine.unroll import Unroll
 from distill.objectives import base
-from distill.synthetic.base import Synthetic
+from distill.objectives.base import Inner, Pass, Work
+from distill.synthetic.base import Synthetic, learned_of
 
 CHUNK = 1000
 """Real images per forward pass; the loss over the whole real batch is summed from chunks, so memory does not grow."""
@@ -36,11 +37,20 @@ class Objective(base.Objective):
         self.register_buffer("pool_age", torch.zeros(settings.pool, dtype=torch.int64))
 
     def loss(self, synthetic: Synthetic, step: int, segments: Sequence[int]) -> Tensor:
-        o = self.settings
         if self.unroll is None:
-            optimizer = Adam() if o.inner == "adam" else SGD(o.momentum)
-            self.unroll = engine(self.context, optimizer, o.batch_syn or len(synthetic), o.window)
+            self.unroll = engine(self.context, self.work(synthetic))
         return sum(self._term(synthetic, step, s) for s in segments) / self.segments
+
+    def work(self, synthetic: Synthetic) -> Work:
+        o, real = self.settings, min(self.settings.batch_real, len(self.context.data.train))
+        inner = Inner(
+            min(o.batch_syn or len(synthetic), len(synthetic)),
+            o.window,
+            0 if o.pool else (o.unroll - o.window) / (2 if o.random else 1),
+            optimizer=Adam() if o.inner == "adam" else SGD(o.momentum),
+            augment=o.augment,
+        )
+        return Work(self.segments_per_worker, inner, (Pass(real, min(CHUNK, real), gradient=True),))
 
     def after_backward(self, parameters: list[nn.Parameter]) -> None:
         """Clip the gradient at a multiple of the running mean of its norm."""
@@ -69,7 +79,7 @@ class Objective(base.Objective):
         slot, start, before = self._student(step, segment)
         batches = Batches(synthetic, o.batch_syn, o.augment, c.seed, ("student", step, segment))
         theta = self.unroll(
-            start.to(c.device), self.lr, batches, before + o.window, base.learned_of(synthetic), window=o.window
+            start.to(c.device), self.lr, batches, before + o.window, learned_of(synthetic), window=o.window
         )
         if slot is not None:
             self._give_back(slot, theta.detach(), before + o.window, step)

@@ -1,8 +1,8 @@
-"""The order of classes on a poster (PoCO): which classes lie side by side and so share pixels.
+"""The order of classes on a poster (PoCO): which classes are neighbours and so share pixels.
 
     d = distances(classes, "clip-table")            # (c, c), from class names, from a file or from the images
     grid = layout(d, rows, columns, "optimal")      # class indices, row by row
-    score(d, grid)                                  # higher: neighbours are more alike
+    score(d, grid)                                  # higher: neighbours are more similar
 
 `stillhouse order cifar10` shows it. An embedding is one file in distill/order/embeddings/; a layout is one file here.
 """

@@ -1,10 +1,10 @@
-"""A colour for each class, so that classes which are alike have like colours: the distances in three dimensions."""
+"""A colour for each class, similar for similar classes: the distances between classes in three dimensions."""
 
 import kornia
 import numpy as np
 import torch
 
-REACH = 55.0  # of a* and b*, which most screens can show at these lightnesses
+REACH = 55.0  # of a* and b*: most screens can show them at these lightnesses
 DARKEST, LIGHTEST = 52.0, 84.0  # L*
 
 
@@ -32,14 +32,13 @@ def scaled(distances: np.ndarray, dimensions: int) -> np.ndarray:
 
 
 def ink(colour: np.ndarray) -> tuple[int, int, int]:
-    """Black or white, whichever can be read better on an RGB colour (WCAG 2 relative luminance)."""
-    share = np.asarray(colour) / 255
-    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
-    luminance = linear @ (0.2126, 0.7152, 0.0722)
+    """Black or white, whichever is easier to read on an RGB colour (WCAG 2 relative luminance)."""
+    rgb = torch.from_numpy(np.asarray(colour) / 255)[:, None, None]
+    luminance = kornia.color.rgb_to_linear_rgb(rgb).flatten().numpy() @ (0.2126, 0.7152, 0.0722)
     return (0, 0, 0) if (luminance + 0.05) ** 2 > 1.05 * 0.05 else (255, 255, 255)
 
 
 def _spread(points: np.ndarray) -> np.ndarray:
-    """Each axis within -1 .. 1, squeezed at its ends so that one odd class does not grey the rest."""
+    """Each axis within -1 .. 1, squeezed at its ends so that one outlier does not make the rest grey."""
     deviation = points.std(0)
     return np.tanh(points / np.where(deviation > 0, deviation, 1))

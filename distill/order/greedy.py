@@ -11,15 +11,15 @@ def greedy(distances: np.ndarray, rows: int, columns: int) -> Grid:
     """Fill a grid with the classes of `distances` (c, c), c = rows * columns; PoDD, section 4.2, algorithm 2.
 
     Class 0 goes to the top left. Then, along the anti-diagonals, each from its lower left end upwards, a cell takes
-    the class left over whose summed distance to the classes already placed above it and to its left is smallest; the
+    the remaining class with the smallest summed distance to the classes already placed above it and to its left; the
     first of equals wins.
     """
     grid = np.full((rows, columns), -1)
-    left = list(range(len(distances)))
+    remaining = list(range(len(distances)))
     for row, column in anti_diagonals(rows, columns):
         placed = [grid[r, c] for r, c in ((row - 1, column), (row, column - 1)) if r >= 0 and c >= 0]
-        apart = distances[np.ix_(left, placed)].sum(1)  # (left,), all 0 for the first cell
-        grid[row, column] = left.pop(int(apart.argmin()))
+        cost = distances[np.ix_(remaining, placed)].sum(1)  # (remaining,), all 0 for the first cell
+        grid[row, column] = remaining.pop(int(cost.argmin()))
     return grid.tolist()
 
 

@@ -27,7 +27,7 @@ def neighbours(rows: int, columns: int) -> np.ndarray:
     beside = np.stack([cell[:, :-1].ravel(), cell[:, 1:].ravel()], 1)
     below = np.stack([cell[:-1].ravel(), cell[1:].ravel()], 1)
     pairs = np.concatenate([beside, below])
-    pairs.flags.writeable = False  # it is shared
+    pairs.flags.writeable = False  # every caller gets the same array
     return pairs
 
 
@@ -47,19 +47,19 @@ def total(distances: np.ndarray, grid: Grid | np.ndarray) -> float:
 
 
 def score(distances: np.ndarray, grid: Grid) -> float:
-    """How alike neighbours are: the inverse of the sum of distances between neighbouring classes; higher is better.
+    """How similar neighbours are: the inverse of the sum of distances between neighbouring classes; higher is better.
 
-    PoDD, section 5.3, found a correlation of 0.76 between it and the accuracy of a poster. Infinite where every pair
+    PoDD, section 5.3, found a correlation of 0.76 between it and the accuracy of a poster. Infinite if every pair
     of neighbours has distance 0.
     """
-    apart = total(distances, grid)
-    return 1 / apart if apart else math.inf
+    distance = total(distances, grid)
+    return 1 / distance if distance else math.inf
 
 
 def check(distances: np.ndarray, rows: int, columns: int) -> None:
     """Raise RecipeError unless the distances (c, c) are symmetric and not negative and the grid holds each class once.
 
-    Which faults the user can mend: the shape of the grid, and embeddings that are not numbers.
+    The user can fix these: the shape of the grid, and embeddings that are not numbers.
     """
     classes = len(distances)
     if rows * columns != classes:
@@ -71,7 +71,7 @@ def check(distances: np.ndarray, rows: int, columns: int) -> None:
     if not np.isfinite(distances).all() or (distances < 0).any():
         raise RecipeError("distances between classes must be finite and not negative: check the embedding for NaN")
     if not np.array_equal(distances, distances.T):
-        raise RecipeError("distances between classes must be symmetric: make them so, or give embeddings instead")
+        raise RecipeError("distances between classes must be symmetric: correct them, or give embeddings instead")
 
 
 def as_grid(cells: np.ndarray, columns: int) -> Grid:

@@ -1,5 +1,6 @@
-"""Layouts by name: a matrix of class distances and the shape of the grid in, the order of classes out."""
+"""Layouts by name: from class distances and the shape of the grid to the order of classes."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +19,7 @@ def layout(distances: np.ndarray, rows: int, columns: int, method: str = "greedy
     """The grid that `method` makes of class distances (c, c), c = rows * columns.
 
     greedy: the paper's PoCO; optimal: assignment and swaps, never worse than greedy; random: drawn from the seed.
-    Raises RecipeError for another method, a grid of another size, and distances that are not.
+    Raises RecipeError for another method, a grid of another size, and invalid distances.
     """
     if method not in LAYOUTS:
         raise RecipeError(f"no layout {method!r}: use one of {', '.join(LAYOUTS)}, or give the order itself")
@@ -31,24 +32,18 @@ def layout(distances: np.ndarray, rows: int, columns: int, method: str = "greedy
 
 
 def given(order: Sequence[str | int], classes: Sequence[str], rows: int, columns: int) -> Grid:
-    """The grid of an order that was given row by row, as class names or as indices.
+    """The grid of an order that the user wrote row by row, as class names or as indices.
 
-    Raises RecipeError that names every entry that is no class, every class that comes twice and every one left out.
+    Raises RecipeError that names every entry that is not a class, and every class that is repeated or missing.
     """
-    names = {name: index for index, name in enumerate(classes)}
-    found = [names.get(entry) if isinstance(entry, str) else _index(entry, len(classes)) for entry in order]
-    known = [index for index in found if index is not None]
-    faults = [f"{entry!r} is no class" for entry, index in zip(order, found, strict=True) if index is None]
-    faults += [
-        f"{classes[index]!r} comes {known.count(index)} times" for index in sorted(set(known)) if known.count(index) > 1
-    ]
-    faults += [f"{name!r} is missing" for name, index in names.items() if index not in known]
+    index_of = {entry: index for index, name in enumerate(classes) for entry in (name, index)}
+    faults = [f"{entry!r} is not a class" for entry in order if entry not in index_of]
+    cells = [index_of[entry] for entry in order if entry in index_of]
+    counts = Counter(cells)
+    faults += [f"{classes[index]!r} is there {counts[index]} times" for index in sorted(counts) if counts[index] > 1]
+    faults += [f"{name!r} is missing" for index, name in enumerate(classes) if index not in counts]
     if faults:
         shown = "; ".join(faults[:20]) + (f"; and {len(faults) - 20} more" if len(faults) > 20 else "")
         raise RecipeError(f"order of {len(order)} entries for {len(classes)} classes: {shown}: list each class once")
     check(np.zeros((len(classes), len(classes))), rows, columns)
-    return as_grid(np.array(known), columns)
-
-
-def _index(entry: int, classes: int) -> int | None:
-    return entry if 0 <= entry < classes else None
+    return as_grid(np.array(cells), columns)

@@ -1,4 +1,4 @@
-"""The best order that can be found: a quadratic assignment from several starts, each improved by swaps.
+"""The best order that a search finds: a quadratic assignment from several starts, each improved by swaps.
 
 Which class on which cell makes the sum of neighbouring distances smallest is a quadratic assignment problem: the
 adjacency of cells times the distances of classes. It is NP-hard, so the result is the best of the starts, of which
@@ -14,13 +14,13 @@ from distill.order.grid import Grid, adjacency, as_grid, total
 from distill.rng import generator
 
 RANDOM_STARTS = 4
-KICKS = 500  # times that the best order is shaken and improved again
+KICKS = 500  # times that the best order is perturbed and improved again
 KICKED_CELLS = 8
-SLACK = 1e-9  # a swap that gains less than this part of the largest distance is rounding, and might be undone for ever
+SLACK = 1e-9  # a swap that gains less than this share of the largest distance is rounding, and might repeat for ever
 
 
 def optimal(distances: np.ndarray, rows: int, columns: int, seed: int = 0) -> Grid:
-    """The order with the smallest sum of neighbouring distances that was found; at least as good as greedy.
+    """The order with the smallest sum of neighbouring distances of all starts; at least as good as greedy.
 
     `distances` is (c, c), c = rows * columns. The same seed gives the same grid.
     """
@@ -54,13 +54,13 @@ def swapped(near: np.ndarray, distances: np.ndarray, order: np.ndarray) -> np.nd
 def swap_costs(near: np.ndarray, distances: np.ndarray, order: np.ndarray) -> np.ndarray:
     """(c, c): what swapping the classes of two cells adds to the sum of neighbouring distances.
 
-    Cell r loses the distances of its class to its neighbours and gets those of the other's class, and the other way
-    round; the distance between r and s themselves stays where they are neighbours.
+    Cell r loses the distances of its class to its neighbours and gets those of the class of s, and vice versa; if r
+    and s are neighbours, the distance between them stays.
     """
-    apart = distances[np.ix_(order, order)]  # (c, c) by cell
-    at = near @ apart  # at[r, s]: the class of s, were it among the neighbours of r
+    by_cell = distances[np.ix_(order, order)]  # (c, c)
+    at = near @ by_cell  # at[r, s]: the class of s, if it were among the neighbours of r
     own = np.diag(at)
-    return at + at.T - own[:, None] - own[None, :] + 2 * near * apart
+    return at + at.T - own[:, None] - own[None, :] + 2 * near * by_cell
 
 
 def _assignments(near: np.ndarray, distances: np.ndarray, poco: np.ndarray, draw: np.random.Generator):

@@ -1,4 +1,4 @@
-"""A picture of a class order: the grid of names, each on a colour that like classes share."""
+"""A picture of a class order: the grid of names on colours that are similar for similar classes."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from distill.order.grid import Grid
 from distill.picture import BACKGROUND, GAP, TEXT, shorten
 
 WIDEST = 2000
-CELL, NARROWEST = 120, 92  # pixels of a cell's side, by how many stand in a row
+CELL, NARROWEST = 120, 92  # largest and smallest side of a cell in pixels
 LINES = 4  # of a name
 
 
@@ -36,7 +36,7 @@ def draw(grid: Grid, classes: Sequence[str], distances: np.ndarray, title: str) 
 
 
 def wrapped(name: str, width: int, font: ImageFont.FreeTypeFont) -> list[str]:
-    """The first of a name's synonyms in at most LINES lines of `width` pixels, words whole where they fit."""
+    """The first of a name's synonyms in at most LINES lines of `width` pixels, words whole if they fit."""
     lines: list[str] = []
     for word in name.partition(",")[0].replace("_", " ").split():
         joined = f"{lines[-1]} {word}" if lines else word

@@ -20,13 +20,22 @@ from distill.recipe.dataset import (
     Parquet,
     TinyImagenet,
 )
-from distill.recipe.experts import DSA, Augment, Experts
+from distill.recipe.experts import DSA, Augment, Experts, ExpertUse
 from distill.recipe.network import VGG, AlexNet, CarRacing, ConvNet, Network, ResNet, ViT
-from distill.recipe.objective import Distribution, Engine, ObjectiveSettings, Trajectory, Unrolled
-from distill.recipe.outer import PROTOCOLS, Baseline, Evaluation, Outer
+from distill.recipe.objective import Distribution, Engine, ObjectiveBase, ObjectiveSettings, Trajectory, Unrolled
+from distill.recipe.outer import PROTOCOLS, Baseline, Evaluation, Outer, Sampling
 from distill.recipe.reading import load, override, parse, shipped
 from distill.recipe.settings import Name, Settings, dotted, members
-from distill.recipe.synthetic import Labels, PatchAugment, Pixels, Poster, PosterLabels, Selector, SyntheticSettings
+from distill.recipe.synthetic import (
+    Labels,
+    PatchAugment,
+    Pixels,
+    Poster,
+    PosterLabels,
+    Selector,
+    SyntheticBase,
+    SyntheticSettings,
+)
 from distill.recipe.whole import Recipe, digest
 
 __all__ = [
@@ -46,6 +55,7 @@ __all__ = [
     "Distribution",
     "Engine",
     "Evaluation",
+    "ExpertUse",
     "Experts",
     "Files",
     "Folder",
@@ -54,6 +64,7 @@ __all__ = [
     "Name",
     "Network",
     "Npz",
+    "ObjectiveBase",
     "ObjectiveSettings",
     "Outer",
     "Parquet",
@@ -63,8 +74,10 @@ __all__ = [
     "PosterLabels",
     "Recipe",
     "ResNet",
+    "Sampling",
     "Selector",
     "Settings",
+    "SyntheticBase",
     "SyntheticSettings",
     "TinyImagenet",
     "Trajectory",

@@ -6,6 +6,10 @@ from pydantic import Field, model_validator
 
 from distill.recipe.settings import Count, Positive, Settings
 
+ExpertUse = Literal["none", "preferred", "required"]
+"""Whether something looks at the real images through trained experts: no; through those that the store holds, if any;
+or not without them."""
+
 
 class Augment(Settings):
     """Differentiable augmentation (DSA, Zhao & Bilen 2021). One of the strategies is drawn for each batch."""

@@ -46,6 +46,21 @@ REPLACED = {
 }  # fmt: skip
 """Settings that take their defaults again where a recipe is overridden with another value of the key."""
 
+class Sampling(Settings):
+    """The training images of a network, where a set can give more of them than it stores (canvases, generators)."""
+
+    per_class: Annotated[int, Field(ge=0)] = 0
+    """Images per class, drawn once for each network (0: drawn anew for every batch, as while distilling)."""
+    redraw_every: Annotated[int, Field(ge=0)] = 0
+    """Passes over these images after which others are drawn (0: never)."""
+
+    @model_validator(mode="after")
+    def _agrees(self):
+        if self.redraw_every and not self.per_class:
+            raise ValueError("redraw_every needs per_class: without it every batch is drawn anew")
+        return self
+
+
 Baseline = Literal["random", "full"] | Selector
 
 
@@ -75,6 +90,7 @@ class Evaluation(Settings):
     decay: Literal["half", "none"] = "half"
     """half: the rate falls to a tenth after half of the training."""
     augment: Augment = Augment(strategies=DSA)
+    sampling: Sampling = Sampling()
     selection: Literal["validation", "best-on-test"] = "validation"
     """Which part chooses the published step. best-on-test is the published way and flatters the figure."""
     selection_networks: Count = 2
@@ -108,7 +124,7 @@ class Evaluation(Settings):
         if bool(self.epochs) == bool(self.steps):
             raise ValueError("the length of training is given by epochs or by steps: set one, and not the other")
         if len(self.steps) > 1 and self.decay != "none":
-            raise ValueError('several steps are stations of one training: they need decay = "none"')
+            raise ValueError('several steps are lengths of one training: they need decay = "none"')
         if list(self.steps) != sorted(set(self.steps)):
             raise ValueError("steps must rise")
         if self.optimizer == "adam" and (self.momentum or self.weight_decay):
@@ -126,9 +142,9 @@ class Evaluation(Settings):
         return ", ".join(named + (["bfloat16"] if self.bf16 else []))
 
     def batch_of(self, images: int) -> int:
-        """Images per step on a set of so many."""
+        """Batch size for a set of `images` images."""
         return min(self.batch or images, images)
 
     def lengths(self, images: int) -> tuple[int, ...]:
-        """Steps after which networks are judged, on a set of so many images."""
+        """Steps after which networks are judged, for a set of `images` images."""
         return self.steps or (self.epochs * -(-images // self.batch_of(images)),)

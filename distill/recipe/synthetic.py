@@ -1,9 +1,12 @@
 """Settings of the synthetic sets: one class for each module in distill/synthetic/."""
 
-from typing import Annotated, Literal
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from distill.recipe.experts import ExpertUse
 from distill.recipe.settings import Count, Positive, Settings, by_default
 
 Selector = Literal["herding", "kmeans-nearest", "kmeans-farthest", "forgetting", "entropy-high", "entropy-low"]
@@ -23,7 +26,29 @@ class Labels(Settings):
     """Step size of learned labels."""
 
 
-class Pixels(Settings):
+class SyntheticBase(Settings):
+    """What the settings of every synthetic set have."""
+
+    @property
+    def expert_use(self) -> ExpertUse:
+        """Whether its start or its labels depend on how trained networks see the images."""
+        return "none"
+
+    @property
+    def most_experts(self) -> int:
+        """How many experts it looks through at most, if it requires them."""
+        return 1
+
+    def absolute(self) -> Self:
+        """The same with the paths of files made absolute."""
+        return self
+
+    def decisive(self) -> dict[str, Any]:
+        """JSON values of all that the result depends on: files by what they hold, not by where they are."""
+        return self.model_dump(mode="json")
+
+
+class Pixels(SyntheticBase):
     """n images per class, each pixel learned (Wang et al. 2018; DM; MTT)."""
 
     kind: Literal["pixels"] = "pixels"
@@ -35,9 +60,14 @@ class Pixels(Settings):
     labels: Labels = Labels()
 
     @property
-    def looks(self) -> bool:
-        """Whether its start depends on how a trained network sees the real images."""
-        return self.init not in ("real", "noise") or self.labels.mode == "expert"
+    def expert_use(self) -> ExpertUse:
+        if self.init == "forgetting" or self.labels.mode == "expert":
+            return "required"
+        return "none" if self.init in ("real", "noise") else "preferred"
+
+    @property
+    def most_experts(self) -> int:
+        return 10
 
 
 class PosterLabels(Settings):
@@ -76,7 +106,7 @@ class PatchAugment(Settings):
     """Largest factor either way, for height and width independently."""
 
 
-class Poster(Settings):
+class Poster(SyntheticBase):
     """One image for all classes, less than one image per class; overlapping patches train (PoDD, Shul et al. 2024)."""
 
     kind: Literal["poster"] = "poster"
@@ -130,9 +160,25 @@ class Poster(Settings):
         return self
 
     @property
-    def looks(self) -> bool:
-        """Whether its start depends on how a trained network sees the real images."""
-        return self.by_likeness and self.embedding == "expert"
+    def expert_use(self) -> ExpertUse:
+        return "preferred" if self.by_likeness and self.embedding == "expert" else "none"
+
+    def absolute(self) -> Self:
+        if self._file is None:
+            return self
+        return self.model_copy(update={"embedding": f"file:{self._file.expanduser().absolute()}"})
+
+    def decisive(self) -> dict[str, Any]:
+        values = self.model_dump(mode="json")
+        if self._file is not None and self._file.is_file():
+            values["embedding"] = f"file:{hashlib.sha256(self._file.read_bytes()).hexdigest()}"
+        return values
+
+    @property
+    def _file(self) -> Path | None:
+        """The file that `embedding` names, if it names one."""
+        kind, _, path = self.embedding.partition(":")
+        return Path(path) if kind == "file" else None
 
     @property
     def by_likeness(self) -> bool:

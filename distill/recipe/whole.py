@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, model_validator
 
 from distill.recipe.dataset import Dataset
-from distill.recipe.experts import Experts
+from distill.recipe.experts import Experts, ExpertUse
 from distill.recipe.network import ConvNet, Network
 from distill.recipe.objective import ObjectiveSettings, Trajectory
 from distill.recipe.outer import Evaluation, Outer
@@ -43,55 +42,41 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _settings_agree(self):
-        o = self.objective
-        if o.kind == "trajectory" and o.max_start_epoch + o.expert_epochs > self.experts.epochs:
-            raise ValueError(
-                f"objective.max_start_epoch + objective.expert_epochs = {o.max_start_epoch + o.expert_epochs} "
-                f"is beyond experts.epochs = {self.experts.epochs}: lower them or save more epochs"
-            )
-        if o.kind == "trajectory" and o.min_start_epoch >= (o.widen_from or o.max_start_epoch):
-            raise ValueError("objective.min_start_epoch must be below the upper end of the start epochs")
-        if o.kind == "trajectory" and o.widen_from > o.max_start_epoch:
-            raise ValueError("objective.widen_from must not be above objective.max_start_epoch")
-        if o.kind == "unrolled" and o.window > o.unroll:
-            raise ValueError(f"objective.window = {o.window} is longer than objective.unroll = {o.unroll}")
-        if o.kind == "unrolled" and o.pool and self.outer.workers > 1:
-            raise ValueError("objective.pool needs outer.workers = 1: the pool is not shared between workers")
-        if getattr(o, "segments", 1) % self.outer.workers:
+        self.objective.check(self)
+        if self.objective.segments % self.outer.workers:
             raise ValueError(f"objective.segments must be a multiple of outer.workers = {self.outer.workers}")
         return self
 
-    @model_validator(mode="after")
-    def _first_experts_are_some_of_all(self):
-        o, e = self.objective, self.experts
-        if o.kind == "trajectory" and o.first_experts > e.count:
-            raise ValueError(f"objective.first_experts = {o.first_experts} is above experts.count = {e.count}")
-        if o.kind == "trajectory" and o.first_experts % e.together:
-            raise ValueError(f"objective.first_experts must be a multiple of experts.together = {e.together}")
-        return self
+    @property
+    def expert_use(self) -> ExpertUse:
+        """Whether the run needs experts: "required", "preferred" (used if the store holds them) or "none"."""
+        uses = {self.objective.expert_use, self.synthetic.expert_use}
+        return next((use for use in ("required", "preferred") if use in uses), "none")
 
-    @model_validator(mode="after")
-    def _matched_epochs_are_saved(self):
-        o, saved = self.objective, self.experts.saved_epochs
-        if o.kind != "trajectory" or o.trajectories:
-            return self
-        lost = [e for e in o.start_epochs(saved) if e + o.expert_epochs not in saved]
-        if lost or not o.start_epochs(saved, o.widen_from or o.max_start_epoch):
-            raise ValueError(
-                f"experts.save_every = {self.experts.save_every} does not keep the epochs that are matched "
-                f"(objective.expert_epochs = {o.expert_epochs} after each kept start epoch from "
-                f"{o.min_start_epoch} below {o.max_start_epoch}): make objective.expert_epochs a multiple of "
-                "experts.save_every, objective.min_start_epoch too, or set experts.save_every = 1"
-            )
-        return self
+    @property
+    def experts_needed(self) -> int:
+        """Experts that must be there before the run starts: all of them for an objective that reads them, a few for
+        labels and starts."""
+        if self.expert_use != "required":
+            return 0
+        if self.objective.expert_use == "required":
+            return self.experts.count
+        groups = -(-min(self.synthetic.most_experts, self.experts.count) // self.experts.together)
+        return groups * self.experts.together
 
     def run_id(self, dataset: str) -> str:
-        """Name of the run: the recipe's name and a digest of all that its result depends on.
+        """Name of the run: its lineage and how many outer steps it takes.
 
-        `dataset` is the fingerprint of the data, which stands for where the data lie. Workers, device, the number of
+        `dataset` is the fingerprint of the data, which stands for where the data are. Workers, device, the number of
         judging networks and the baselines do not make another run.
         """
-        return f"{self.name[:46]}-{digest({**self.decisive(), 'data': dataset})}"
+        return f"{self.lineage(dataset)}-{self.outer.steps}"
+
+    def lineage(self, dataset: str) -> str:
+        """What runs share that differ in outer.steps alone: a longer one continues from a shorter one's checkpoint."""
+        blocks = self.decisive()
+        del blocks["outer"]["steps"]
+        return f"{self.name[:39]}-{digest({**blocks, 'data': dataset})}"
 
     def decisive(self) -> dict[str, Any]:
         """The blocks without the dataset and what a run's result does not depend on; files by what they hold."""
@@ -99,10 +84,7 @@ class Recipe(Settings):
         asides = (("outer", ("workers",)), ("evaluation", EVALUATION_ASIDES), ("experts", EXPERTS_RUN_BY))
         for block, key in ((block, key) for block, keys in asides for key in keys):
             del blocks[block][key]
-        kind, _, path = getattr(self.synthetic, "embedding", "").partition(":")
-        if kind == "file" and Path(path).is_file():
-            blocks["synthetic"]["embedding"] = f"file:{hashlib.sha256(Path(path).read_bytes()).hexdigest()}"
-        return blocks
+        return blocks | {"synthetic": self.synthetic.decisive()}
 
     def experts_id(self, dataset: str) -> str:
         """Digest of all that expert i depends on; a set of experts is named by it."""

@@ -2,8 +2,8 @@
 
     select("herding", Evidence(context), [10] * context.classes, rng.generator(seed, "herding"))
 
-One way per file. Each has functions `pick(evidence, members, count, g)` that take `members`, the rows (m,) of one
-class's training images, and give `count` of them; chance comes from g.
+One method per file. Each has functions `pick(evidence, members, count, g)` that take `members`, the indices (m,) of one
+class's training images, and return `count` of them; all randomness comes from g.
 """
 
 from collections.abc import Callable
@@ -29,13 +29,13 @@ SELECTORS: dict[str, Pick] = {
     "entropy-high": entropy.pick_highest,
     "entropy-low": entropy.pick_lowest,
 }
-"""By the names that recipes use (`recipe.Selector`)."""
+"""The selectors by their names in recipes (`recipe.Selector`)."""
 
 
 def select(name: str, evidence: Evidence, counts: list[int], g: torch.Generator) -> Tensor:
-    """Rows (sum(counts),) of the training part, ordered by class: counts[c] images of class c.
+    """Indices (sum(counts),) into the training part, ordered by class: counts[c] images of class c.
 
-    Raises DataError where a class has too few images, and RecipeError where the selector lacks what it looks at.
+    Raises DataError if a class has too few images, and RecipeError if the selector needs experts and there are none.
     """
     members = [members_of(evidence.train, c, count) for c, count in enumerate(counts)]
     picks = [SELECTORS[name](evidence, m, n, g) for m, n in zip(members, counts, strict=True) if n]
@@ -43,11 +43,11 @@ def select(name: str, evidence: Evidence, counts: list[int], g: torch.Generator)
 
 
 def members_of(train: Split, label: int, count: int) -> Tensor:
-    """Rows of a class's images, on the CPU. Raises DataError when they are fewer than `count`."""
-    rows = (train.y.cpu() == label).nonzero().flatten()
-    if len(rows) < count:
+    """Indices of a class's images, on the CPU. Raises DataError if they are fewer than `count`."""
+    members = (train.y.cpu() == label).nonzero().flatten()
+    if len(members) < count:
         raise DataError(
-            f"class {label} has only {len(rows)} training images to choose {count} from; lower the images per class "
+            f"class {label} has only {len(members)} training images to choose {count} from; lower the images per class "
             '(synthetic.ipc, --ipc), or start from synthetic.init = "noise"'
         )
-    return rows
+    return members

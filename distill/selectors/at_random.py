@@ -7,5 +7,5 @@ from distill.selectors.evidence import Evidence
 
 
 def pick(evidence: Evidence, members: Tensor, count: int, g: torch.Generator) -> Tensor:
-    """`count` of the rows `members`, each equally likely."""
+    """`count` of the images `members`, each equally likely."""
     return members[torch.randperm(len(members), generator=g)[:count]]

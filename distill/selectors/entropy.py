@@ -1,4 +1,4 @@
-"""Images about which an expert is least, or most, certain, by the entropy of its answers (the generative thesis)."""
+"""Images of which an expert is least, or most, certain, by the entropy of its predictions (the generative thesis)."""
 
 import torch
 from torch import Tensor
@@ -7,12 +7,12 @@ from distill.selectors.evidence import Evidence
 
 
 def pick_highest(evidence: Evidence, members: Tensor, count: int, g: torch.Generator) -> Tensor:
-    """The `count` rows of `members` with the highest entropy, hard images first."""
+    """The `count` images of `members` with the highest entropy, hard ones first."""
     return members[_entropy(evidence, members).argsort(descending=True, stable=True)[:count]]
 
 
 def pick_lowest(evidence: Evidence, members: Tensor, count: int, g: torch.Generator) -> Tensor:
-    """The `count` rows of `members` with the lowest entropy, easy images first."""
+    """The `count` images of `members` with the lowest entropy, easy ones first."""
     return members[_entropy(evidence, members).argsort(stable=True)[:count]]
 
 

@@ -1,10 +1,11 @@
-"""What selectors look at: how a trained network sees the training images. Nothing is computed before it is asked for.
+"""What selectors choose by: a trained network's outputs for the training images, each computed on first use.
 
-The network is the first expert of the store at its last epoch. Where a run has no experts, a network of the recipe is
+The network is the first expert of the store at its last epoch. If a run has no experts, a network of the recipe is
 trained as its experts would be, for about BRIEF_STEPS steps, and the log says so.
 """
 
 import logging
+from collections.abc import Callable
 from functools import cached_property
 
 import torch
@@ -19,12 +20,12 @@ log = logging.getLogger("stillhouse")
 
 BRIEF_STEPS = 500
 FORGETTING_EXPERTS = 3
-"""Experts whose epochs are looked through for forgotten images: each epoch is a pass over the training images."""
+"""Experts whose epochs are searched for forgotten images: each epoch is a pass over the training images."""
 CHUNK = 1000  # images per forward pass
 
 
 class Evidence:
-    """Features, answers and their history for the training part of a context; all of it on the CPU."""
+    """Features, predictions and their history for the training part of a context; all of it on the CPU."""
 
     def __init__(self, context: Context):
         self.context = context
@@ -35,7 +36,7 @@ class Evidence:
 
     @property
     def source(self) -> str:
-        """Whose eyes the images are seen through."""
+        """The network, for the log."""
         experts = self.context.experts
         if experts is not None:
             return f"expert 0 of the store after {experts.epochs[-1]} epochs"
@@ -43,19 +44,19 @@ class Evidence:
 
     @cached_property
     def features(self) -> Tensor:
-        """What the last linear layer sees, (n, d)."""
-        return self._look(self._theta, self.context.network.features)
+        """Inputs of the last linear layer, (n, d)."""
+        return self._outputs(self._theta, self.context.network.features)
 
     @cached_property
     def logits(self) -> Tensor:
-        """Answers (n, classes)."""
-        return self._look(self._theta, self.context.network)
+        """Logits (n, classes)."""
+        return self._outputs(self._theta, self.context.network)
 
     @cached_property
-    def right(self) -> Tensor:
-        """Whether each image is classified correctly, (experts, epochs, n), after each saved epoch but the fresh one.
+    def correct(self) -> Tensor:
+        """Whether each image is classified correctly, (experts, epochs, n), after each saved epoch but epoch 0.
 
-        Raises RecipeError where there are no experts, whose epochs it needs.
+        Raises RecipeError if there are no experts, whose epochs it needs.
         """
         experts = self.context.experts
         if experts is None:
@@ -65,33 +66,33 @@ class Evidence:
             )
         network, labels = self.context.network, self.train.y.cpu()
 
-        def answers(expert: int, epoch: int) -> Tensor:
+        def correct(expert: int, epoch: int) -> Tensor:
             theta = experts.snapshot(expert, epoch).to(self.train.x.device)
-            return self._look(theta, network).argmax(1) == labels
+            return self._outputs(theta, network).argmax(1) == labels
 
         chosen = range(min(experts.count, FORGETTING_EXPERTS))
-        return torch.stack([torch.stack([answers(e, epoch) for epoch in experts.epochs[1:]]) for e in chosen])
+        return torch.stack([torch.stack([correct(e, epoch) for epoch in experts.epochs[1:]]) for e in chosen])
 
     @cached_property
     def _theta(self) -> Tensor:
         experts = self.context.experts
-        log.info("selectors look through %s", self.source)
+        log.info("selectors use %s", self.source)
         if experts is not None:
             return experts.snapshot(0, experts.epochs[-1]).to(self.train.x.device)
         step = train.expert_step(self.context)
         for epoch, theta in train.expert_epochs(self.context, step, 0):
             if epoch == self._brief_epochs:
                 return theta
-        raise AssertionError("a brief training is no longer than an expert's")
+        raise AssertionError("brief training has at most the epochs of an expert")
 
     @property
     def _brief_epochs(self) -> int:
-        o = self.context.recipe.experts
-        return min(o.epochs, max(1, round(BRIEF_STEPS * o.batch / len(self.train))))
+        experts = self.context.recipe.experts
+        return min(experts.epochs, max(1, round(BRIEF_STEPS * experts.batch / len(self.train))))
 
-    def _look(self, theta: Tensor, see) -> Tensor:
-        """`see` (network or network.features) of all training images, float32."""
+    def _outputs(self, theta: Tensor, function: Callable[..., Tensor]) -> Tensor:
+        """`function` (network or network.features) of all training images, float32."""
         parts = self.train.x.split(CHUNK)
         with torch.no_grad():
             statistics = self.context.network.statistics(theta, parts[:5])
-            return torch.cat([see(theta, x, statistics).float().cpu() for x in parts])
+            return torch.cat([function(theta, x, statistics).float().cpu() for x in parts])

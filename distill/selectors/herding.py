@@ -7,15 +7,15 @@ from distill.selectors.evidence import Evidence
 
 
 def pick(evidence: Evidence, members: Tensor, count: int, g: torch.Generator) -> Tensor:
-    """`count` of the rows `members`, one after another, each the one that brings the mean of those chosen nearest to
+    """`count` of the images `members`, one after another, each the one that brings the mean of those chosen nearest to
     the mean of all in feature space."""
     features = evidence.features[members].double()  # (m, d)
     mean, total = features.mean(0), torch.zeros_like(features[0])
     taken = torch.zeros(len(members), dtype=torch.bool)
     chosen: list[int] = []
     for k in range(1, count + 1):
-        apart = ((total + features) / k - mean).square().sum(1)  # (m,)
-        best = int(apart.masked_fill(taken, torch.inf).argmin())
+        distance = ((total + features) / k - mean).square().sum(1)  # (m,)
+        best = int(distance.masked_fill(taken, torch.inf).argmin())
         taken[best] = True
         chosen.append(best)
         total = total + features[best]

@@ -1,6 +1,6 @@
-"""Images nearest to, or farthest from, the centres of k-means clusters of their class, one cluster for each.
+"""Images nearest to, or farthest from, the centres of k-means clusters of their class, one image for each cluster.
 
-Where a class has fewer different images than are asked for, the rest is drawn at random from what is left of it.
+If a class has fewer different images than are to be chosen, the rest are drawn at random from its other images.
 """
 
 import torch
@@ -10,12 +10,12 @@ from distill.selectors.evidence import Evidence
 
 
 def pick_nearest(evidence: Evidence, members: Tensor, count: int, g: torch.Generator) -> Tensor:
-    """From each of `count` clusters of the rows `members`, the image nearest to its centre: typical ones."""
+    """From each of `count` clusters of the images `members`, the one nearest to its centre: typical images."""
     return _pick(evidence, members, count, g, farthest=False)
 
 
 def pick_farthest(evidence: Evidence, members: Tensor, count: int, g: torch.Generator) -> Tensor:
-    """From each of `count` clusters of the rows `members`, the image farthest from its centre: outliers."""
+    """From each of `count` clusters of the images `members`, the one farthest from its centre: outliers."""
     return _pick(evidence, members, count, g, farthest=True)
 
 
@@ -25,10 +25,10 @@ def _pick(evidence: Evidence, members: Tensor, count: int, g: torch.Generator, f
     features = evidence.features[members]
     seed = int(torch.randint(2**31, (), generator=g))
     clusters = min(count, len(features.unique(dim=0)))  # equal images cannot be two clusters
-    found = KMeans(clusters, n_init=3, random_state=seed).fit(features.numpy())
-    cluster = torch.from_numpy(found.labels_).long()
-    apart = (features - torch.from_numpy(found.cluster_centers_).to(features)[cluster]).square().sum(1)
+    fitted = KMeans(clusters, n_init=3, random_state=seed).fit(features.numpy())
+    cluster = torch.from_numpy(fitted.labels_).long()
+    distance = (features - torch.from_numpy(fitted.cluster_centers_).to(features)[cluster]).square().sum(1)
     rows = [(cluster == k).nonzero().flatten() for k in range(clusters)]
-    picked = [int(r[apart[r].argmax() if farthest else apart[r].argmin()]) for r in rows if len(r)]
+    picked = [int(r[distance[r].argmax() if farthest else distance[r].argmin()]) for r in rows if len(r)]
     others = [i for i in torch.randperm(len(members), generator=g).tolist() if i not in picked]
     return members[picked + others[: count - len(picked)]]

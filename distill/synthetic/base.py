@@ -1,63 +1,167 @@
-"""What is learned. A Synthetic yields training batches that are differentiable down to its parameters."""
+"""What is learned. A Synthetic yields training images that are differentiable down to its parameters."""
 
-from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, Self
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from distill.crops import Crops
+from distill.context import Context
+from distill.data.preprocess import Preprocess
 from distill.picture import sheet
-from distill.recipe import Outer
+from distill.published.forms import Images, Stored
+from distill.recipe import Outer, Sampling, SyntheticBase
 
-ToPixels = Callable[[Tensor], Tensor]
-"""Images (n, c, h, w) as networks see them to [0, 1]."""
+FLOAT_BITS = 32
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that one optimiser moves at one rate."""
+
+    params: list[nn.Parameter]
+    lr: float
+    optimizer: Literal["", "sgd", "adam"] = ""
+    """Empty: the recipe's outer.optimizer."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a user must store to train on a set; shared or frozen parts stand apart."""
+
+    floats: dict[str, int]
+    """Values by the name of the part; labels count unless they are plain classes."""
+    shared: dict[str, int] = field(default_factory=dict)
+    """Values that several sets share or that were not learned, such as a frozen generator's weights."""
+    bits: dict[str, int] = field(default_factory=dict)
+    """Bits per value of the parts that are not stored as 32-bit floats."""
+
+    @property
+    def total(self) -> int:
+        """Floats of all parts, shared ones not included: a part of fewer bits counts as fewer floats."""
+        return sum(-(-n * self._bits(part) // FLOAT_BITS) for part, n in self.floats.items())
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all parts, shared ones not included."""
+        return sum(-(-n * self._bits(part) // 8) for part, n in self.floats.items())
+
+    def bits_per_class(self, classes: int) -> float:
+        """Bits of all parts over the classes (DD-RUO counts budgets so)."""
+        return sum(n * self._bits(part) for part, n in self.floats.items()) / classes
+
+    def _bits(self, part: str) -> int:
+        return self.bits.get(part, FLOAT_BITS)
 
 
 class Synthetic(nn.Module):
-    """Base of every synthetic set; a new one is one file with a class and a `build(settings, context)`.
+    """Base of every synthetic set; a new one is one file with a subclass that names its kind.
 
-    It never asks which Objective drives it. What the objective, the evaluator and the exporter use is all here.
+        class Pixels(Synthetic, kind="pixels"): ...
+
+    It never asks which Objective drives it. All that the objective, the judge, the exporter, the cost estimate and the
+    pictures use is here. An item is one training image of a pass, virtual where images are cut or generated.
     """
 
+    kinds: dict[str, type["Synthetic"]] = {}
     classes: int
 
+    def __init_subclass__(cls, kind: str = "", **more):
+        super().__init_subclass__(**more)
+        if kind:
+            Synthetic.kinds[kind] = cls
+
+    # ------------------------------------------------------------ from a recipe
+
+    @classmethod
+    def build(cls, settings: SyntheticBase, context: Context) -> Self:
+        """The set at its start. Raises what blank() and check() raise, and RecipeError when experts are missing."""
+        raise NotImplementedError
+
+    @classmethod
+    def blank(cls, settings: SyntheticBase, context: Context) -> Self:
+        """A set of the recipe's shapes, whatever its values: needs neither experts nor time."""
+        return cls.build(settings, context)
+
+    @classmethod
+    def check(cls, settings: SyntheticBase, context: Context) -> None:
+        """Raise what build() would, as far as it can be known without experts and in a moment."""
+        cls.blank(settings, context)
+
+    @classmethod
+    def restore(cls, settings: SyntheticBase, context: Context, state: dict[str, Tensor]) -> Self:
+        """The set whose learned_state() was `state`."""
+        restored = cls.blank(settings, context)
+        restored.load_learned_state(state)
+        return restored
+
+    # ------------------------------------------------------------ training images
+
     def __len__(self) -> int:
-        """Training images of one pass."""
+        """Items of one pass."""
+        raise NotImplementedError
+
+    def images(self, index: Tensor, generator: torch.Generator) -> Tensor:
+        """Images (b, c, h, w) of the items `index` (b,). All chance comes from the generator."""
+        raise NotImplementedError
+
+    def labels(self, index: Tensor) -> Tensor:
+        """Label probabilities (b, classes) of the items `index` (b,)."""
         raise NotImplementedError
 
     def batch(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Images (b, c, h, w) and label probabilities (b, classes) of the items `index` (b,).
+        """Images and labels of the items `index`."""
+        return self.images(index, generator), self.labels(index)
 
-        All chance comes from the generator, so that the same call gives the same batch.
-        """
-        raise NotImplementedError
+    def sampled(self, settings: Sampling, generator: torch.Generator) -> "Synthetic":
+        """The set that one network is trained on: itself, or a fixed one drawn from it."""
+        return self
+
+    # ------------------------------------------------------------ learning
+
+    def parameter_groups(self, outer: Outer) -> list[Group]:
+        """What the outer optimisers move."""
+        return [Group([p for p in self.parameters() if p.requires_grad], outer.lr_img)]
+
+    def penalty(self, step: int, generator: torch.Generator) -> Tensor | float:
+        """A term of the set's own, added once to the loss of an outer step."""
+        return 0.0
 
     def project(self) -> None:
-        """Bring parameters back to where they are allowed, after each outer step."""
+        """Bring parameters back into their allowed range, after each outer step."""
 
-    def parameter_groups(self, outer: Outer) -> list[dict]:
-        """Groups for the outer optimiser."""
-        return [{"params": [p for p in self.parameters() if p.requires_grad], "lr": outer.lr_img}]
+    def learned_state(self) -> dict[str, Tensor]:
+        """What a checkpoint and the best set hold: all that blank() does not give."""
+        return self.state_dict()
 
-    def budget_floats(self) -> int:
-        """All floats a user must store to train on this set, labels included unless they are the plain classes."""
+    def load_learned_state(self, state: dict[str, Tensor]) -> None:
+        """Put back what learned_state() gave."""
+        self.load_state_dict(state)
+
+    # ------------------------------------------------------------ what is stored and shown
+
+    def budget(self) -> Budget:
+        """What a user must store to train on this set."""
         raise NotImplementedError
+
+    def stored(self) -> Stored:
+        """The published form, detached."""
+        index = torch.arange(len(self))
+        with torch.no_grad():
+            x, y = self.batch(index, torch.Generator().manual_seed(0))
+        return Images(x.detach(), y.detach())
 
     def describe(self) -> str:
         """What the set is, in a line."""
         return f"{len(self)} training images"
 
-    def training_set(self) -> tuple[Tensor, Tensor]:
-        """One pass as fixed tensors: images (n, c, h, w) and label probabilities (n, classes)."""
-        with torch.no_grad():
-            return self.batch(torch.arange(len(self)), torch.Generator().manual_seed(0))
-
-    def crops(self, to_pixels: ToPixels) -> Crops | None:
-        """The larger images that the training set is cut out of, if it is: they are stored in its place."""
-        return None
-
-    def pictures(self, to_pixels: ToPixels, classes: tuple[str, ...]) -> dict[str, Image.Image]:
+    def pictures(self, preprocess: Preprocess, classes: tuple[str, ...]) -> dict[str, Image.Image]:
         """Pictures of the set by name, `synthetic` the one that shows it best."""
-        x, y = self.training_set()
-        return {"synthetic": sheet(to_pixels(x), y, classes)}
+        stored = self.stored()
+        return {"synthetic": sheet(preprocess.to_pixels(stored.images()), stored.y, classes)}
+
+
+def learned_of(synthetic: Synthetic) -> list[nn.Parameter]:
+    """The leaves that gradients go to."""
+    return [p for p in synthetic.parameters() if p.requires_grad]

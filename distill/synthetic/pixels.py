@@ -8,58 +8,64 @@ from distill import recipe, rng
 from distill.context import Context
 from distill.data.base import Split
 from distill.errors import RecipeError
+from distill.published.forms import Images
 from distill.recipe import Outer
 from distill.selectors import Evidence, members_of, select
-from distill.synthetic.base import Synthetic
+from distill.synthetic.base import Budget, Group, Synthetic
 
 
-class Pixels(Synthetic):
+class Pixels(Synthetic, kind="pixels"):
     """Images x (classes * ipc, c, h, w), ordered by class, with labels y (n, classes)."""
 
     def __init__(self, x: Tensor, y: Tensor, labels: recipe.Labels):
         super().__init__()
-        self.labels, self.classes = labels, y.shape[1]
+        self.label_settings, self.classes = labels, y.shape[1]
         self.x = nn.Parameter(x)
         self.y = nn.Parameter(y, requires_grad=labels.mode == "learned")
+
+    @classmethod
+    def build(cls, settings: recipe.Pixels, context: Context) -> "Pixels":
+        """Real images, random or chosen by a selector, or noise with the data's mean and deviation.
+
+        Raises DataError when a class has too few images, and RecipeError when init or labels need experts that are
+        missing.
+        """
+        y = _classes(settings, context)
+        x = _noise(context, len(y)) if settings.init == "noise" else _real(settings, context)
+        return cls(x, _labels(settings, context, x, y), settings.labels)
+
+    @classmethod
+    def blank(cls, settings: recipe.Pixels, context: Context) -> "Pixels":
+        """The set as noise with plain labels. Raises DataError when a class has too few images to start from."""
+        y = _classes(settings, context)
+        for c in range(context.classes) if settings.init != "noise" else ():
+            members_of(context.data.train, c, settings.ipc)
+        x = _noise(context, len(y))
+        return cls(x, F.one_hot(y, context.classes).to(x), settings.labels)
 
     def __len__(self) -> int:
         return len(self.x)
 
-    def batch(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        if len(index) == len(self):
-            return self.x, self.y
-        index = index.to(self.x.device)
-        return self.x[index], self.y[index]
+    def images(self, index: Tensor, generator: torch.Generator) -> Tensor:
+        return self.x if len(index) == len(self) else self.x[index.to(self.x.device)]
+
+    def labels(self, index: Tensor) -> Tensor:
+        return self.y if len(index) == len(self) else self.y[index.to(self.y.device)]
 
     def project(self) -> None:
         with torch.no_grad():
             self.y.clamp_(min=0)
 
-    def parameter_groups(self, outer: Outer) -> list[dict]:
-        groups = [{"params": [self.x], "lr": outer.lr_img}]
-        return groups + [{"params": [self.y], "lr": self.labels.lr}] if self.y.requires_grad else groups
+    def parameter_groups(self, outer: Outer) -> list[Group]:
+        groups = [Group([self.x], outer.lr_img)]
+        return groups + [Group([self.y], self.label_settings.lr)] if self.y.requires_grad else groups
 
-    def budget_floats(self) -> int:
-        return self.x.numel() + (0 if self.labels.mode == "hard" else self.y.numel())
+    def budget(self) -> Budget:
+        hard = self.label_settings.mode == "hard"
+        return Budget({"images": self.x.numel()} | ({} if hard else {"labels": self.y.numel()}))
 
-
-def build(settings: recipe.Pixels, context: Context) -> Pixels:
-    """Real images, random or chosen by a selector, or noise with the data's mean and deviation.
-
-    Raises DataError when a class has too few images, and RecipeError when init or labels need experts there are not.
-    """
-    y = _classes(settings, context)
-    x = _noise(context, len(y)) if settings.init == "noise" else _real(settings, context)
-    return Pixels(x, _labels(settings, context, x, y), settings.labels)
-
-
-def blank(settings: recipe.Pixels, context: Context) -> Pixels:
-    """The set as noise with plain labels. Raises DataError where `build` would for want of images."""
-    y = _classes(settings, context)
-    for c in range(context.classes) if settings.init != "noise" else ():
-        members_of(context.data.train, c, settings.ipc)
-    x = _noise(context, len(y))
-    return Pixels(x, F.one_hot(y, context.classes).to(x), settings.labels)
+    def stored(self) -> Images:
+        return Images(self.x.detach(), self.y.detach())
 
 
 def real_images(split: Split, classes: int, per_class: int, g: torch.Generator) -> Tensor:

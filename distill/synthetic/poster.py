@@ -14,17 +14,19 @@ from torch import Tensor, nn
 from distill import order as ordering
 from distill import recipe, rng
 from distill.context import Context
-from distill.crops import Crops, cut, join, warp
+from distill.crops import cut, join, warp
+from distill.data.preprocess import Preprocess
 from distill.errors import RecipeError
 from distill.order.embeddings import FROM_IMAGES
+from distill.published.forms import Windows
 from distill.recipe import Outer
 from distill.synthetic import label_grid, patches, poster_view
-from distill.synthetic.base import Synthetic, ToPixels
+from distill.synthetic.base import Budget, Group, Synthetic
 from distill.synthetic.patches import Size
 from distill.synthetic.pixels import real_images
 
 
-class Poster(Synthetic):
+class Poster(Synthetic, kind="poster"):
     """Posters x (m, c, H, W), m = 1 or one per class; its items are the patches, poster by poster, row by row.
 
     `order` (m, rows, columns) is the class grid, `y` (m, cells, classes) the learned label grid, if labels are learned.
@@ -50,15 +52,37 @@ class Poster(Synthetic):
         inside = label_grid.cell_counts(corners, image, self.size, self.cells)
         self.register_buffer("inside", inside, persistent=False)
 
+    @classmethod
+    def build(cls, settings: recipe.Poster, context: Context) -> "Poster":
+        """A poster of noise or of blended real images. Raises RecipeError for one that the recipe makes impossible."""
+        return _build(settings, context, class_grid(settings, context))
+
+    @classmethod
+    def blank(cls, settings: recipe.Poster, context: Context) -> "Poster":
+        """The same without asking an embedding: where likeness decides, classes are in the dataset's order."""
+        given = settings.model_copy(update={"order": "given"}) if settings.by_likeness else settings
+        return _build(settings, context, class_grid(given, context))
+
+    @classmethod
+    def check(cls, settings: recipe.Poster, context: Context) -> None:
+        """Raise RecipeError also when an embedding file is missing or does not know every class."""
+        if settings.by_likeness and settings.embedding not in FROM_IMAGES:
+            ordering.distances(context.data.classes, settings.embedding, context=context)
+        cls.blank(settings, context)
+
     def __len__(self) -> int:
         return len(self.corners)
 
-    def batch(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        index = index.to(self.x.device)
-        return self._images(self.corners[index], generator), self.labels(index)
+    def images(self, index: Tensor, generator: torch.Generator) -> Tensor:
+        corners, augment = self.corners[index.to(self.x.device)], self.settings.augment
+        if augment == recipe.PatchAugment():
+            return cut(self.x, corners, self.image)
+        matrix = _turn_and_scale(augment, len(corners), generator).to(self.x)
+        return warp(self.x, corners, self.image, matrix, self.settings.cyclic)
 
     def labels(self, index: Tensor) -> Tensor:
         """Label probabilities (b, classes) of the patches `index` (b,)."""
+        index = index.to(self.x.device)
         if self.y is not None:
             return label_grid.average(self.inside[index], self.y, self.corners[index, 0])
         return self._fixed(index, self.settings.labels.rule)
@@ -76,13 +100,14 @@ class Poster(Synthetic):
             with torch.no_grad():
                 self.y.clamp_(min=0)
 
-    def parameter_groups(self, outer: Outer) -> list[dict]:
-        groups = [{"params": [self.x], "lr": outer.lr_img}]
-        return groups if self.y is None else [*groups, {"params": [self.y], "lr": self.settings.labels.lr}]
+    def parameter_groups(self, outer: Outer) -> list[Group]:
+        groups = [Group([self.x], outer.lr_img)]
+        return groups if self.y is None else [*groups, Group([self.y], self.settings.labels.lr)]
 
-    def budget_floats(self) -> int:
+    def budget(self) -> Budget:
         """Fixed labels follow from the order of classes, which is no float."""
-        return self.x.numel() + (0 if self.y is None else self.y.numel())
+        labels = {} if self.y is None else {"labels": self.y.numel()}
+        return Budget({"poster": self.x.numel()} | labels)
 
     def describe(self) -> str:
         (down, across), (rows, columns) = self.counts, self.order.shape[1:]
@@ -93,47 +118,16 @@ class Poster(Synthetic):
             f"{columns}x{rows} classes, {labels} labels"
         )
 
-    def training_set(self) -> tuple[Tensor, Tensor]:
-        """All patches as they lie on the poster, neither turned nor scaled."""
+    def stored(self) -> Windows:
+        """All patches in their place on the poster, neither turned nor scaled."""
         with torch.no_grad():
-            index = torch.arange(len(self), device=self.x.device)
-            return cut(self.x, self.corners, self.image), self.labels(index)
+            y = self.labels(torch.arange(len(self)))
+        return Windows(self.x.detach(), self.corners, self.image, y.detach())
 
-    def crops(self, to_pixels: ToPixels) -> Crops:
-        """Un-whitened, a poster is the mean of its un-whitened patches; grey where no patch lies."""
-        with torch.no_grad():
-            shown = to_pixels(cut(self.x, self.corners, self.image))
-            pixels = join(shown, self.corners, self.x.shape, empty=0.5)
-        return Crops(self.x.detach(), pixels, self.corners, self.image)
-
-    def pictures(self, to_pixels: ToPixels, classes: tuple[str, ...]) -> dict[str, Image.Image]:
+    def pictures(self, preprocess: Preprocess, classes: tuple[str, ...]) -> dict[str, Image.Image]:
         """The poster as it looks and as it is stored, its class regions and patch grid, its patches."""
-        _, y = self.training_set()
-        return poster_view.pictures(self.crops(to_pixels), y, self.order, self.counts, classes)
-
-    def _images(self, corners: Tensor, generator: torch.Generator) -> Tensor:
-        augment = self.settings.augment
-        if augment == recipe.PatchAugment():
-            return cut(self.x, corners, self.image)
-        matrix = _turn_and_scale(augment, len(corners), generator).to(self.x)
-        return warp(self.x, corners, self.image, matrix, self.settings.cyclic)
-
-
-def build(settings: recipe.Poster, context: Context) -> Poster:
-    """A poster of noise or of blended real images. Raises RecipeError for one that cannot be as the recipe says it."""
-    return _build(settings, context, class_grid(settings, context))
-
-
-def blank(settings: recipe.Poster, context: Context) -> Poster:
-    """The same without asking an embedding: where likeness decides, classes lie in the dataset's order."""
-    given = settings.model_copy(update={"order": "given"}) if settings.by_likeness else settings
-    return _build(settings, context, class_grid(given, context))
-
-
-def check(settings: recipe.Poster, context: Context) -> None:
-    """Raise RecipeError where an embedding of the user's is missing or does not know every class."""
-    if settings.by_likeness and settings.embedding not in FROM_IMAGES:
-        ordering.distances(context.data.classes, settings.embedding, context=context)
+        stored = self.stored()
+        return poster_view.pictures(stored, stored.shown(preprocess.to_pixels), self.order, self.counts, classes)
 
 
 def _build(settings: recipe.Poster, context: Context, order: Tensor) -> Poster:

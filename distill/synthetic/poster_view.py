@@ -4,8 +4,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from distill.crops import Crops
 from distill.picture import grid, shorten, tidy_columns
+from distill.published.forms import Windows
 
 LONGEST = 960  # pixels that a poster is enlarged to, by a whole factor
 WIDEST_SHEET = 40  # patches side by side where several posters follow each other
@@ -14,19 +14,18 @@ COLOURS = [(214, 69, 65), (52, 120, 199), (60, 145, 75), (204, 132, 28), (128, 8
 
 
 def pictures(
-    crops: Crops, y: Tensor, order: Tensor, counts: tuple[int, int], classes: tuple[str, ...]
+    stored: Windows, shown: Tensor, order: Tensor, counts: tuple[int, int], classes: tuple[str, ...]
 ) -> dict[str, Image.Image]:
-    """Pictures by name, the poster itself first; y (n, classes) are the patches' labels, `counts` how many lie
-    below and beside each other, `order` (m, rows, columns) the class grid."""
-    names = list(classes) if len(crops.x) > 1 else None
-    _, windows = crops.windows()
-    columns = counts[1] if len(crops.x) == 1 else counts[1] * min(counts[0], max(1, WIDEST_SHEET // counts[1]))
-    stored = 0.5 + (crops.x - crops.x.mean()) / (2 * SPREAD * crops.x.std())
+    """Pictures by name, the poster itself first. `shown` (m, c, H, W) is the poster in [0, 1], `counts` how many
+    patches are below and beside each other, `order` (m, rows, columns) the class grid."""
+    names = list(classes) if len(stored.x) > 1 else None
+    columns = counts[1] if len(stored.x) == 1 else counts[1] * min(counts[0], max(1, WIDEST_SHEET // counts[1]))
+    as_stored = 0.5 + (stored.x - stored.x.mean()) / (2 * SPREAD * stored.x.std())
     return {
-        "synthetic": sources(crops.pixels, names),
-        "as-stored": sources(stored, names),
-        "regions": regions(crops, order, classes),
-        "patches": grid(windows, columns=columns, labels=[classes[k] for k in y.argmax(1)]),
+        "synthetic": sources(shown, names),
+        "as-stored": sources(as_stored, names),
+        "regions": regions(stored, shown, order, classes),
+        "patches": grid(stored.pixels(shown), columns=columns, labels=[classes[k] for k in stored.y.argmax(1)]),
     }
 
 
@@ -36,26 +35,26 @@ def sources(pixels: Tensor, labels: list[str] | None = None) -> Image.Image:
     return grid(pixels, columns=columns, scale=_scale(pixels, columns), labels=labels)
 
 
-def regions(crops: Crops, order: Tensor, classes: tuple[str, ...]) -> Image.Image:
+def regions(stored: Windows, shown: Tensor, order: Tensor, classes: tuple[str, ...]) -> Image.Image:
     """Posters side by side, each with the regions of its classes, their names, and a cross at each patch's centre."""
-    m, _, height, width = crops.pixels.shape
+    m, _, height, width = shown.shape
     columns = tidy_columns(m)
-    scale = max(_scale(crops.pixels, columns), 2)
-    plain = grid(crops.pixels, columns=columns, scale=scale)
+    scale = max(_scale(shown, columns), 2)
+    plain = grid(shown, columns=columns, scale=scale)
     gap = (plain.width - columns * width * scale) // (columns + 1)
     draw = ImageDraw.Draw(plain)
     for i in range(m):
         left, top = gap + i % columns * (width * scale + gap), gap + i // columns * (height * scale + gap)
-        _draw_patches(draw, crops, i, (left, top), scale)
+        _draw_patches(draw, stored, i, (left, top), scale)
         _draw_classes(draw, order[i], (left, top), (height, width), scale, classes)
     return plain
 
 
-def _draw_patches(draw: ImageDraw.ImageDraw, crops: Crops, poster: int, at: tuple[int, int], scale: int) -> None:
+def _draw_patches(draw: ImageDraw.ImageDraw, stored: Windows, poster: int, at: tuple[int, int], scale: int) -> None:
     """A small cross at the centre of each patch, and the outline of the first one."""
-    (h, w), (height, width) = crops.size, crops.pixels.shape[2:]
+    (h, w), (height, width) = stored.size, stored.x.shape[2:]
     arm = min(max(2, scale // 2), 5)
-    mine = crops.corners[crops.corners[:, 0] == poster, 1:].tolist()
+    mine = stored.corners[stored.corners[:, 0] == poster, 1:].tolist()
     for top, left in mine:
         x = at[0] + (left + w / 2) % width * scale
         y = at[1] + (top + h / 2) % height * scale

@@ -65,9 +65,9 @@ def measure(o: argparse.Namespace) -> dict:
     step()
     with Growth() as growth:
         for _ in range(o.repeats):
-            begun = time.process_time()
+            started = time.process_time()
             step()
-            taken.append(time.process_time() - begun)
+            taken.append(time.process_time() - started)
     with PeakMemory() as counted:
         step()
     return {"counted": counted.peak, "resident": growth.bytes, "cpu_seconds": statistics.median(taken)}
@@ -85,11 +85,11 @@ def table(o: argparse.Namespace) -> list[dict]:
     """A row for each setting; its processes take turns with those of the others."""
     runs = {name: [] for name in SETTINGS if not o.only or name in o.only}
     for _ in range(o.processes):
-        for name, found in runs.items():
-            found.append(in_process(SETTINGS[name], o))
+        for name, measured in runs.items():
+            measured.append(in_process(SETTINGS[name], o))
     rows = []
-    for name, found in runs.items():
-        median = {key: statistics.median(run[key] for run in found) for key in found[0]}
+    for name, measured in runs.items():
+        median = {key: statistics.median(run[key] for run in measured) for key in measured[0]}
         rows.append({"setting": name, **median, "resident_over_counted": median["resident"] / median["counted"]})
     return rows
 

@@ -64,9 +64,8 @@ def _context(window: int, unroll: int, o: argparse.Namespace) -> Context:
     }  # fmt: skip
     device = torch.device(o.device)
     data = small.random_data(10, (3, 32, 32), n=REAL)
-    made = recipe.override(table, [], "benchmark")
-    context = Context(made, data, nets.build(made.network, data.shape, 10), device)
-    return context
+    r = recipe.override(table, [], "benchmark")
+    return Context(r, data, nets.build(r.network, data.shape, 10), device)
 
 
 def seconds(run) -> float:
@@ -93,9 +92,9 @@ def measure(kind: str, window: int, unroll: int, o: argparse.Namespace) -> int:
 
 def mebibytes(kind: str, window: int, unroll: int, o: argparse.Namespace) -> float | None:
     """The same in a fresh process; None when it ran out of memory."""
-    asked = ["--measure", f"{kind},{window},{unroll}", "--width", str(o.width), "--batch", str(o.batch)]
-    asked += ["--device", o.device] + ["--compile"] * o.compile
-    done = subprocess.run([sys.executable, __file__, *asked], capture_output=True, text=True)
+    arguments = ["--measure", f"{kind},{window},{unroll}", "--width", str(o.width), "--batch", str(o.batch)]
+    arguments += ["--device", o.device] + ["--compile"] * o.compile
+    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True)
     if done.returncode:
         print(f"{kind} at {window} of {unroll}: no figure\n{done.stderr[-500:]}", file=sys.stderr)
         return None
@@ -103,9 +102,9 @@ def mebibytes(kind: str, window: int, unroll: int, o: argparse.Namespace) -> flo
 
 
 def row(window: int, unroll: int, o: argparse.Namespace) -> dict:
-    """One line of the table. Raises RuntimeError when the two ways give other gradients.
+    """One line of the table. Raises RuntimeError if the gradients of both differ.
 
-    That is looked at over few steps: over hundreds, float32 rounding alone leads two trainings apart.
+    Checked over few steps: over hundreds, float32 rounding alone makes two trainings diverge.
     """
     norms = {kind: OuterStep(kind, *QUICK[-1], o)() for kind in ("ours", "plain")}
     if abs(norms["ours"] / norms["plain"] - 1) > 0.01:
@@ -117,16 +116,22 @@ def row(window: int, unroll: int, o: argparse.Namespace) -> dict:
     for _ in range(o.repeats):
         for kind, step in steps.items():
             times[kind].append(seconds(step))
-    found = {"window": window, "unroll": unroll, "width": o.width, "batch": o.batch, "compiled": o.compile}
-    found |= {f"{kind}_seconds": statistics.median(taken) for kind, taken in times.items()}
-    return found | {f"{kind}_mib": mebibytes(kind, window, unroll, o) for kind in steps}
+    figures = {"window": window, "unroll": unroll, "width": o.width, "batch": o.batch, "compiled": o.compile}
+    figures |= {f"{kind}_seconds": statistics.median(taken) for kind, taken in times.items()}
+    figures |= {f"{kind}_mib": mebibytes(kind, window, unroll, o) for kind in steps}
+    return figures | {
+        "faster": figures["plain_seconds"] / figures["ours_seconds"],
+        "smaller": figures["plain_mib"] / figures["ours_mib"] if figures["plain_mib"] and figures["ours_mib"] else None,
+    }
 
 
 def show(rows: list[dict]) -> None:
-    print("\nwindow  ours s  plain s   ours MiB  plain MiB")
+    print("\nwindow  ours s  plain s  faster   ours MiB  plain MiB  smaller")
     for r in rows:
         mib = "".join(f"{r[k]:11.0f}" if r[k] else "          -" for k in ("ours_mib", "plain_mib"))
-        print(f"{r['window']:3d}/{r['unroll']:3d} {r['ours_seconds']:7.2f} {r['plain_seconds']:8.2f} {mib}")
+        smaller = f"{r['smaller']:8.1f}x" if r["smaller"] else "        -"
+        seconds = f"{r['ours_seconds']:7.2f} {r['plain_seconds']:8.2f} {r['faster']:6.1f}x"
+        print(f"{r['window']:3d}/{r['unroll']:3d} {seconds} {mib}{smaller}")
 
 
 def main() -> None:

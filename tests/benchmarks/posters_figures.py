@@ -1,13 +1,13 @@
 """Accuracy of posters: against the budget, the number of patches and the order of classes; tables and plots.
 
-    python tests/benchmarks/posters_figures.py run digits [KEY=VALUE] --out figures.jsonl [--part 0/2] [--only TEXT]
+    python tests/benchmarks/posters_figures.py run digits [KEY=VALUE] --json figures.jsonl [--part 0/2] [--only TEXT]
     python tests/benchmarks/posters_figures.py draw figures.jsonl --folder docs/pictures
 
-`run` distills one setting after another in this process, without Ray, and appends a line of JSON for each; settings
-that the file already holds are left out, so it can be stopped and started again. Two processes share it by --part.
+`run` distills one setting after another in this process, without Ray, and appends a line of JSON for each; it skips
+settings that the file already has, so it can be stopped and restarted. --part splits the settings over processes.
 The data: digits, fashion, cifar10, each with the shipped recipe of a poster of one image per class as its base. Every
-setting of one figure takes the same number of outer steps. --only "budget poster 1.0", given once or more often, runs
-those alone whose figure and name begin so.
+setting of one figure takes the same number of outer steps. --only "budget poster 1.0", which may be repeated, runs only
+the settings whose figure and name start with the text.
 
 budget     posters of 0.3, 0.5, 0.8, 1.0 images per class, pixels of 1 (the same objective), random real images of 1
 patches    from as many patches as classes (no overlap) to 160, at 1 image per class (PoDD, figure 6)
@@ -16,9 +16,12 @@ order      five random orders, greedy, optimal, at 0.3 or 0.5 images per class, 
 
 import argparse
 import json
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import torch
 
@@ -81,18 +84,18 @@ def _patches() -> list[Setting]:
 def _orders(data: str) -> list[Setting]:
     ipc = ORDER_IPC[data]
     at = (f"synthetic.ipc={ipc}", *(LEARNED if ipc < 0.5 else ()))  # fixed labels leave classes out there
-    found = [Setting("order", name, (*at, f"synthetic.order={name}")) for name in ("greedy", "optimal")]
+    points = [Setting("order", name, (*at, f"synthetic.order={name}")) for name in ("greedy", "optimal")]
     for i in range(RANDOM_ORDERS):
         shuffled = torch.randperm(10, generator=torch.Generator().manual_seed(i)).tolist()
-        found.append(Setting("order", f"random {i}", (*at, f"synthetic.order={shuffled}")))
-    return found
+        points.append(Setting("order", f"random {i}", (*at, f"synthetic.order={shuffled}")))
+    return points
 
 
 # ---------------------------------------------------------------- run
 
 
 class Progress(Watcher):
-    """A line now and then."""
+    """A line per judgement."""
 
     def __init__(self):
         self.loss = 0.0
@@ -107,18 +110,18 @@ class Progress(Watcher):
 def measure(data: str, setting: Setting, overrides: list[str]) -> dict:
     """Distill a setting and judge it on the test part."""
     r = recipe.load(BASE[data], [*setting.overrides, *overrides])
-    started, made = time.perf_counter(), context.prepare(r)
+    started, c = time.perf_counter(), context.prepare(r)
     row = {"data": data, "figure": setting.figure, "name": setting.name, "overrides": overrides, "seed": r.seed}
     if setting.baseline:
-        return row | {"test": Judge(made).random_real(1, made.data.test).as_dict()}
-    loop = Loop(made, Progress())
+        return row | {"test": Judge(c).random_real(1, c.data.test).as_dict()}
+    loop = Loop(c, Progress())
     best = loop.run()
     loop.synthetic.load_state_dict(best.state)
-    test = loop.judge.score(loop.synthetic, best.student_lr, made.data.test, r.evaluation.networks, "test")
+    test = loop.judge.score(loop.synthetic, best.student_lr, c.data.test, r.evaluation.networks, "test")
     row |= {"test": test.as_dict(), "step": best.step, "steps": r.outer.steps, "selection": best.score}
     row |= {"patches": len(loop.synthetic), "floats": loop.synthetic.budget_floats()}
     if setting.figure == "order":
-        apart = order.distances(made.data.classes, r.synthetic.embedding, context=made)
+        apart = order.distances(c.data.classes, r.synthetic.embedding, context=c)
         row |= {"order": (grid := loop.synthetic.order[0].tolist()), "order_score": order.score(apart, grid)}
     return row | {"seconds": time.perf_counter() - started}
 
@@ -237,9 +240,11 @@ def main() -> None:
     one = commands.add_parser("run")
     one.add_argument("data", choices=BASE)
     one.add_argument("overrides", nargs="*")
-    one.add_argument("--out", type=Path, required=True)
+    one.add_argument("--json", "--out", dest="out", metavar="FILE", type=Path, required=True, help="lines of JSON")
     one.add_argument("--part", default="0/1", help="which of how many processes this is")
-    one.add_argument("--only", action="append", metavar="TEXT", help="only settings whose figure and name begin so")
+    one.add_argument(
+        "--only", action="append", metavar="TEXT", help="only settings whose figure and name start with TEXT"
+    )
     one.set_defaults(do=run)
     two = commands.add_parser("draw")
     two.add_argument("file", type=Path)

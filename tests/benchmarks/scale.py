@@ -5,8 +5,8 @@
 
 Storage is the real object of one expert (encoded, not estimated), times the experts. Time is a discrete simulation of
 what cluster/jobs/experts.py does: workers start as one group, take the next expert each, train it, put it, ask again; a
-killed worker restarts the group, which goes on from the experts' saved states; then the set is sealed. Beside it the
-speed-up that was measured with one and two workers.
+killed worker restarts the group, which resumes from the experts' saved states; then the set is sealed. Shown with
+the speed-up measured with one and two workers.
 """
 
 import argparse
@@ -89,7 +89,7 @@ def storage(name: str, dtype: str, steps: int = 5000) -> Storage:
 
 
 def _puts(size: int) -> int:
-    """Requests that send so many bytes: one, or in parts: is it there, begin, the parts, complete."""
+    """Requests to put an object of this size: one, or in parts: existence check, begin, the parts, complete."""
     return 3 + -(-size // PART_BYTES) if size >= PUT_BYTES else 1
 
 
@@ -98,7 +98,7 @@ def _puts(size: int) -> int:
 
 @dataclass(frozen=True)
 class Cluster:
-    """What the simulation is told; seconds."""
+    """Parameters of the simulation, in seconds."""
 
     expert: float
     """Training one expert on an undisturbed node."""
@@ -188,13 +188,13 @@ def curves(c: Cluster, experts: int) -> dict[str, dict[int, float]]:
 # ---------------------------------------------------------------- the page
 
 
-def draw(found: dict[str, dict], path: Path) -> None:
+def draw(results: dict[str, dict], path: Path) -> None:
     """Speed-up against workers, one panel for each job; dots are what was measured here."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6 * len(found), 4.6), dpi=100, layout="constrained")
+    figure = Figure(figsize=(6 * len(results), 4.6), dpi=100, layout="constrained")
     ticks = [2**i for i in range(9)]
-    for axes, (title, job) in zip(figure.subplots(1, len(found), sharey=True), found.items(), strict=True):
+    for axes, (title, job) in zip(figure.subplots(1, len(results), sharey=True), results.items(), strict=True):
         axes.plot(ticks, ticks, color="0.75", linewidth=1, label="as many times as workers")
         for style, (name, curve) in zip(("-", "--", ":"), job["speedup"].items(), strict=True):
             axes.plot(curve.keys(), curve.values(), style, color="#1f77b4", label=name)
@@ -213,9 +213,9 @@ def draw(found: dict[str, dict], path: Path) -> None:
 
 def jobs(measured: list[dict]) -> dict[str, dict]:
     """Title: experts, simulated speed-ups, and measured ones for the job that was measured."""
-    found = {}
+    results = {}
     for text, expert in (("2.4 min (MTT: 8 GPU hours)", 144.0), ("40 min (2 CPU cores)", 2400.0)):
-        found[f"{EXPERTS} experts of {text}"] = {
+        results[f"{EXPERTS} experts of {text}"] = {
             "experts": EXPERTS, "speedup": curves(Cluster(expert=expert), EXPERTS), "measured": {}
         }  # fmt: skip
     if measured:
@@ -224,8 +224,8 @@ def jobs(measured: list[dict]) -> dict[str, dict]:
         small = Cluster(one["expert"], begin, 0.0, put=0.0, seal=seal)
         times = {row["workers"]: one["seconds"] / row["seconds"] for row in measured}
         title = f"{count} experts of {one['expert']:.0f} s (measured job)"
-        found[title] = {"experts": count, "speedup": curves(small, count), "measured": times}
-    return found
+        results[title] = {"experts": count, "speedup": curves(small, count), "measured": times}
+    return results
 
 
 def main() -> None:
@@ -237,17 +237,17 @@ def main() -> None:
     rows = [asdict(storage(name, dtype)) for name in DATASETS for dtype in ("float32", "bfloat16")]
     for key in rows[0]:
         print(f"{key:28}", *(f"{v:>21,.4g}" if isinstance(v, float) else f"{v:>21}" for v in (r[key] for r in rows)))
-    found = jobs(json.loads(o.measured.read_text()) if o.measured else [])
-    for title, job in found.items():
+    results = jobs(json.loads(o.measured.read_text()) if o.measured else [])
+    for title, job in results.items():
         print(f"\n{title}")
         for name, curve in job["speedup"].items():
             print(f"  {name:36}", *(f"{n}: {faster:.1f}" for n, faster in curve.items()))
         if job["measured"]:
             print("  measured:", *(f"{n}: {faster:.2f}" for n, faster in job["measured"].items()))
     if o.plot:
-        draw(found, o.plot)
+        draw(results, o.plot)
     if o.json:
-        o.json.write_text(json.dumps({"storage": rows, "jobs": found}, indent=2) + "\n")
+        o.json.write_text(json.dumps({"storage": rows, "jobs": results}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

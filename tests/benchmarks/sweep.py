@@ -1,4 +1,4 @@
-"""What a sweep costs beside its trials: wall time against the trials' own time divided by the concurrency.
+"""What a sweep costs besides its trials: wall time against the time of its trials divided by the concurrency.
 
 python tests/benchmarks/sweep.py --json sweep.json                  # about 10 minutes on 2 cores
 python tests/benchmarks/sweep.py --seconds 10 --trials 4
@@ -16,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
 RECIPE = ("threads=1", "experts.count=4", "experts.epochs=10", "objective.max_start_epoch=5", "outer.workers=1")
 JUDGING = ("evaluation.epochs=50", "evaluation.networks=2", "evaluation.selection_networks=2")
 
@@ -23,7 +24,7 @@ JUDGING = ("evaluation.epochs=50", "evaluation.networks=2", "evaluation.selectio
 def command(*arguments: str, home: Path) -> float:
     """Run `stillhouse ARGUMENTS`; its wall time in seconds."""
     started = time.monotonic()
-    environment = {**os.environ, "STILLHOUSE_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "STILLHOUSE_HOME": str(home), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-m", "tune.cli", *arguments], check=True, env=environment, stdout=sys.stderr)
     return time.monotonic() - started
 
@@ -46,8 +47,8 @@ def measure(options: argparse.Namespace, folder: Path) -> dict:
     command("sweep", sweep(folder, 2, 40, 2), "--json", str(figures), home=folder / "probe")
     probe = json.loads(figures.read_text())["trials"]
     steps = max(8, round(40 * options.seconds / min(t["seconds"] for t in probe)))
-    made = sweep(folder, options.trials, steps, options.concurrency)
-    wall = command("sweep", made, "--json", str(figures), home=home)
+    source = sweep(folder, options.trials, steps, options.concurrency)
+    wall = command("sweep", source, "--json", str(figures), home=home)
     own = [t["seconds"] for t in json.loads(figures.read_text())["trials"]]
     ideal = sum(own) / options.concurrency
     return {

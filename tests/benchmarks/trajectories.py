@@ -19,19 +19,20 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import torch
-from safetensors.torch import load, save_file
+TESTS = Path(__file__).parents[1]
+sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # as pytest does it
-from support.ceph import ceph_s3, missing_programs
+import torch  # noqa: E402
+from safetensors.torch import load, save_file  # noqa: E402
+from support.ceph import ceph_s3, missing_programs  # noqa: E402
 
-from cluster.store import Store, open_store
-from cluster.trajectories import ExpertRecord, Reader, SetSpec, TrajectorySet
-from distill import nets, recipe, rng
-from distill.context import Context
-from distill.data.base import Dataset, Split
-from distill.objectives.trajectory import Objective
-from distill.synthetic import pixels
+from cluster.store import Store, open_store  # noqa: E402
+from cluster.trajectories import ExpertRecord, Reader, SetSpec, TrajectorySet  # noqa: E402
+from distill import nets, recipe, rng  # noqa: E402
+from distill.context import Context  # noqa: E402
+from distill.data.base import Dataset, Split  # noqa: E402
+from distill.objectives.trajectory import Objective  # noqa: E402
+from distill.synthetic import pixels  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -48,9 +49,9 @@ class WholeFile:
         """Load the file if a step is the first of those that it serves; its experts before are let go first."""
         if step % self.count == 0:
             self.experts = None
-            begun = time.perf_counter()
+            started = time.perf_counter()
             self.experts = load(self.path.read_bytes())  # load_file would map it, and read little
-            self.seconds.append(time.perf_counter() - begun)
+            self.seconds.append(time.perf_counter() - started)
 
     def snapshot(self, expert: int, epoch: int) -> torch.Tensor:
         return self.experts[str(expert)][self.epochs.index(epoch)].clone()
@@ -71,9 +72,9 @@ class Steps:
     def run(self, step: int) -> None:
         if isinstance(self.experts, WholeFile):
             self.experts.begin(step)
-        begun = time.perf_counter()
+        started = time.perf_counter()
         self.objective.loss(self.synthetic, step, range(1)).backward()
-        self.seconds.append(time.perf_counter() - begun)
+        self.seconds.append(time.perf_counter() - started)
 
 
 def context_of(options: argparse.Namespace) -> Context:
@@ -119,19 +120,19 @@ def fill(store: Store, context: Context) -> tuple[Reader, dict[str, float]]:
 
 
 def _seconds(run: Callable[[], object]) -> float:
-    begun = time.perf_counter()
+    started = time.perf_counter()
     run()
-    return time.perf_counter() - begun
+    return time.perf_counter() - started
 
 
 def read_seconds(reader: Reader, steps: int) -> float:
     """Two snapshots with nothing read ahead: what a step waits for without the prefetcher."""
     taken = []
     for step in range(steps):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         for epoch in (step, step + 2):
             reader.snapshot(step % reader.count, reader.epochs[epoch % len(reader.epochs)])
-        taken.append(time.perf_counter() - begun)
+        taken.append(time.perf_counter() - started)
     return statistics.median(taken)
 
 

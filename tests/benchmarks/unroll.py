@@ -161,10 +161,10 @@ def serve(kind: str, o: argparse.Namespace) -> None:
     for line in sys.stdin:
         images, steps, file = line.split()
         outer = outers.setdefault(images, OuterStep(int(images), o.width, o.device))
-        found: list[Tensor] = []
-        taken = seconds(lambda outer=outer, n=int(steps), found=found: found.append(outer(train, n)))
+        results: list[Tensor] = []
+        taken = seconds(lambda outer=outer, n=int(steps), results=results: results.append(outer(train, n)))
         if file != "-":
-            save_file({"x": found[0].cpu().contiguous()}, file)
+            save_file({"x": results[0].cpu().contiguous()}, file)
         print(taken, flush=True)
 
 
@@ -236,9 +236,9 @@ def faster_plain(rivals: dict[str, Rival]) -> str:
     for _ in range(3):
         for kind, taken in times.items():
             taken.append(rivals[kind].seconds(10, 5))
-    found = {kind: statistics.median(taken) for kind, taken in times.items()}
-    print("plain unroll, 10 images, N = 5: " + ", ".join(f"{kind} norm {s:.2f} s" for kind, s in found.items()))
-    return min(found, key=found.get)
+    medians = {kind: statistics.median(taken) for kind, taken in times.items()}
+    print("plain unroll, 10 images, N = 5: " + ", ".join(f"{kind} norm {s:.2f} s" for kind, s in medians.items()))
+    return min(medians, key=medians.get)
 
 
 def plain_bytes(kind: str, images: int, steps: int, o: argparse.Namespace) -> float:
@@ -283,7 +283,7 @@ def _figure(value: float | None, places: int) -> str:
 
 
 def compile_cost(images: int, steps: int, rivals: dict[str, Rival]) -> str:
-    """What compiling the engine for so many images costs (an empty cache), and when that is earned."""
+    """What compiling the engine for `images` images costs (empty cache), and after how many steps it pays."""
     first, again = (rivals["ours"].seconds(images, 1) for _ in range(2))
     rivals["eager"].seconds(images, 1)
     saved = statistics.median(rivals["eager"].seconds(images, 1) - rivals["ours"].seconds(images, 1) for _ in range(3))

@@ -1,9 +1,9 @@
-"""Seconds of `stillhouse experts` with one and with two workers on this machine, taken apart.
+"""Seconds of `stillhouse experts` with one and with two workers on this machine, by part.
 
     python tests/benchmarks/workers.py [--json FILE] [--recipe digits] [KEY=VALUE]...
 
-Each run has a home of its own and is the whole command, from its start to its exit. The parts are read from the times
-at which objects came into the store: begin (command to the first epoch of training, from the first expert's end and the
+Each run has its own home and is the whole command, from start to exit. The parts are read from the modification times
+of the objects in the store: begin (command to the first epoch of training, from the first expert's end and the
 others' pace), experts, seal (last expert to manifest), end (manifest to exit).
 """
 
@@ -17,17 +17,17 @@ import tempfile
 import time
 from pathlib import Path
 
-STILLHOUSE = str(Path(sys.executable).with_name("stillhouse"))
+ROOT = Path(__file__).parents[2]
 
 
 def run(workers: int, o: argparse.Namespace) -> dict[str, float]:
     """One command; seconds."""
     with tempfile.TemporaryDirectory() as home:
         settings = ["threads=1", f"experts.workers={workers}", f"experts.count={o.count}", *o.overrides]
-        begun = time.time()
+        started = time.time()
         subprocess.run(
-            [STILLHOUSE, "experts", o.recipe, *settings],
-            env={**os.environ, "STILLHOUSE_HOME": home},
+            [sys.executable, "-m", "tune.cli", "experts", o.recipe, *settings],
+            env={**os.environ, "STILLHOUSE_HOME": home, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.DEVNULL,
             check=True,
         )
@@ -35,12 +35,12 @@ def run(workers: int, o: argparse.Namespace) -> dict[str, float]:
         (folder,) = Path(home, "store", "experts").iterdir()
         experts = sorted(p.stat().st_mtime for p in folder.glob("expert-*.arrow"))
         (sealed,) = [p.stat().st_mtime for p in folder.glob("manifest-*.json")]
-    # Workers write in turns: one writes every `pace` seconds, and the first expert took that times the workers.
+    # Workers write in turns: one expert every `pace` seconds, so training one takes workers * pace.
     pace = (experts[-1] - experts[0]) / (len(experts) - 1)
     expert = pace * workers
     return {
-        "seconds": ended - begun,
-        "begin": experts[0] - begun - expert,
+        "seconds": ended - started,
+        "begin": experts[0] - started - expert,
         "expert": expert,
         "training": experts[-1] - experts[0] + expert,
         "seal": sealed - experts[-1],
@@ -58,11 +58,11 @@ def main() -> None:
     o = parser.parse_args()
     runs = {n: [] for n in (1, 2)}
     for _ in range(o.repeats):
-        for n, found in runs.items():
-            found.append(run(n, o))
+        for n, repeats in runs.items():
+            repeats.append(run(n, o))
     rows = [
-        {"workers": n, "count": o.count, **{key: statistics.median(r[key] for r in found) for key in found[0]}}
-        for n, found in runs.items()
+        {"workers": n, "count": o.count, **{key: statistics.median(r[key] for r in repeats) for key in repeats[0]}}
+        for n, repeats in runs.items()
     ]
     for row in rows:
         print(

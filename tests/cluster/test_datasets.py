@@ -39,7 +39,8 @@ def test_a_prefix_is_read_like_the_folder_it_came_from(upload, tmp_path):
     assert len(copies(tmp_path)) == 1
 
 
-def test_check_of_a_url(upload, monkeypatch, capsys):
+def test_check_of_a_url(upload, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)  # for the contact sheet
     url = upload(FILES | {"dog/broken.png": b"junk"})
     assert stillhouse(monkeypatch, "data", "check", url) == 2
     said = capsys.readouterr().out
@@ -73,6 +74,17 @@ def test_a_damaged_copy_is_fetched_again(upload, tmp_path):
     assert fetch(url) == good and (good / "dog/1.png").read_bytes() == (tmp_path / "source/dog/1.png").read_bytes()
     (good / "dog" / "1.png").unlink()
     assert (fetch(url) / "dog" / "1.png").is_file()
+
+
+def test_a_disk_that_refuses_the_copy_is_named(upload, monkeypatch):
+    url = upload(FILES)
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+    with pytest.raises(DataError, match="cannot be copied to .*objects: .*No space left.* free space or set"):
+        fetch(url)
 
 
 def test_what_is_not_there_and_keys_that_cannot_be_names(upload, s3_url):

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from PIL import Image
+from support import small
 from support.cli import TINY, stillhouse
 
 from cluster.cli.embed import network_of
@@ -15,7 +16,7 @@ from cluster.store import open_store
 from cluster.trajectories import ExpertRecord
 from distill import context as contexts
 from distill import recipe, rng, synthetic
-from distill.export import Published
+from distill.published import write
 from distill.selectors import Evidence
 
 RESULT = {"test_mean": 0.875, "test_std": 0.01, "test_n": 5}
@@ -34,12 +35,13 @@ def url(tmp_path) -> str:
 def publish(context, url: str, folder) -> str:
     """A finished run in the store, its set real images; its id."""
     made = synthetic.build(context)
-    x, y = (t.detach() for t in made.training_set())
+    x, y = small.plain(made)
     state = {name: t.detach() for name, t in made.state_dict().items()}
-    pixels = context.data.to_pixels(x)
+    pixels = context.data.preprocess.to_pixels(x)
     values = context.recipe.model_dump(mode="json")
     run = Run(open_store(url), context.run_id)
-    run.publish(Published(x, y, pixels, context.data.classes, 0.1, values, 1, state), RESULT, folder)
+    published = small.published(x, y, pixels, context.data.classes, 0.1, values, 1, state)
+    run.publish(write(published, folder), RESULT)
     return context.run_id
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from support.cli import TINY
 
 STILLHOUSE = str(Path(sys.executable).with_name("stillhouse"))
@@ -17,6 +18,7 @@ HUGE = ("network.depth=1", "network.width=400000", "synthetic.ipc=100", "synthet
 UNROLLED = ("objective={}", "objective.kind=unrolled", "objective.unroll=40", "objective.window=20")
 
 
+@pytest.mark.ray
 def test_out_of_memory_in_a_worker_names_the_settings_and_what_each_saves(tmp_path):
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "STILLHOUSE_", "MLFLOW_"))}
     tiny = [s for s in TINY if not s.startswith(("objective.", "network."))]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from distill.checkpoint import Checkpoint, pack, pack_optimizer, unpack, unpack_optimizer
+from distill.checkpoint import Checkpoint, pack, pack_optimizers, unpack, unpack_optimizers
 from distill.errors import StoreError
 
 STATE = Checkpoint(7, "run-1", {"a.x": torch.arange(6.0).view(2, 3), "a.y": torch.tensor(0.5)}, {"best_step": 3})
@@ -46,9 +46,9 @@ def test_an_optimizer_goes_on_as_if_never_stopped(kind):
     steps(whole, kind([whole]), 4)
     first = kind([halves])
     steps(halves, first, 2)
-    tensors = Checkpoint.decode(Checkpoint(2, "r", pack_optimizer(first), {}).encode(), "c").tensors
+    tensors = Checkpoint.decode(Checkpoint(2, "r", pack_optimizers({"sgd": first}), {}).encode(), "c").tensors
     second = kind([halves])
-    unpack_optimizer(second, tensors)
+    unpack_optimizers({"sgd": second}, tensors)
     steps(halves, second, 2)
     assert torch.equal(whole, halves)
 

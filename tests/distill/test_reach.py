@@ -3,6 +3,7 @@
 import pytest
 import torch
 from support import small
+from support.small import plain
 
 from distill import synthetic
 from distill.engine.inner import SGD, InnerStep
@@ -19,7 +20,7 @@ class Followed:
 
     def __init__(self, context, made, epochs: int):
         step, rate = InnerStep(context.network, SGD()), torch.tensor(LR)
-        x, y = made.training_set()
+        x, y = plain(made)
         theta = context.network.init(torch.Generator().manual_seed(1))
         self.epochs, self.kept = list(range(epochs + 1)), [theta]
         state = step.optimizer.start(theta)

@@ -74,9 +74,6 @@ def test_all_faults_are_listed_at_once_with_their_paths():
     [
         (["objective.max_start_epoch=29"], "beyond experts.epochs = 30"),
         (["objective.segments=3", "outer.workers=2"], "objective.segments must be a multiple"),
-        (["objective.first_experts=2"], "first_experts and first_steps belong together"),
-        (["objective.first_experts=11", "objective.first_steps=9"], "objective.first_experts = 11 is above"),
-        (["objective.first_experts=3", "objective.first_steps=9", "experts.together=2"], "of experts.together"),
         (["objective.widen_from=11", "objective.widen_steps=5"], "widen_from"),
         (["objective.min_start_epoch=10"], "min_start_epoch"),
         (['objective={kind="unrolled", window=9, unroll=3}'], "objective.window = 9"),
@@ -141,3 +138,40 @@ def test_a_block_that_names_no_kind_is_of_the_usual_one(tmp_path):
     mine = recipe.load(str(tmp_path / "mine.toml"), ["synthetic.ipc=10", "network.depth=2", "objective.syn_steps=3"])
     assert (mine.synthetic.kind, mine.network.kind, mine.objective.kind) == ("pixels", "convnet", "trajectory")
     assert (mine.synthetic.ipc, mine.network.depth, mine.objective.syn_steps) == (10, 2, 3)
+
+
+# ---------------------------------------------------------------- experts, as the recipe alone tells
+
+
+@pytest.mark.parametrize(
+    ("overrides", "use", "needed"),
+    [
+        ([], "required", 10),
+        (["objective.kind=distribution"], "none", 0),
+        (["objective.kind=unrolled", "synthetic.init=herding"], "preferred", 0),
+        (["objective.kind=unrolled", "synthetic.init=forgetting"], "required", 10),
+        (["objective.kind=distribution", "synthetic.labels.mode=expert", "experts.count=50"], "required", 10),
+        (["objective.kind=distribution", "synthetic.labels.mode=expert", "experts.count=4"], "required", 4),
+        (["synthetic={}", "synthetic.kind=poster", "objective.kind=unrolled"], "none", 0),
+        (["synthetic.init=herding"], "required", 10),
+    ],
+)
+def test_a_recipe_knows_whether_it_needs_experts_and_how_many(overrides, use, needed):
+    digits = recipe.load("digits", overrides)
+    assert (digits.expert_use, digits.experts_needed) == (use, needed)
+
+
+def test_groups_of_experts_are_trained_whole():
+    overrides = [
+        "objective.kind=distribution",
+        "synthetic.labels.mode=expert",
+        "experts.count=16",
+        "experts.together=4",
+    ]
+    assert recipe.load("digits", overrides).experts_needed == 12
+
+
+def test_runs_of_more_steps_are_of_one_lineage():
+    short, long, other = (recipe.load("digits", o) for o in (["outer.steps=5"], ["outer.steps=9"], ["outer.lr_img=3"]))
+    assert short.lineage("data") == long.lineage("data") != other.lineage("data")
+    assert short.run_id("data") == f"{short.lineage('data')}-5" and len(short.run_id("data")) <= 63

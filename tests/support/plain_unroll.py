@@ -31,7 +31,7 @@ class PlainUnroll:
         learned: Sequence[Tensor] = (),
         window: int | None = None,
     ) -> Tensor:
-        """Parameters (p,) after `steps` steps; with a window, only the last so many have a graph."""
+        """Parameters (p,) after `steps` steps; with a window, only the last `window` steps have a graph."""
         first = 0 if window is None else max(0, steps - window)
         state = (theta, self.rule.zeros(theta))
         for i in range(steps):

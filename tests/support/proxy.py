@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 FAULTS = {
     "drop": "the connection closes before the server hears of the request",
-    "lose": "the server does what was asked, its answer never arrives",
+    "lose": "the server handles the request, its answer never arrives",
     "cut": "the answer ends in the middle of its body",
     "slow_down": "503 SlowDown instead of doing it",
     "error": "500 InternalError instead of doing it",

@@ -9,6 +9,8 @@ from torch import Tensor
 from distill import data, nets, recipe, rng
 from distill.context import Context
 from distill.data.base import Dataset, Split
+from distill.data.preprocess import Preprocess
+from distill.published import Images, Published
 
 CPU = torch.device("cpu")
 BASE = {
@@ -49,8 +51,8 @@ class MemoryExperts:
 
 
 def context(kind: str, *overrides: str, digits: int = 0, dtype: torch.dtype = torch.float32) -> Context:
-    """A context for an objective; `digits` > 0 takes so many real digits, else the images are random, 3 classes."""
-    table = {**BASE, "objective": {"kind": kind, **OBJECTIVES[kind]}}
+    """A context for an objective; on `digits` real digits, or on random images of 3 classes if it is 0."""
+    table = {**BASE, "objective": {"kind": kind, **OBJECTIVES.get(kind, {})}}
     r = recipe.override(table, [*overrides, *([f"dataset.limit={digits}"] if digits else [])], "small")
     dataset = data.load(r.dataset, r.seed, CPU) if digits else random_data(dtype=dtype)
     network = nets.build(r.network, dataset.shape, len(dataset.classes), False)
@@ -67,4 +69,26 @@ def random_data(classes: int = 3, shape=(3, 8, 8), n: int = 45, dtype: torch.dty
         return Split((means[y] + 0.5 * torch.randn(count, *shape, generator=g)).to(dtype), y)
 
     names = tuple(f"class {k}" for k in range(classes))
-    return Dataset(split(n), split(12), split(12), names, "0" * 64, lambda x: x.sigmoid())
+    return Dataset(split(n), split(12), split(12), names, "0" * 64, Squash())
+
+
+class Squash(Preprocess):
+    """Networks see logits of pixels: what random_data() needs, whose values are not within [0, 1]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.logit(1e-6)
+
+    def inverse(self, x: Tensor) -> Tensor:
+        return x.sigmoid()
+
+
+def plain(synthetic) -> tuple[Tensor, Tensor]:
+    """The images (n, c, h, w) and labels (n, classes) that would be published."""
+    stored = synthetic.stored()
+    return stored.images(), stored.y
+
+
+def published(x, y, pixels, classes, lr, values, step, state, data=None, preprocess=None) -> Published:
+    """A published set of images x (n, c, h, w), labels y (n, classes) and recipe `values`."""
+    stored, preprocess = Images(x, y), preprocess or Preprocess()
+    return Published(stored, tuple(classes), preprocess, lr, values, step, state, pixels, data or {})

@@ -1,4 +1,4 @@
-"""Stores that stand before another: one that fails, one that remembers what it was asked."""
+"""Stores that wrap another: one that fails, one that records its calls."""
 
 import threading
 from collections.abc import Callable

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 from support.cli import TINY
 from support.killing import kill_tree, wait_for
 from support.ray_head import RAY, head, second_node
@@ -14,6 +15,7 @@ from support.ray_head import RAY, head, second_node
 from cluster.store import open_store
 from tune.journal import Journal
 
+pytestmark = pytest.mark.ray
 ROOT = Path(__file__).parents[2]
 
 

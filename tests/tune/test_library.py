@@ -1,4 +1,4 @@
-"""What trials share: data are loaded once, and the tensors of several processes lie in the same memory."""
+"""What trials share: data are loaded once, and the tensors of several processes are views of the same memory."""
 
 import pytest
 import ray
@@ -9,6 +9,7 @@ from distill import data, recipe
 from tune import library
 from tune.library import Library, key_of, share
 
+pytestmark = pytest.mark.ray
 RECIPE = recipe.load("digits", ["dataset.limit=100"])
 
 
@@ -22,8 +23,8 @@ def ray_session():
 class Reader:
     """A process that works with a dataset as a trial does."""
 
-    def take(self, lender, wanted: dict) -> tuple[str, float]:
-        (ref,) = ray.get(lender.dataset.remote(wanted))
+    def take(self, library_actor, wanted: dict) -> tuple[str, float]:
+        (ref,) = ray.get(library_actor.dataset.remote(wanted))
         self.dataset = ray.get(ref).to(torch.device("cpu"))
         x = self.dataset.train.x
         return self.mapping_of(x.data_ptr()), float(x.double().sum())
@@ -41,11 +42,11 @@ class Reader:
 
 
 def test_processes_share_one_copy_that_is_loaded_once(ray_session):
-    lender = Library.remote()
+    library_actor = Library.remote()
     readers = [Reader.remote() for _ in range(2)]
     wanted = RECIPE.model_dump(mode="json")
-    (place, total), (other, same) = ray.get([reader.take.remote(lender, wanted) for reader in readers])
-    assert ray.get(lender.count.remote()) == 1
+    (place, total), (other, same) = ray.get([reader.take.remote(library_actor, wanted) for reader in readers])
+    assert ray.get(library_actor.count.remote()) == 1
     assert place == other and "plasma" in place, (place, other)
     assert (
         total == same == pytest.approx(float(data.load(RECIPE.dataset, 0, torch.device("cpu")).train.x.double().sum()))
@@ -53,29 +54,29 @@ def test_processes_share_one_copy_that_is_loaded_once(ray_session):
 
 
 def test_what_was_loaded_before_is_not_loaded_again(ray_session):
-    lender = Library.remote()
+    library_actor = Library.remote()
     dataset = data.load(RECIPE.dataset, RECIPE.seed, torch.device("cpu"))
-    ray.get(lender.give.remote(key_of(RECIPE), [share(dataset)]))
-    (ref,) = ray.get(lender.dataset.remote(RECIPE.model_dump(mode="json")))
-    lent = ray.get(ref)
-    assert ray.get(lender.count.remote()) == 0
-    assert lent.fingerprint == dataset.fingerprint
-    torch.testing.assert_close(lent.test.x, dataset.test.x, rtol=0, atol=0)
-    torch.testing.assert_close(lent.to_pixels(lent.test.x), dataset.to_pixels(dataset.test.x), rtol=0, atol=0)
+    ray.get(library_actor.add.remote(key_of(RECIPE), [share(dataset)]))
+    (ref,) = ray.get(library_actor.dataset.remote(RECIPE.model_dump(mode="json")))
+    shared = ray.get(ref)
+    assert ray.get(library_actor.count.remote()) == 0
+    assert shared.fingerprint == dataset.fingerprint
+    torch.testing.assert_close(shared.test.x, dataset.test.x, rtol=0, atol=0)
+    torch.testing.assert_close(shared.to_pixels(shared.test.x), dataset.to_pixels(dataset.test.x), rtol=0, atol=0)
 
 
-def test_other_data_are_loaded_and_the_oldest_let_go(ray_session):
-    lender = Library.remote()
+def test_other_data_are_loaded_and_the_oldest_dropped(ray_session):
+    library_actor = Library.remote()
     for seed in range(library.KEPT + 1):
-        ray.get(lender.dataset.remote(RECIPE.model_copy(update={"seed": seed}).model_dump(mode="json")))
-    assert ray.get(lender.count.remote()) == library.KEPT + 1
-    ray.get(lender.dataset.remote(RECIPE.model_copy(update={"seed": 1}).model_dump(mode="json")))
-    assert ray.get(lender.count.remote()) == library.KEPT + 1
-    ray.get(lender.dataset.remote(RECIPE.model_dump(mode="json")))
-    assert ray.get(lender.count.remote()) == library.KEPT + 2
+        ray.get(library_actor.dataset.remote(RECIPE.model_copy(update={"seed": seed}).model_dump(mode="json")))
+    assert ray.get(library_actor.count.remote()) == library.KEPT + 1
+    ray.get(library_actor.dataset.remote(RECIPE.model_copy(update={"seed": 1}).model_dump(mode="json")))
+    assert ray.get(library_actor.count.remote()) == library.KEPT + 1
+    ray.get(library_actor.dataset.remote(RECIPE.model_dump(mode="json")))
+    assert ray.get(library_actor.count.remote()) == library.KEPT + 2
 
 
 def test_memory_notes_are_kept_by_trial(ray_session):
-    lender = Library.remote()
-    ray.get(lender.ran_out.remote(3, 1000))
-    assert ray.get(lender.memory_notes.remote()) == {3: 1000}
+    library_actor = Library.remote()
+    ray.get(library_actor.ran_out.remote(3, 1000))
+    assert ray.get(library_actor.memory_notes.remote()) == {3: 1000}

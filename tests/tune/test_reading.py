@@ -22,7 +22,7 @@ def refusal(folder, text: str, *overrides: str) -> str:
 
 
 @pytest.mark.parametrize("name", reading.shipped())
-def test_every_shipped_sweep_is_sound(name):
+def test_every_shipped_sweep_is_valid(name):
     plan = reading.load(name)
     assert plan.sweep.name == name and plan.sweep.about
     assert plan.sweep.recipe in recipes.shipped()
@@ -50,7 +50,7 @@ def test_all_faults_of_all_trials_are_named_at_once(tmp_path):
     assert said.count("syn_stepz") == 1
 
 
-def test_combinations_that_no_value_alone_would_betray_are_named(tmp_path):
+def test_combinations_of_values_that_are_valid_alone_are_named(tmp_path):
     said = refusal(
         tmp_path,
         HEAD
@@ -61,7 +61,7 @@ def test_combinations_that_no_value_alone_would_betray_are_named(tmp_path):
     assert said.count("beyond") == 1
 
 
-def test_pairs_are_checked_where_combinations_are_too_many(tmp_path, monkeypatch):
+def test_pairs_are_checked_if_there_are_too_many_combinations(tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "MOST_COMBINATIONS", 3)
     text = HEAD + '[search]\n"objective.max_start_epoch" = { kind = "integer", low = 5, high = 28 }\n'
     text += '"objective.expert_epochs" = { kind = "integer", low = 2, high = 3 }\n' + RATE
@@ -124,8 +124,8 @@ def test_paths_that_belong_together_are_drawn_together(tmp_path):
     line = '"objective.syn_steps, objective.expert_epochs" = { kind = "grid", values = [[5, 1], [10, 2]] }\n'
     plan = reading.load(write(tmp_path, HEAD + "[search]\n" + line))
     (path,) = plan.sweep.search
-    made = plan.recipe({path: [10, 2]})
-    assert (made.objective.syn_steps, made.objective.expert_epochs) == (10, 2)
+    objective = plan.recipe({path: [10, 2]}).objective
+    assert (objective.syn_steps, objective.expert_epochs) == (10, 2)
     assert "one value for each" in refusal(tmp_path, HEAD + "[search]\n" + line.replace("[10, 2]", "[10]"))
 
 
@@ -136,6 +136,6 @@ def test_a_recipe_beside_the_sweep_is_found(tmp_path, monkeypatch):
     assert reading.load(source).base.name == "own"
 
 
-def test_a_sweep_that_is_not_there_is_named():
+def test_a_missing_sweep_is_named():
     with pytest.raises(RecipeError, match="no sweep 'nothing'"):
         reading.load("nothing")

@@ -1,4 +1,4 @@
-"""The report page: complete, from nowhere else, and no text of a recipe becomes markup."""
+"""The report page: complete, self-contained, and no text of a recipe becomes markup."""
 
 import io
 import re
@@ -10,7 +10,7 @@ from PIL import Image
 from cluster.store import open_store
 from distill import recipe as recipes
 from tune import plots, report
-from tune.journal import DIVERGED, FINISHED, STOPPED, End, Journal, Report, Trial
+from tune.journal import DIVERGED, FINISHED, STOPPED, End, Journal, Judgement, SweepTrial
 from tune.live import brief
 from tune.reading import load
 from tune.report import Results
@@ -39,10 +39,10 @@ def results(tmp_path) -> tuple[Results, Journal]:
     ends = [End(FINISHED, 160), End(FINISHED, 160), End(STOPPED, 80), End(DIVERGED, 7, f"NaN {NASTY}")]
     for i, (end, accuracy) in enumerate(zip(ends, (0.8, 0.9, 0.5, 0.1), strict=True)):
         values = {"outer.lr_img": 0.5 + i, "synthetic.init": "real", "synthetic.ipc": i + 1}
-        journal.drawn(Trial(i, {}, values))
+        journal.drawn(SweepTrial(i, {}, values))
         for step in (0, end.step):
             figures = (step, accuracy, step, accuracy, 0.5, 640 * (i + 1), 1.0, f"run-{i}", values)
-            journal.report(i, Report(*figures), png())
+            journal.report(i, Judgement(*figures), png())
         journal.end(i, end)
     trials = journal.trials()
     return Results(plan, "s-0123", trials, trials[1], PUBLISHED), journal
@@ -68,7 +68,7 @@ def test_the_page_needs_no_network_and_runs_no_script(results):
     text = report.page(*results)
     page = References(text)
     assert "script" not in page.tags and "link" not in page.tags
-    assert all(v.startswith(("data:image/png;base64,", "#")) for v in page.fetched)
+    assert page.fetched and all(v.startswith(("data:image/png;base64,", "#")) for v in page.fetched)
     assert not re.search(r"@import|url\((?!#)", text)
     assert page.text.count(NASTY) == 2, "shown as text: in the introduction and in the trial's message"
 
@@ -83,29 +83,29 @@ def test_the_page_shows_every_trial_and_all_plots(results):
 
 
 def test_the_winners_recipe_says_what_was_drawn(results, tmp_path):
-    found, journal = results
-    report.write(found, journal, tmp_path / "out")
-    made = recipes.load(str(tmp_path / "out" / report.WINNER))
-    assert made == found.plan.recipe({"outer.lr_img": 1.5, "synthetic.init": "real", "synthetic.ipc": 2})
+    shown, journal = results
+    report.write_report(shown, journal, tmp_path / "out")
+    winner = recipes.load(str(tmp_path / "out" / report.WINNER))
+    assert winner == shown.plan.recipe({"outer.lr_img": 1.5, "synthetic.init": "real", "synthetic.ipc": 2})
 
 
 def test_ranking_puts_what_counts_first(results):
-    found, _ = results
-    assert [trial.number for trial in found.ranked] == [1, 0, 2, 3]
+    shown, _ = results
+    assert [trial.number for trial in shown.ranked] == [1, 0, 2, 3]
 
 
 def test_without_a_winner_there_is_a_page_all_the_same(results):
-    found, journal = results
-    nothing = Results(found.plan, "s-0123", [found.trials[3]], None, {})
+    shown, journal = results
+    nothing = Results(shown.plan, "s-0123", [shown.trials[3]], None, {})
     assert "No trial ran to its end" in References(report.page(nothing, journal)).text
 
 
 def test_a_trial_without_reports_does_not_break_the_plots(results):
-    found, journal = results
-    bare = Trial(
+    shown, journal = results
+    bare = SweepTrial(
         4, {}, {"outer.lr_img": 3.0, "synthetic.init": "noise", "synthetic.ipc": 2}, [], End("memory", 0, "full")
     )
-    text = report.page(Results(found.plan, "s-0123", [*found.trials, bare], found.winner, PUBLISHED), journal)
+    text = report.page(Results(shown.plan, "s-0123", [*shown.trials, bare], shown.winner, PUBLISHED), journal)
     assert "memory" in References(text).text
 
 
@@ -115,11 +115,11 @@ def test_the_front_holds_what_nothing_beats_in_both():
 
 
 def test_logarithmic_axes_are_even_in_decades(results):
-    found, _ = results
-    axis = plots.Axis("outer.lr_img", found.plan.sweep.search["outer.lr_img"], found.trials)
-    first, last = found.trials[0], found.trials[-1]
+    shown, _ = results
+    axis = plots.Axis("outer.lr_img", shown.plan.sweep.search["outer.lr_img"], shown.trials)
+    first, last = shown.trials[0], shown.trials[-1]
     assert (axis.share(first), axis.share(last)) == (0.0, 1.0)
-    assert axis.share(found.trials[1]) == pytest.approx(0.5646, abs=1e-3)  # log(1.5 / 0.5) / log(3.5 / 0.5)
+    assert axis.share(shown.trials[1]) == pytest.approx(0.5646, abs=1e-3)  # log(1.5 / 0.5) / log(3.5 / 0.5)
 
 
 def test_an_order_is_shown_whole_on_the_page_and_begun_in_the_live_table():

@@ -1,4 +1,4 @@
-"""What draws trials, and that a sweep which goes on draws neither twice nor otherwise."""
+"""Searchers: what they draw, and that a resumed sweep draws the same trials and none twice."""
 
 import pytest
 
@@ -6,9 +6,9 @@ from cluster.store import open_store
 from distill import context as contexts
 from distill import order as ordering
 from tune import schedulers, searchers, watching
-from tune.journal import DIVERGED, FINISHED, STOPPED, End, Journal, Report, Trial
+from tune.journal import DIVERGED, FINISHED, STOPPED, End, Journal, Judgement, SweepTrial
 from tune.reading import load
-from tune.searchers import GridDraws, Journalled, OptunaDraws, RandomDraws, values_of
+from tune.searchers import GridDraws, JournalSearcher, OptunaDraws, RandomDraws, values_of
 
 SEARCH = """
 [search]
@@ -19,7 +19,7 @@ SEARCH = """
 
 
 @pytest.fixture
-def plan(tmp_path):
+def load_plan(tmp_path):
     (tmp_path / "s.toml").write_text('recipe = "digits"\n' + SEARCH)
     return lambda *overrides: load(str(tmp_path / "s.toml"), list(overrides))
 
@@ -29,40 +29,45 @@ def journal(tmp_path):
     return Journal(open_store(f"file:{tmp_path}/store"), "s-0123")
 
 
-def report(step: int, accuracy: float, **values) -> Report:
-    return Report(step, accuracy, step, accuracy, 0.5, 640, 1.0, "run", values)
+def report(step: int, accuracy: float, **values) -> Judgement:
+    return Judgement(step, accuracy, step, accuracy, 0.5, 640, 1.0, "run", values)
 
 
-def drive(searcher: Journalled, goodness, most: int = 100) -> list[dict]:
-    """Ask for trials one after another and say how they did, as Ray Tune would."""
+def drive(searcher: JournalSearcher, goodness, most: int = 100) -> list[dict]:
+    """Ask for trials one after another and say how they did, as Ray Tune would.
+
+    `goodness` makes an accuracy of a trial's values, or several metrics by name.
+    """
     configs = []
     for i in range(most):
         config = searcher.suggest(f"id{i}")
         if config == searcher.FINISHED:
             break
         configs.append(config)
-        result = {"number": config["number"], "validation_accuracy": goodness(config["values"]), "step": 160}
-        result |= {"loss": 0.1, "budget_floats": 640, "status": "finished", "message": "", "seconds": 1.0}
+        good = goodness(config["values"])
+        result = {"number": config["number"], "step": 160, "status": "finished", "message": "", "seconds": 1.0}
+        result |= {"validation_accuracy": 0.5, "loss": 0.1, "budget_floats": 640}
+        result |= good if isinstance(good, dict) else {"validation_accuracy": good}
         searcher.on_trial_complete(f"id{i}", result)
     return configs
 
 
-def searcher_of(plan, journal, past=()) -> Journalled:
+def searcher_of(plan, journal, past=()) -> JournalSearcher:
     scheduler = schedulers.build(plan)
-    return Journalled(plan, journal, searchers.build(plan, list(past), context=None), scheduler, list(past))
+    return JournalSearcher(plan, journal, searchers.build(plan, list(past), context=None), scheduler, list(past))
 
 
-def test_random_points_depend_on_seed_and_number_alone(plan):
-    one, other = RandomDraws(plan().sweep), RandomDraws(plan().sweep)
+def test_random_points_depend_on_seed_and_number_alone(load_plan):
+    one, other = RandomDraws(load_plan().sweep), RandomDraws(load_plan().sweep)
     assert [one.point(i) for i in range(5)] == [other.point(i) for i in (0, 1, 2, 3, 4)]
-    drawn = [values_of(plan().sweep.search, one.point(i)) for i in range(300)]
+    drawn = [values_of(load_plan().sweep.search, one.point(i)) for i in range(300)]
     assert {d["objective.syn_steps"] for d in drawn} == {5, 10, 20}
     assert {d["objective.max_start_epoch"] for d in drawn} == {1, 2, 3, 4, 5}
     below = sum(d["outer.lr_img"] < 1 for d in drawn)
-    assert 120 < below < 180, "half of a logarithmic range from 0.1 to 10 lies below 1"
+    assert 120 < below < 180, "half of a logarithmic range from 0.1 to 10 is below 1"
 
 
-def test_a_grid_visits_every_combination_once(plan, tmp_path):
+def test_a_grid_visits_every_combination_once(load_plan, tmp_path):
     text = '[search]\n"outer.steps" = { kind = "grid", values = [7, 9] }\n'
     text += '"objective.max_start_epoch" = { kind = "integer", low = 1, high = 3 }\n'
     (tmp_path / "grid.toml").write_text('recipe = "digits"\n[searcher]\nkind = "grid"\n' + text)
@@ -73,61 +78,73 @@ def test_a_grid_visits_every_combination_once(plan, tmp_path):
     assert drawn == [(7, 1), (7, 2), (7, 3), (9, 1), (9, 2), (9, 3)]
 
 
-def test_tpe_finds_what_random_draws_do_not(plan, journal):
-    """On a bowl with its bottom at lr_img = 3, syn_steps = 10, TPE's later trials lie closer than random ones."""
+@pytest.mark.parametrize(
+    ("metric", "sign", "settings"),
+    [
+        ("validation_accuracy", 1, []),
+        ("loss", -1, ["metric=loss"]),
+        ("validation_accuracy", 1, ["searcher.tradeoff=true"]),
+        ("budget_floats", -1, ["searcher.tradeoff=true"]),
+    ],
+)
+def test_optuna_gets_every_metric_with_its_sign(load_plan, journal, metric, sign, settings):
+    """The metric alone tells how near a trial is to the bottom of a bowl: later trials are nearer than random ones."""
 
-    def goodness(values):
+    def nearness(values):
         return -abs(values["outer.lr_img"] - 3) - (values["objective.syn_steps"] != 10)
 
-    made = plan("budget.trials=60", "scheduler.kind=none")
-    late = [goodness(c["values"]) for c in drive(searcher_of(made, journal), goodness)][30:]
-    draws = RandomDraws(made.sweep)
-    chance = [goodness(values_of(made.sweep.search, draws.point(i))) for i in range(60)][30:]
+    plan = load_plan("budget.trials=60", "scheduler.kind=none", *settings)
+    configs = drive(searcher_of(plan, journal), lambda values: {metric: sign * nearness(values)})
+    late = [nearness(c["values"]) for c in configs][30:]
+    draws = RandomDraws(plan.sweep)
+    chance = [nearness(values_of(plan.sweep.search, draws.point(i))) for i in range(60)][30:]
     assert sum(late) / 30 > sum(chance) / 30 + 0.5
 
 
-def test_trials_are_recorded_before_they_begin_and_end_at_the_budget(plan, journal):
-    configs = drive(searcher_of(plan("budget.trials=7"), journal), lambda v: 0.5)
+def test_trials_are_recorded_before_they_start_and_end_at_the_budget(load_plan, journal):
+    configs = drive(searcher_of(load_plan("budget.trials=7"), journal), lambda v: 0.5)
     assert [c["number"] for c in configs] == list(range(7))
     assert [t.values for t in journal.trials()] == [c["values"] for c in configs]
 
 
-def test_a_sweep_goes_on_with_unfinished_trials_then_new_ones(plan, journal):
-    made = plan("budget.trials=6", "scheduler.kind=none")
-    first = drive(searcher_of(made, journal), lambda v: 0.5, most=4)
+def test_a_resumed_sweep_runs_unfinished_trials_then_new_ones(load_plan, journal):
+    plan = load_plan("budget.trials=6", "scheduler.kind=none")
+    first = drive(searcher_of(plan, journal), lambda v: 0.5, most=4)
     journal.report(1, report(20, 0.4, **{"outer.lr_img": 2.5}))
     for number in (0, 2):
         journal.report(number, report(160, 0.5))
         journal.end(number, End(FINISHED, 160))
-    again = searcher_of(made, journal, journal.trials())
+    again = searcher_of(plan, journal, journal.trials())
     configs = drive(again, lambda v: 0.5)
     assert [c["number"] for c in configs] == [1, 3, 4, 5]
     assert configs[0]["values"] == {"outer.lr_img": 2.5}, "pbt may have changed them since they were drawn"
     assert configs[1]["values"] == first[3]["values"]
     drawn = [str(t.values) for t in journal.trials()]
-    assert len(set(drawn)) == 6, "what went on draws new points"
+    assert len(set(drawn)) == 6, "a resumed sweep draws new points"
 
 
-def test_tpe_learns_from_trials_of_an_earlier_command(plan):
-    made = plan().sweep
-    draws = RandomDraws(made)
+def test_tpe_learns_from_trials_of_an_earlier_command(load_plan):
+    sweep = load_plan().sweep
+    draws = RandomDraws(sweep)
     past = []
     for i in range(40):
         point = draws.point(i)
-        values = values_of(made.search, {**point, "objective.syn_steps": point["objective.syn_steps"]})
+        values = values_of(sweep.search, {**point, "objective.syn_steps": point["objective.syn_steps"]})
         good = 1 - abs(values["outer.lr_img"] - 3) / 10
         index = {5: 0, 10: 1, 20: 2}[values["objective.syn_steps"]]
-        past.append(Trial(i, {**point, "objective.syn_steps": index}, values, [report(160, good)], End(FINISHED, 160)))
-    searcher = OptunaDraws(made, past)
+        past.append(
+            SweepTrial(i, {**point, "objective.syn_steps": index}, values, [report(160, good)], End(FINISHED, 160))
+        )
+    searcher = OptunaDraws(sweep, past)
     for trial in past:
-        searcher.result(trial.number, searchers.figures(trial))
+        searcher.result(trial.number, searchers.metrics_of(trial))
     rates = [searcher.point(40 + i)["outer.lr_img"] for i in range(10)]
     assert sum(1.5 < rate < 6 for rate in rates) >= 7, rates
 
 
-def test_trials_that_went_wrong_count_for_nothing(plan, journal):
-    made = plan("budget.trials=3")
-    searcher = searcher_of(made, journal)
+def test_failed_trials_do_not_count(load_plan, journal):
+    plan = load_plan("budget.trials=3")
+    searcher = searcher_of(plan, journal)
     searcher.suggest("a")
     searcher.on_trial_complete("a", {"status": DIVERGED, "step": 3, "message": "NaN", "seconds": 1.0, "number": 0})
     assert searcher.trials[0].status == DIVERGED and searcher.trials[0].score("validation_accuracy") is None
@@ -147,65 +164,59 @@ def test_trials_that_went_wrong_count_for_nothing(plan, journal):
     assert journal.trials()[2].end.status == "failed" and "killed" in journal.trials()[2].end.message
 
 
-def test_a_trial_that_the_budget_ended_goes_on_with_more(plan, journal):
-    made = plan("budget.trials=1", "budget.steps=10")
-    searcher = searcher_of(made, journal)
+def test_a_trial_that_the_budget_ended_continues_with_more(load_plan, journal):
+    plan = load_plan("budget.trials=1", "budget.steps=10")
+    searcher = searcher_of(plan, journal)
     searcher.suggest("a")
-    limits = watching.Limits(made, [], searcher.end_budget)
+    limits = watching.Limits(plan, [], searcher.end_budget)
     limits("a", {"number": 0, "step": 9})
     assert not limits.stop_all() and not searcher.out_of_budget
     limits("a", {"number": 0, "step": 10})
     assert limits.stop_all() and searcher.out_of_budget
     searcher.on_trial_complete("a", {"status": "running", "step": 10, "number": 0})
     assert searcher.trials[0].status == "budget"
-    again = searcher_of(plan("budget.trials=1"), journal, journal.trials())
+    again = searcher_of(load_plan("budget.trials=1"), journal, journal.trials())
     assert again.suggest("b")["number"] == 0
 
 
-def test_two_goals_keep_the_front(plan, journal):
-    made = plan("searcher.tradeoff=true", "scheduler.kind=none", "budget.trials=12")
-    searcher = searcher_of(made, journal)
-    drive(searcher, lambda values: values["outer.lr_img"])
-    assert [d.name for d in searcher.draws.search._ot_study.directions] == ["MAXIMIZE", "MINIMIZE"]
-    assert len(searcher.draws.search._ot_study.best_trials) >= 1
-
-
 @pytest.mark.parametrize("kind", ["asha", "median"])
-def test_a_scheduler_that_goes_on_stops_what_it_would_have_stopped(plan, journal, kind):
+def test_a_resumed_scheduler_stops_what_it_would_have_stopped(load_plan, journal, kind):
     """Four good trials of an earlier command make a bad one of this command stop at its first rung."""
-    made = plan(f"scheduler.kind={kind}", "scheduler.grace=20", "outer.evaluate_every=20")
-    past = [Trial(i, {}, {}, [report(20, 0.8), report(40, 0.9)], End(FINISHED, 160)) for i in range(4)]
-    fresh, primed = schedulers.build(made), schedulers.build(made)
+    plan = load_plan(f"scheduler.kind={kind}", "scheduler.grace=20", "outer.evaluate_every=20")
+    past = [SweepTrial(i, {}, {}, [report(20, 0.8), report(40, 0.9)], End(FINISHED, 160)) for i in range(4)]
+    fresh, primed = schedulers.build(plan), schedulers.build(plan)
     for trial in past:
-        schedulers.prime(primed, made.sweep, f"past-{trial.number}", trial)
+        schedulers.prime(primed, plan.sweep, f"past-{trial.number}", trial)
     decisions = []
     for scheduler in (fresh, primed):
         stub = schedulers._Stub("new")
         scheduler.on_trial_add(None, stub)
-        decisions.append(scheduler.on_trial_result(schedulers._Nobody, stub, {"step": 20, "validation_accuracy": 0.1}))
+        decisions.append(
+            scheduler.on_trial_result(schedulers._NoController, stub, {"step": 20, "validation_accuracy": 0.1})
+        )
     assert decisions == ["CONTINUE", "STOP"]
 
 
-def test_changed_values_stay_in_their_range(plan):
-    space = plan().sweep.search
-    changed = schedulers._inside(
+def test_changed_values_stay_in_their_range(load_plan):
+    space = load_plan().sweep.search
+    changed = schedulers._clamped(
         space, {"outer.lr_img": 12.0, "objective.syn_steps": 5, "objective.max_start_epoch": 0}
     )
     assert changed == {"outer.lr_img": 10.0, "objective.syn_steps": 5, "objective.max_start_epoch": 1}
 
 
-def test_orders_are_searched_and_go_on(tmp_path, journal):
+def test_orders_are_searched_and_resumed(tmp_path, journal):
     """The order searcher's grids arrive as recipe values, and a second command continues where the first ended."""
     items = ", ".join(map(str, range(10)))
     (tmp_path / "o.toml").write_text(
         'recipe = "poster-digits-05"\n[searcher]\nkind = "order"\nembedding = "mean-image"\n[scheduler]\n'
         f'kind = "none"\n[search]\n"synthetic.order" = {{ kind = "permutation", items = [{items}] }}\n'
     )
-    made = load(str(tmp_path / "o.toml"), ["budget.trials=8"])
-    context = contexts.prepare(made.base)
+    plan = load(str(tmp_path / "o.toml"), ["budget.trials=8"])
+    context = contexts.prepare(plan.base)
 
     def searcher(past):
-        return Journalled(made, journal, searchers.build(made, past, context), schedulers.build(made), past)
+        return JournalSearcher(plan, journal, searchers.build(plan, past, context), schedulers.build(plan), past)
 
     def goodness(values):
         return values["synthetic.order"].index(3) / 10
@@ -228,8 +239,8 @@ def test_a_trial_that_takes_over_another_keeps_its_number_and_its_range(tmp_path
         '"outer.lr_img" = { kind = "loguniform", low = 1.0, high = 10.0 }\n'
     )
     scheduler = schedulers.build(load(str(tmp_path / "p.toml")))
-    made = [{"number": n, "values": {"outer.lr_img": rate}} for n, rate in ((4, 1.5), (2, 9.9))]
-    worse, better = (type("Stub", (), {"config": config})() for config in made)
+    configs = [{"number": n, "values": {"outer.lr_img": rate}} for n, rate in ((4, 1.5), (2, 9.9))]
+    worse, better = (type("Stub", (), {"config": config})() for config in configs)
     drawn = [scheduler._get_new_config(worse, better)[0] for _ in range(40)]
     assert {config["number"] for config in drawn} == {4}
     rates = {config["values"]["outer.lr_img"] for config in drawn}

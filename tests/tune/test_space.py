@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from tune.space import Choice, Permutation, Range, Whole, described, flatten, names, values_of
+from tune.space import Choice, Permutation, Range, Whole, describe, flatten, names, values_of
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,6 @@ def test_tables_become_dotted_paths():
 
 
 def test_distributions_in_words():
-    assert described(Range(kind="loguniform", low=0.1, high=10)) == "0.1 to 10, logarithmic"
-    assert described(Choice(values=[1, 2])) == "1, 2"
-    assert described(Permutation(items=[1, 2, 3])) == "any order of 3"
+    assert describe(Range(kind="loguniform", low=0.1, high=10)) == "0.1 to 10, logarithmic"
+    assert describe(Choice(values=[1, 2])) == "1, 2"
+    assert describe(Permutation(items=[1, 2, 3])) == "any order of 3"

@@ -1,4 +1,4 @@
-"""Whole sweeps on real Ray: they go on after kill -9, and all trials are accounted for when a node dies."""
+"""Whole sweeps on real Ray: they are resumed after kill -9 and account for every trial."""
 
 import json
 import os
@@ -16,6 +16,7 @@ from cluster.store import open_store
 from cluster.tracking.run import connect
 from tune.journal import Journal
 
+pytestmark = pytest.mark.ray
 STILLHOUSE = [sys.executable, "-m", "tune.cli"]
 ROOT = Path(__file__).parents[2]
 SEARCH = {
@@ -55,7 +56,7 @@ def journal_of(home: Path) -> Journal:
 
 @pytest.fixture(scope="module")
 def resumed(tmp_path_factory) -> tuple[Path, dict]:
-    """Home and figures of a sweep whose driver was killed when one trial had ended and another was under way."""
+    """Home and figures of a sweep whose driver was killed when one trial had ended and another was running."""
     home = tmp_path_factory.mktemp("sweep") / "home"
     home.mkdir()
     sweep = [toml(home, 40), "searcher.kind=grid", "scheduler.kind=none"]
@@ -81,7 +82,7 @@ def snapshot(home: Path) -> dict[str, float]:
     return {str(p): p.stat().st_mtime for p in (home / "store/sweeps").rglob("end.json")}
 
 
-def test_finished_trials_are_kept_and_the_others_go_on(resumed):
+def test_finished_trials_are_kept_and_the_others_resumed(resumed):
     home, figures = resumed
     before = json.loads((home / "before.json").read_text())
     assert 1 <= len(before) < 6
@@ -89,11 +90,11 @@ def test_finished_trials_are_kept_and_the_others_go_on(resumed):
     trials = journal_of(home).trials()
     assert [t.number for t in trials] == list(range(6)) and all(t.end for t in trials)
     said = (home / "output.log").read_text()
-    assert f"going on: {len(before)} trials have ended" in said
-    steps = re.findall(r"^trial (\d+) step (\d+):", said.split("going on: ")[1], re.MULTILINE)
+    assert f"resuming: {len(before)} trials have ended" in said
+    steps = re.findall(r"^trial (\d+) step (\d+):", said.split("resuming: ")[1], re.MULTILINE)
     first = {int(number): int(step) for number, step in reversed(steps)}
     assert not {int(Path(path).parts[-2]) for path in before} & set(first), "an ended trial ran again"
-    assert any(step > 0 for step in first.values()), "one under way began at its first step again"
+    assert any(step > 0 for step in first.values()), "an unfinished trial started again at its first step"
 
 
 def test_a_resumed_sweep_has_every_combination_and_marks_what_diverged(resumed):
@@ -138,7 +139,7 @@ def test_the_winners_recipe_is_ready_to_distill(resumed, monkeypatch, capsys):
     assert figures["result"]["run_id"] in run_ids(open_store(f"file:{home}/store"))
 
 
-def test_a_sweep_is_not_begun_twice_by_mistake(resumed, tmp_path, monkeypatch, capsys):
+def test_a_sweep_is_not_started_twice_by_mistake(resumed, tmp_path, monkeypatch, capsys):
     from support.cli import stillhouse
 
     import tune.cli  # noqa: F401 - declares the command
@@ -150,4 +151,4 @@ def test_a_sweep_is_not_begun_twice_by_mistake(resumed, tmp_path, monkeypatch, c
     assert stillhouse(monkeypatch, *arguments) == 2
     assert "--resume" in capsys.readouterr().err
     assert stillhouse(monkeypatch, *arguments, "outer.momentum=0.1", "--resume") == 2
-    assert "nothing to go on with" in capsys.readouterr().err
+    assert "nothing to resume" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""How trials end that go wrong, what their neighbours hear, and which experts are trained before any trial."""
+"""How failed trials end, what other trials learn of it, and which experts are trained before any trial."""
 
 from types import SimpleNamespace
 
@@ -28,7 +28,7 @@ class Tags:
 
 
 class Notes:
-    """Stands in for the Library actor; calls answer at once."""
+    """Stands in for the Library actor; calls return at once."""
 
     def __init__(self, notes: dict[int, int]):
         self.notes = notes
@@ -38,46 +38,46 @@ class Notes:
 
 @pytest.fixture
 def attempt(tmp_path, monkeypatch):
-    """An attempt at trial 5 that has got as far as its context; give it the notes of others."""
+    """Attempts at trial 5 that have their context; call it with the memory notes of other trials."""
     monkeypatch.setattr(trial.ray, "get", lambda answer: answer)
 
-    def begin(notes: dict[int, int]) -> Attempt:
+    def start(notes: dict[int, int]) -> Attempt:
         shared = Shared("s-01", "s", {}, f"file:{tmp_path}/store", "", "", "loss", False, 1, False, Notes(notes))
-        made = Attempt(5, {"outer.lr_img": 1.0}, shared)
-        made.context, made.tracker = small.context("trajectory"), Tags()
-        return made
+        tried = Attempt(5, {"outer.lr_img": 1.0}, shared)
+        tried.context, tried.tracker = small.context("trajectory"), Tags()
+        return tried
 
-    return begin
+    return start
 
 
 @pytest.mark.parametrize("error", [MemoryError("no room"), RuntimeError("[enforce] can't allocate memory: 9 bytes")])
-def test_running_out_of_memory_is_marked_and_the_others_are_told_the_estimate(attempt, error):
-    made, needed = attempt({}), memory.memory_bytes(small.context("trajectory"))
-    end = made.failed(error)
+def test_running_out_of_memory_is_marked_and_others_learn_the_estimate(attempt, error):
+    tried, needed = attempt({}), memory.memory_bytes(small.context("trajectory"))
+    end = tried.failed(error)
     assert (end.status, end.memory_bytes) == ("memory", needed)
-    assert "out of memory while distilling" in end.message and "saves" in end.message or "helps" in end.message
-    assert made.shared.library.notes == {5: needed}
-    assert made.tracker.status == "FAILED" and made.tracker.tags["stillhouse.end"] == "memory"
+    assert "out of memory while distilling" in end.message and "saves" in end.message
+    assert tried.shared.library.notes == {5: needed}
+    assert tried.tracker.status == "FAILED" and tried.tracker.tags["stillhouse.end"] == "memory"
 
 
-def test_a_neighbour_hears_of_it(attempt):
-    made = attempt({3: 2_000_000})
-    made._hear()
-    assert made.tracker.tags == {"stillhouse.memory": "ran out of memory meanwhile: trial 3 (estimate 2 MB)"}
+def test_other_trials_are_tagged_with_it(attempt):
+    tried = attempt({3: 2_000_000})
+    tried._tag_memory()
+    assert tried.tracker.tags == {"stillhouse.memory": "ran out of memory meanwhile: trial 3 (estimate 2 MB)"}
 
 
-def test_what_needs_no_less_is_not_begun(attempt):
+def test_a_trial_that_needs_no_less_is_not_started(attempt):
     needed = memory.memory_bytes(small.context("trajectory"))
     assert attempt({3: needed + 1})._too_large() == ""
     assert attempt({})._too_large() == ""
     refusal = attempt({3: 10 * needed, 4: needed})._too_large()
-    assert refusal.startswith("not begun") and "trial 4" in refusal
+    assert refusal.startswith("not started") and "trial 4" in refusal
 
 
 def test_nan_ends_a_trial_with_its_step(attempt):
-    made = attempt({})
-    made.loop = SimpleNamespace(done=16)
-    end = made.failed(DivergedError("NaN or Inf in x at step 17"))
+    tried = attempt({})
+    tried.loop = SimpleNamespace(done=16)
+    end = tried.failed(DivergedError("NaN or Inf in x at step 17"))
     assert (end.status, end.step, end.message) == ("diverged", 17, "NaN or Inf in x at step 17")
 
 
@@ -91,7 +91,7 @@ def searching(tmp_path, lines: str, recipe: str = "digits"):
 
 
 def sets(plan) -> int:
-    return len({made.experts_id("data") for made in sweep.expert_recipes(plan)})
+    return len({recipe.experts_id("data") for recipe in sweep.expert_recipes(plan)})
 
 
 def test_experts_that_no_value_changes_are_trained_once(tmp_path):
@@ -133,6 +133,6 @@ def test_records_written_again_stay_as_they_were(tmp_path):
 
 
 def trial_of(number: int):
-    from tune.journal import Trial
+    from tune.journal import SweepTrial
 
-    return Trial(number, {}, {})
+    return SweepTrial(number, {}, {})

@@ -1,6 +1,6 @@
 """Embeddings of classes, one file each, and the distances between classes that follow from them.
 
-auto           the shipped table where one knows every class, else mean-image
+auto           the shipped table if one knows every class, else mean-image
 clip-table     shipped distances of CLIP ViT-B/32 text embeddings: CIFAR-10, CIFAR-100, Tiny ImageNet
 file:PATH      vectors of your own: .npy with its labels, .npz, .safetensors or .json
 clip:NAME      a CLIP text encoder of transformers, by name or folder; open-clip:MODEL@FILE is one of open_clip
@@ -44,8 +44,8 @@ def distances(
     """Distances (c, c) float64 between classes, in their order, by the embedding `source`.
 
     `kind` is cosine (1 - cosine, as in the paper) or euclidean; by default euclidean for mean-colour and mean-image,
-    whose angles say little, and cosine for the rest. Embeddings from images need a context, and `expert` one with
-    experts. Raises RecipeError for an unknown source or class, and for weights or a file that are not there.
+    whose angles mean little, and cosine for the rest. Embeddings from images need a context, and `expert` one with
+    experts. Raises RecipeError for an unknown source or class, and for a missing file or missing weights.
     """
     source = resolve(source, classes)
     if source == "clip-table":

@@ -1,6 +1,6 @@
-"""CLIP text embeddings of the class names, from weights that lie on this machine. Nothing is fetched or unpickled.
+"""CLIP text embeddings of the class names, from weights on this machine. Nothing is fetched or unpickled.
 
-transformers and open_clip are the user's to install; only what is asked for is imported.
+transformers and open_clip are optional: the user installs the one that the embedding needs.
 """
 
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ def prompts(classes: Sequence[str]) -> list[str]:
 
 
 def transformers_clip(model: str, classes: Sequence[str]) -> np.ndarray:
-    """Hidden states of the last layer at all 77 places, flattened (c, 77 * width), as the paper's code has them.
+    """Hidden states of the last layer at all 77 positions, flattened (c, 77 * width), as the paper's code has them.
 
     `model` is a folder, or a name such as openai/clip-vit-base-patch32 in the cache of Hugging Face.
-    Raises RecipeError where transformers or the weights, as safetensors, are not there.
+    Raises RecipeError if transformers is missing, or the weights as safetensors.
     """
     transformers = _package("transformers", f"clip:{model}", "transformers")
     try:
@@ -33,7 +33,7 @@ def transformers_clip(model: str, classes: Sequence[str]) -> np.ndarray:
         raise RecipeError(
             f"clip:{model}: no model.safetensors of that name or folder on this machine "
             f"({str(error).partition(chr(10))[0]}): fetch it with `hf download {model}`, or give the folder that holds "
-            "it; where only a .bin is published, convert it, for nothing is unpickled"
+            "it; if only a .bin is published, convert it, as nothing is unpickled"
         ) from None
     tokens = tokenizer(prompts(classes), padding="max_length", max_length=77, truncation=True, return_tensors="pt")
     with torch.no_grad():
@@ -44,7 +44,7 @@ def transformers_clip(model: str, classes: Sequence[str]) -> np.ndarray:
 def open_clip(model: str, classes: Sequence[str]) -> np.ndarray:
     """Pooled text embeddings (c, width) of an open_clip model; `model` is NAME@FILE, e.g. ViT-B-32@clip.safetensors.
 
-    Raises RecipeError where open_clip or the file is not there, or the file is not safetensors.
+    Raises RecipeError if open_clip or the file is missing, or the file is not safetensors.
     """
     name, _, path = model.partition("@")
     file = Path(path).expanduser()
@@ -55,7 +55,10 @@ def open_clip(model: str, classes: Sequence[str]) -> np.ndarray:
     package = _package("open_clip", f"open-clip:{model}", "open_clip_torch")
     try:
         encoder = package.create_model(name, pretrained=str(file))
-    except (RuntimeError, AssertionError) as error:  # how open_clip says: unknown model, weights of another model
+    except (
+        RuntimeError,
+        AssertionError,
+    ) as error:  # of open_clip: unknown model, weights of another
         raise RecipeError(
             f"open-clip:{model}: name a model of open_clip and the file of its own weights ({str(error)[:300]})"
         ) from None
@@ -66,8 +69,8 @@ def open_clip(model: str, classes: Sequence[str]) -> np.ndarray:
 def _package(module: str, source: str, distribution: str) -> ModuleType:
     try:
         return import_module(module)
-    except ModuleNotFoundError:
+    except ModuleNotFoundError as error:
         raise RecipeError(
-            f"embedding {source!r} needs the package {distribution}, which is not installed: "
+            f"embedding {source!r} needs the package {distribution}, which is not installed ({error}): "
             f"`pip install {distribution}`, or use clip-table, file:PATH or an embedding from the images"
         ) from None

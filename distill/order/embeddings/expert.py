@@ -1,4 +1,4 @@
-"""Embeddings from a trained network: where in its feature space the images of a class lie on average."""
+"""Embeddings from a trained network: the mean of each class's images in its feature space."""
 
 import numpy as np
 
@@ -8,8 +8,8 @@ from distill.selectors.evidence import Evidence
 
 
 def mean_features(context: Context) -> np.ndarray:
-    """Mean features (c, d) of the training images of each class: what the last layer of expert 0 sees at its end.
+    """Mean features (c, d) of the training images of each class: inputs of expert 0's last layer after training.
 
-    Without experts, through a network that is trained briefly, as selectors look (distill/selectors/evidence.py).
+    Without experts, of a briefly trained network, as for selectors (distill/selectors/evidence.py).
     """
     return class_means(Evidence(context).features, context.data.train.y.cpu(), context.classes)

@@ -1,8 +1,8 @@
-"""Embeddings from a file of the user's: one vector per class name. Nothing is unpickled.
+"""Embeddings from a file: one vector per class name. Nothing is unpickled.
 
 .npz, .safetensors   one array per class, under its name; an array of any shape is flattened
 .json                {"class name": [numbers], ...}
-.npy                 one row per class, its names a JSON list beside it: X.json, or Y_labels.json for Y_anything.npy
+.npy                 one row per class, the names a JSON list beside it: X.json, or Y_labels.json for Y_anything.npy
 """
 
 import json
@@ -21,7 +21,7 @@ from distill.order.embeddings.names import find
 def read(path: str, classes: Sequence[str]) -> np.ndarray:
     """Embeddings (c, d) float64 of the classes, in their order.
 
-    Raises RecipeError where the file is missing or damaged, or does not hold every class at one length.
+    Raises RecipeError if the file is missing or damaged, or does not hold a vector of the same length for each class.
     """
     file = Path(path).expanduser()
     if not file.is_file():
@@ -53,10 +53,10 @@ def _labels_of(file: Path) -> Path:
     """The JSON list of names that belongs to a .npy file."""
     beside = [labels for labels in file.parent.glob("*_labels.json") if file.name.startswith(labels.name[:-11])]
     candidates = [file.with_suffix(".json"), *sorted(beside, key=lambda labels: -len(labels.name))]
-    found = next((labels for labels in candidates if labels.is_file()), None)
-    if found is None:
-        raise RecipeError(f"embeddings {file}: no class names beside it: write them as a list to {candidates[0]}")
-    return found
+    file_of_names = next((labels for labels in candidates if labels.is_file()), None)
+    if file_of_names is None:
+        raise RecipeError(f"embeddings {file}: no class names in its folder: write them as a list to {candidates[0]}")
+    return file_of_names
 
 
 def _npz(file: Path) -> tuple[list[str], Sequence]:

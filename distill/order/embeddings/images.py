@@ -1,4 +1,4 @@
-"""Embeddings from what the training images look like, which PoDD names as future work (section 6)."""
+"""Embeddings from the pixels of the training images, which PoDD names as future work (section 6)."""
 
 from collections.abc import Callable
 
@@ -13,12 +13,12 @@ CHUNK = 4096
 
 def mean_colour(context: Context) -> np.ndarray:
     """Mean colour of each class (c, channels), pixels in [0, 1]."""
-    return _means(context, lambda x: context.data.to_pixels(x).mean((2, 3)))
+    return _means(context, lambda x: context.data.preprocess.to_pixels(x).mean((2, 3)))
 
 
 def mean_image(context: Context) -> np.ndarray:
     """Mean image of each class (c, channels * h * w), pixels in [0, 1]."""
-    return _means(context, context.data.to_pixels)
+    return _means(context, context.data.preprocess.to_pixels)
 
 
 def _means(context: Context, embed: Callable[[Tensor], Tensor]) -> np.ndarray:

@@ -17,10 +17,10 @@ from distill.order.measure import measure
 
 def write(embeddings: np.ndarray, classes: Sequence[str], path: Path) -> None:
     """Store the 1 - cosine distances of embeddings (c, d) as a table: the upper triangle, row by row, 16 bits each."""
-    apart = measure(embeddings, "cosine")[np.triu_indices(len(classes), 1)]
-    levels = np.round(apart / apart.max() * LEVELS).astype(np.uint16)
-    about = {"classes": list(classes), "largest": float(apart.max())}
-    Path(path).write_bytes(safetensors.numpy.save({"distances": levels}, {"table": json.dumps(about)}))
+    distances = measure(embeddings, "cosine")[np.triu_indices(len(classes), 1)]
+    levels = np.round(distances / distances.max() * LEVELS).astype(np.uint16)
+    metadata = {"classes": list(classes), "largest": float(distances.max())}
+    Path(path).write_bytes(safetensors.numpy.save({"distances": levels}, {"table": json.dumps(metadata)}))
 
 
 if __name__ == "__main__":

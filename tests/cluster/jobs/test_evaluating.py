@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from rich.console import Console
+from support import small
 from support.cli import TINY, stillhouse
 
 from cluster.cli import common, evaluate, evaluation_table
@@ -21,7 +22,7 @@ from distill import context as contexts
 from distill import recipe, synthetic
 from distill.errors import DataError, RecipeError
 from distill.evaluate.score import Measured
-from distill.export import Published
+from distill.published import Images
 from distill.recipe import ConvNet, Evaluation
 
 
@@ -107,9 +108,9 @@ def test_figures_are_kept_with_the_run_under_what_was_asked(tmp_path):
 def made():
     """A set of real digits, as a run would publish it."""
     context = contexts.prepare(digits(*TINY, "dataset.limit=300"), device=torch.device("cpu"))
-    x, y = (t.detach() for t in synthetic.build(context).training_set())
+    x, y = small.plain(synthetic.build(context))
     values, parts = context.recipe.model_dump(mode="json"), context.data.parts
-    return Published(x, y, x, context.data.classes, 0.1, values, 1, {}, parts)
+    return small.published(x, y, x, context.data.classes, 0.1, values, 1, {}, parts)
 
 
 def request_with(made, tmp_path, *overrides: str) -> EvaluationRequest:
@@ -147,8 +148,9 @@ def test_a_kept_evaluation_is_of_its_test_images_and_of_the_experts_that_were_th
 def test_labels_are_soft_unless_they_are_one_hot(made, tmp_path, monkeypatch):
     rows = []
     monkeypatch.setattr(evaluating, "_figures", lambda request, chosen, *rest: rows.append(chosen))
-    for y in (made.y, made.y * 1.2, made.y + 1.0):
-        evaluating.evaluate(EvaluationRequest(digits(), (), scores=True), replace(made, y=y), "", print, "data")
+    for y in (made.labels, made.labels * 1.2, made.labels + 1.0):
+        relabelled = replace(made, stored=Images(made.images, y))
+        evaluating.evaluate(EvaluationRequest(digits(), (), scores=True), relabelled, "", print, "data")
     assert ["distilled-hard" in chosen for chosen in rows] == [False, True, True]
 
 
@@ -180,6 +182,7 @@ def test_a_protocol_in_a_line():
     assert "the learned lr 0.02 (real images: 0.01)" in evaluation_table.settings(Evaluation(), 0.02)
 
 
+@pytest.mark.ray
 def test_baselines_need_no_run_and_are_the_same_however_many_workers(monkeypatch, tmp_path):
     """Also below one image per class, and on two kinds of network; forgetting says what it lacks."""
     monkeypatch.setenv("STILLHOUSE_HOME", str(tmp_path))

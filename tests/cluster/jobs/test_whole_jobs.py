@@ -21,6 +21,7 @@ from cluster.tracking.run import connect
 from distill import context as contexts
 from distill import recipe
 
+pytestmark = pytest.mark.ray
 ROOT = Path(__file__).parents[3]
 STILLHOUSE = str(Path(sys.executable).with_name("stillhouse"))
 DISTILL = ("distill", "digits", *TINY, "outer.steps=60", "outer.evaluate_every=30")
@@ -89,8 +90,8 @@ def test_a_submitted_job_publishes_everywhere(undisturbed):
     assert float(version.tags["test_mean"]) == result["test_mean"]
     for what in (run.run_id, "digits@best", str(undisturbed / "store/runs" / run.run_id / "published")):
         published = evaluating.find(what, f"file:{undisturbed}/store", uri)
-        assert published.x.shape == (10, 1, 8, 8)
-        assert torch.isfinite(published.x).all()
+        assert published.images.shape == (10, 1, 8, 8)
+        assert torch.isfinite(published.images).all()
     assert (result["budget_floats"], result["budget_ipc"]) == (640, 1.0)
 
 
@@ -131,8 +132,8 @@ def test_a_poster_from_the_command_line_to_the_registry_and_the_judge(tmp_path):
     finish(start(home, "distill", *POSTER), home)
     run, uri = only_run(home), f"sqlite:///{home}/mlflow.db"
     published = evaluating.find("poster-digits-05@best", f"file:{home}/store", uri)
-    assert (published.x.shape, published.y.shape) == ((40, 1, 8, 8), (40, 10))
-    assert (published.y.max(1).values < 1).any(), "soft labels"
+    assert (published.images.shape, published.labels.shape) == ((40, 1, 8, 8), (40, 10))
+    assert (published.labels.max(1).values < 1).any(), "soft labels"
     assert {"images.png", "as-stored.png", "regions.png", "patches.png"} <= {
         entry.key.rpartition("/")[2] for entry in run.store.list(f"{run.folder}/published")
     }

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support import small
 from support.cli import stillhouse
 
 from cluster.results import comparing
@@ -14,7 +15,7 @@ from cluster.results.runs import Run
 from cluster.store import open_store
 from distill import recipe
 from distill.errors import DataError
-from distill.export import Published
+from distill.published import write
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -39,11 +40,12 @@ def finish(
     x = torch.rand(len(classes), 3, side, side)
     made = recipe_of(f"synthetic.ipc={ipc}", *overrides)
     values = made.model_dump(mode="json")
-    published = Published(x, torch.eye(len(classes)), x, classes, 0.1, values, 3, {}, data or {})
+    published = small.published(x, torch.eye(len(classes)), x, classes, 0.1, values, 3, {}, data or {})
     run = Run(store, run_id)
     result = {"test_mean": mean, "test_std": 0.01, "test_n": 3, "budget_ipc": float(ipc), "selection": "validation"}
     result |= {"protocol": made.evaluation.protocol, "network": made.network.label}
-    run.publish(published, result, Path(store.url.removeprefix("file:")).parent / "scratch" / run_id)
+    folder = Path(store.url.removeprefix("file:")).parent / "scratch" / run_id
+    run.publish(write(published, folder), result)
     return run
 
 

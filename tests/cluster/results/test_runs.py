@@ -4,21 +4,22 @@ import json
 
 import pytest
 import torch
+from support import small
 
 from cluster.results.runs import KEPT, Run, run_ids
 from cluster.store import open_store
 from distill.checkpoint import Checkpoint
 from distill.errors import MissingError, StoreError
-from distill.export import Published
+from distill.published import write
 
 
 def checkpoint(step: int, run_id: str = "demo-1") -> Checkpoint:
     return Checkpoint(step, run_id, {"x": torch.full((2,), float(step))}, {})
 
 
-def published() -> Published:
+def published():
     x = torch.rand(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    return Published(x, torch.eye(2), x, ("a", "b"), 0.1, {"name": "demo"}, 3, {"x": x})
+    return small.published(x, torch.eye(2), x, ("a", "b"), 0.1, {"name": "demo"}, 3, {"x": x})
 
 
 @pytest.fixture
@@ -48,17 +49,17 @@ def test_a_checkpoint_of_another_run_is_refused(run):
 def test_publishing_writes_the_result_last(run, tmp_path, monkeypatch):
     monkeypatch.setattr("cluster.results.runs.json.dumps", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        run.publish(published(), {"mean": 0.5}, tmp_path / "out")
+        run.publish(write(published(), tmp_path / "out"), {"mean": 0.5})
     monkeypatch.undo()
     assert run.result() is None
-    run.publish(published(), {"mean": 0.5}, tmp_path / "out")
+    run.publish(write(published(), tmp_path / "out"), {"mean": 0.5})
     assert run.result() == {"mean": 0.5}
-    assert torch.equal(run.published().x, published().x)
+    assert torch.equal(run.published().images, published().images)
 
 
 def test_fetching_from_a_run_that_published_nothing_is_refused(run, tmp_path):
     with pytest.raises(MissingError):
-        run.fetch(tmp_path / "out")
+        run.published()
 
 
 def test_the_selected_set_is_there_before_and_after_publication(run, tmp_path):
@@ -70,9 +71,9 @@ def test_the_selected_set_is_there_before_and_after_publication(run, tmp_path):
     run.save(Checkpoint(4, "demo-1", {"synthetic.x": x + 1, "best.x": x}, {"best_lr": 0.25}))
     recipe, state, rate = run.selected()
     assert (recipe, rate) == ({"name": "demo"}, 0.25) and torch.equal(state["x"], x)
-    run.publish(published(), {"step": 3}, tmp_path / "out")
+    run.publish(write(published(), tmp_path / "out"), {"step": 3})
     recipe, state, rate = run.selected()
-    assert rate == 0.1 and torch.equal(state["x"], published().x)
+    assert rate == 0.1 and torch.equal(state["x"], published().images)
 
 
 def test_evaluations_of_earlier_versions_are_read_under_todays_names(run):

@@ -123,6 +123,21 @@ def test_a_name_cannot_be_object_and_folder(store):
     assert [e.key for e in store.list("")] == ["a/b"]
 
 
+def test_a_folder_that_cannot_be_read_is_an_error_and_not_empty(store, monkeypatch):
+    store.create("a/b/k", b"x")
+    real = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("/b"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # root may read anything
+    for call in (lambda: store.list(""), lambda: store.delete("a", dry_run=True)):
+        with pytest.raises(StoreError, match="no permission .*store/a/b"):
+            call()
+
+
 def _fail_every(monkeypatch, every: int) -> list[str]:
     """Make every k-th disk operation report a full disk; the names of those made so far."""
     calls = []

@@ -1,15 +1,15 @@
-"""The S3 store on a bad network, with bad settings, and with servers of either kind of multipart upload."""
+"""The S3 store on a bad network and with bad settings: nothing half written, nothing overwritten, every fault named."""
 
 import re
 
 import pytest
 from support.proxy import faulty_proxy
 
-from cluster.store import Entry, open_store, s3, s3_client
+from cluster.store import StoredObject, open_store, s3, s3_client
 from distill.errors import ConflictError, MissingError, StoreError
 
 MIB = 1 << 20
-BIG = bytes(range(256)) * (12 * MIB // 256)  # three parts of 5 MiB
+BIG = bytes(range(256)) * (12 * MIB // 256)
 
 
 @pytest.fixture
@@ -18,14 +18,6 @@ def proxy(s3_server, s3_url, monkeypatch):
     with faulty_proxy(s3_server.endpoint) as (proxy, endpoint):
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
         yield proxy
-
-
-@pytest.fixture
-def parts(proxy, s3_url):
-    """A store that sends 12 MiB in three parts, trusting the server to complete without overwriting."""
-    store = open_store(s3_url + "?multipart=on&multipart_mib=5")
-    store.part_bytes = 5 * MIB
-    return store
 
 
 @pytest.fixture
@@ -44,63 +36,53 @@ def look(s3_server, s3_bucket, s3_url):
 
 @pytest.mark.parametrize("fault", ["drop", "lose", "cut", "error", "slow_down"])
 @pytest.mark.parametrize("every", [2, 3])
-def test_every_kth_request_failing_is_hidden_by_retries(proxy, parts, s3_url, look, fault, every, monkeypatch):
+def test_every_kth_request_failing_is_hidden_by_retries(proxy, s3_url, look, fault, every, monkeypatch):
     _no_waiting(monkeypatch)
     proxy.plan = lambda number, method, path: fault if number % every == 0 else None
-    small = open_store(s3_url)
+    store = open_store(s3_url)
     for i in range(4):
-        small.create(f"small/k{i}", bytes([i]) * 1000)
-        assert small.read(f"small/k{i}", 10, 900) == bytes([i]) * 890
-    parts.create("big", BIG)
-    assert parts.read("big") == BIG
-    assert [e.size for e in small.list("")] == [12 * MIB] + [1000] * 4
-    assert [e.key for e in small.delete("small", dry_run=False)] == [f"small/k{i}" for i in range(4)]
+        store.create(f"small/k{i}", bytes([i]) * 1000)
+        assert store.read(f"small/k{i}", 10, 900) == bytes([i]) * 890
+    store.create("big", BIG)
+    assert store.read("big") == BIG
+    assert [e.size for e in store.list("")] == [12 * MIB] + [1000] * 4
+    assert [e.key for e in store.delete("small", dry_run=False)] == [f"small/k{i}" for i in range(4)]
     assert any(seen[2] for seen in proxy.seen)
     proxy.plan = lambda *request: None
-    objects, uploads = look()
-    assert objects == {"big": BIG}
-
-
-@pytest.mark.parametrize("fault", ["drop", "lose", "error"])
-@pytest.mark.parametrize("first", range(1, 8))
-def test_a_network_that_dies_for_good_leaves_nothing_half_written(proxy, parts, look, fault, first, monkeypatch):
-    """From the n-th request of a multipart create (2 HEAD, start, 3 parts, complete) until it gives up, all fail."""
-    _no_waiting(monkeypatch)
-    start = len(proxy.seen)
-    proxy.plan = lambda number, method, path: fault if number - start >= first and "DELETE" != method else None
-    died = False
-    try:
-        parts.create("big", BIG)
-    except StoreError as error:
-        died = True
-        assert "s3://stillhouse" in str(error) and not isinstance(error, ConflictError | MissingError)
-    proxy.plan = lambda *request: None
-    objects, uploads = look()
-    assert died
-    # An upload whose start was answered to nobody cannot be aborted by its writer: it stays invisible until swept.
-    assert bool(uploads) == (fault == "lose" and first == 3)
-    monkeypatch.setattr(s3, "STALE_SECONDS", -60)
-    parts._sweep("")
-    # Only when the last answer is lost may the object be there, and then all of it.
-    assert objects == ({"big": BIG} if fault == "lose" and first == 7 else {})
-    parts.create("big", BIG)
     assert look() == ({"big": BIG}, [])
 
 
-def test_an_abort_that_fails_too_keeps_the_first_error_and_is_swept_later(proxy, parts, look, monkeypatch):
+@pytest.mark.parametrize("fault", ["drop", "lose", "error"])
+def test_a_network_that_dies_for_good_leaves_a_whole_object_or_none(proxy, s3_url, look, fault, monkeypatch):
     _no_waiting(monkeypatch)
-    proxy.plan = lambda number, method, path: "drop" if "partNumber=2" in path or method == "DELETE" else None
-    with pytest.raises(StoreError, match="endpoint|closed"):
-        parts.create("a/big", BIG)
+    store = open_store(s3_url)
+    proxy.plan = lambda number, method, path: fault
+    with pytest.raises(StoreError, match="s3://stillhouse") as error:
+        store.create("big", BIG)
+    assert not isinstance(error.value, ConflictError | MissingError)
     proxy.plan = lambda *request: None
-    objects, uploads = look()
-    assert objects == {} and len(uploads) == 1
-    parts.delete("a", dry_run=False)
+    assert look() == ({"big": BIG} if fault == "lose" else {}, [])  # only answers are lost: the object is there
+    store.create("big", BIG)
+    assert look() == ({"big": BIG}, [])
+
+
+def test_a_check_that_dies_in_the_middle_leaves_no_object_and_is_swept_later(proxy, s3_url, look, monkeypatch):
+    _no_waiting(monkeypatch)
+    store = open_store(s3_url + "/a")
+    store.check_writable()
+    assert look() == ({}, [])
+    proxy.plan = lambda number, method, path: "drop" if method == "DELETE" else None
+    with pytest.raises(StoreError, match="endpoint|closed"):
+        store.check_writable()
+    proxy.plan = lambda *request: None
+    above = open_store(s3_url)
+    assert look()[0] == {} and len(look()[1]) == 1
+    above.delete("a", dry_run=False)
     assert len(look()[1]) == 1, "an upload in progress must not be swept"
     monkeypatch.setattr(s3, "STALE_SECONDS", -60)
-    parts.delete("a", dry_run=True)
+    above.delete("a", dry_run=True)
     assert len(look()[1]) == 1
-    parts.delete("a", dry_run=False)
+    above.delete("a", dry_run=False)
     assert look() == ({}, [])
 
 
@@ -115,50 +97,36 @@ def test_a_create_whose_answer_was_lost_meets_its_own_bytes(proxy, s3_url):
     assert store.read("k") == b"mine"
 
 
-@pytest.mark.parametrize("theirs, ours_too", [(BIG, True), (b"other", False)])
-def test_completing_after_another_writer_adopts_or_conflicts(proxy, parts, s3_url, look, theirs, ours_too):
-    """A server that honours the condition answers 412 when the last request finds another object; Ceph 16 does not."""
-    other = open_store(s3_url)
+@pytest.mark.parametrize("theirs", [BIG, b"other"])
+def test_a_writer_that_comes_second_adopts_or_conflicts(proxy, s3_url, s3_server, s3_bucket, look, theirs):
+    """The other writes while our request is on its way."""
+    key = s3_url.removeprefix(f"s3://{s3_bucket}/") + "/big"
 
     def plan(number, method, path):
-        if method == "POST" and "uploadId=" in path:
-            other.create("big", theirs)
-            return "taken"
+        if method == "PUT":
+            s3_server.client().put_object(Bucket=s3_bucket, Key=key, Body=theirs)
 
     proxy.plan = plan
-    if ours_too:
-        parts.create("big", BIG)
+    if theirs == BIG:
+        open_store(s3_url).create("big", BIG)
     else:
         with pytest.raises(ConflictError):
-            parts.create("big", BIG)
-    proxy.plan = lambda *request: None
+            open_store(s3_url).create("big", BIG)
     assert look() == ({"big": theirs}, [])
 
 
-@pytest.mark.parametrize("honours", [True, False])
-def test_parts_are_used_only_where_completing_does_not_overwrite(proxy, s3_url, look, honours):
-    store = open_store(s3_url + "?multipart_mib=5")
-
-    def plan(number, method, path):
-        return "taken" if honours and method == "POST" and "uploadId=" in path and ".probe-" in path else None
-
-    proxy.plan = plan
-    store.create("big", BIG)
-    store.create("bigger", BIG + b"x")
-    sent = [path for method, path, _ in proxy.seen if method == "PUT" and "partNumber" in path and "big" in path]
-    assert bool(sent) == honours
-    assert sum(".probe-" in path and method == "POST" for method, path, _ in proxy.seen) == 2, "asked once: start, end"
-    assert look() == ({"big": BIG, "bigger": BIG + b"x"}, [])
-
-
-def test_parts_can_be_switched_off(proxy, s3_url):
-    open_store(s3_url + "?multipart_mib=5&multipart=off").create("big", BIG)
+@pytest.mark.parametrize("data", [b"x" * 1000, BIG])
+def test_an_object_is_one_request(proxy, s3_url, data):
+    open_store(s3_url).create("k", data)
     assert [method for method, _, _ in proxy.seen] == ["PUT"]
 
 
-def test_small_objects_are_one_request(proxy, s3_url):
-    open_store(s3_url).create("k", b"x" * 1000)
-    assert [method for method, _, _ in proxy.seen] == ["PUT"]
+def test_an_object_beyond_one_request_is_refused_before_any_is_sent(proxy, s3_url, tmp_path):
+    with open(tmp_path / "huge", "wb") as file:
+        file.truncate(s3.MOST_PUT + 1)  # takes no room on the disk
+    with pytest.raises(StoreError, match=r"k: 5,368,709,121 bytes, and S3 takes at most 5 GiB in one"):
+        open_store(s3_url).create("k", tmp_path / "huge")
+    assert proxy.seen == []
 
 
 def test_a_range_is_one_request_of_its_bytes(proxy, s3_url):
@@ -235,9 +203,8 @@ def test_a_body_that_is_always_cut_is_an_error_in_the_end(proxy, s3_url, monkeyp
         ("s3://bucket/x#y", "write s3://"),
         ("s3://bucket/x?acl=public", "unknown option acl"),
         ("s3://bucket/x?path_style=yes", "path_style is 0 or 1"),
-        ("s3://bucket/x?multipart=maybe", "multipart is auto"),
-        ("s3://bucket/x?multipart_mib=1", "from 5"),
-        ("s3://bucket/x?multipart_mib=x", "from 5"),
+        ("s3://bucket/x?multipart=on", "multipart has no effect, every object is one request: remove it"),
+        ("s3://bucket/x?multipart_mib=64", "multipart_mib has no effect"),
         ("s3://bucket/x?endpoint=ftp://h", "endpoint is http"),
         ("s3://bucket/x?endpoint=http://u:p@h", "without user"),
     ],
@@ -274,7 +241,7 @@ def test_objects_lie_below_the_prefix_only(s3_url, s3_server, s3_bucket):
     store, above = open_store(s3_url + "/deep"), open_store(s3_url)
     store.create("k", b"x")
     above.create("deeper", b"y")
-    assert store.list("") == [Entry("k", 1)]
+    assert store.list("") == [StoredObject("k", 1)]
     assert [e.key for e in above.list("deep")] == ["deep/k"]
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cluster.store import Entry, open_store
+from cluster.store import StoredObject, open_store
 from distill.errors import ConflictError, MissingError, StoreError
 
 MIB = 1 << 20
@@ -53,7 +53,7 @@ class TestStore:
     def test_creating_the_same_again_succeeds(self, store):
         store.create("k", b"same")
         store.create("k", b"same")
-        assert store.list("") == [Entry("k", 4)]
+        assert store.list("") == [StoredObject("k", 4)]
 
     @pytest.mark.parametrize("other", [b"soma", b"some more", b""])
     def test_creating_other_bytes_is_a_conflict_and_changes_nothing(self, store, other):
@@ -73,7 +73,7 @@ class TestStore:
         keys = ["a/b", "a/b/c", "a/bc", "a/b.x", "z"] if store.url.startswith("s3") else ["a/b/c", "a/bc", "a/b.x", "z"]
         for key in keys:
             store.create(key, key.encode())
-        assert store.list("") == sorted(Entry(k, len(k)) for k in keys)
+        assert store.list("") == sorted(StoredObject(k, len(k)) for k in keys)
         assert [e.key for e in store.list("a/b/")] == ["a/b/c"]
         assert [e.key for e in store.list("a/b")] == [k for k in ("a/b", "a/b/c") if k in keys]
         assert [e.key for e in store.list("z")] == ["z"]
@@ -87,7 +87,7 @@ class TestStore:
     def test_delete_takes_the_prefix_and_nothing_else(self, store):
         for key in ("set/a", "set/b/c", "settle", "other"):
             store.create(key, b"x")
-        gone = [Entry("set/a", 1), Entry("set/b/c", 1)]
+        gone = [StoredObject("set/a", 1), StoredObject("set/b/c", 1)]
         assert store.delete("set", dry_run=True) == gone
         assert len(store.list("")) == 4
         assert store.delete("set", dry_run=False) == gone
@@ -101,7 +101,7 @@ class TestStore:
         store.create("k", b"x")
         with pytest.raises(StoreError, match="everything"):
             store.delete(prefix, dry_run=False)
-        assert store.list("") == [Entry("k", 1)]
+        assert store.list("") == [StoredObject("k", 1)]
 
     @pytest.mark.parametrize(
         "key",
@@ -121,7 +121,7 @@ class TestStore:
     @pytest.mark.parametrize("key", ["a", "0", "a" * 63, "a.b-c_d", "x/y/z.arrow"])
     def test_a_key_on_the_allow_list_is_taken(self, store, key):
         store.create(key, b"x")
-        assert store.list("") == [Entry(key, 1)]
+        assert store.list("") == [StoredObject(key, 1)]
 
     def test_checking_that_it_is_writable_leaves_nothing(self, store):
         store.check_writable()

@@ -18,19 +18,21 @@ import pytest
 import torch
 from mlflow.pyfunc.scoring_server import predictions_to_json
 from PIL import Image
+from support import small
 
 from cluster import home
 from cluster.tracking import registry
 from cluster.tracking.run import Tracker
 from distill.errors import DataError, StoreError
-from distill.export import FILE, FILES, Published, read, write
+from distill.published import FILE, FILES, read, write
 
 
 def published(seed=0):
     g = torch.Generator().manual_seed(seed)
     pixels = torch.rand(4, 1, 5, 6, generator=g)
     y = torch.softmax(torch.randn(4, 3, generator=g), 1)
-    return Published(pixels * 2, y, pixels, ("ant", "bee", "cow"), 0.02, {"name": "tiny"}, 7, {"images": pixels - 1})
+    classes, state = ("ant", "bee", "cow"), {"images": pixels - 1}
+    return small.published(pixels * 2, y, pixels, classes, 0.02, {"name": "tiny"}, 7, state)
 
 
 def tags(accuracy, selection="validation"):
@@ -210,11 +212,12 @@ def test_the_answer_is_a_table(uri, first, monkeypatch, question):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     answer = mlflow.pyfunc.load_model("models:/shared@best").predict(question)
     truth = published()
-    assert list(answer.columns) == ["label", "class", "soft_label", "pixels"]
-    assert answer["label"].tolist() == truth.y.argmax(1).tolist()
-    assert answer["class"].tolist() == [truth.classes[k] for k in truth.y.argmax(1)]
-    assert np.array_equal(np.stack(answer["soft_label"]), truth.y.numpy())
+    assert list(answer.columns) == ["label", "class", "soft_label", "pixels", "x"]
+    assert answer["label"].tolist() == truth.labels.argmax(1).tolist()
+    assert answer["class"].tolist() == [truth.classes[k] for k in truth.labels.argmax(1)]
+    assert np.array_equal(np.stack(answer["soft_label"]), truth.labels.numpy())
     assert np.array_equal(np.stack(answer["pixels"]), truth.pixels.numpy())
+    assert np.array_equal(np.stack(answer["x"]), truth.images.numpy())
     served = io.StringIO()
     predictions_to_json(answer, served)
     first_row = json.loads(served.getvalue())["predictions"][0]

@@ -263,15 +263,15 @@ def test_opening_fewer_than_needed_is_refused(local):
 def test_another_recipes_experts_are_never_taken_in(local):
     other = spec_of(recipe_hash="another")
     experts = filled(local, 1)
-    with pytest.raises(TrajectoryError, match="another recipe.*name the set otherwise"):
+    with pytest.raises(TrajectoryError, match="another recipe.*use another set name"):
         experts.write_expert(other, record_of(0))
     with pytest.raises(TrajectoryError, match="another recipe"):
         experts.seal(other, 1)
     experts.seal(spec_of(), 1)
     experts.write_expert(other, record_of(1))
-    with pytest.raises(TrajectoryError, match="manifest-00001.json was made by another recipe"):
+    with pytest.raises(TrajectoryError, match="manifest-00001.json is of another recipe"):
         experts.seal(other, 2)
-    with pytest.raises(TrajectoryError, match="expert-00001.arrow was made by another recipe"):
+    with pytest.raises(TrajectoryError, match="expert-00001.arrow is of another recipe"):
         experts.seal(spec_of(), 2)
 
 

@@ -138,4 +138,4 @@ def test_a_home_that_cannot_be_written_is_no_error(settings, tmp_path, monkeypat
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("STILLHOUSE_HOME", str(tmp_path / "file"))
     assert len(data.read(settings).train_y) == 6
-    assert "going on without it" in caplog.text
+    assert "continuing without it" in caplog.text

@@ -13,14 +13,14 @@ SOUND = {f"train/{kind}/{i}.png": 60 * k + i for k, kind in enumerate("abc") for
 SOUND |= {f"test/{kind}/{i}.png": 60 * k + 30 + i for k, kind in enumerate("abc") for i in range(2)}
 
 
-def report(root, files, **settings) -> check.Report:
+def report(root, files, **settings) -> check.DatasetReport:
     return check.inspect(Folder(path=str(write(root, files)), **settings))
 
 
 def test_a_sound_dataset_has_no_faults(tmp_path):
     found = report(tmp_path, SOUND)
     assert found.faults == [] and found.notes == []
-    assert found.train == check.Part(12, [4, 4, 4]) and found.test == check.Part(6, [2, 2, 2])
+    assert found.train == check.PartCounts(12, [4, 4, 4]) and found.test == check.PartCounts(6, [2, 2, 2])
     assert found.classes == ("a", "b", "c") and found.shape == (3, 4, 4)
 
 
@@ -46,7 +46,7 @@ def test_faults_of_every_kind_come_at_once(tmp_path):
     ):
         assert any(text in fault for fault in found.faults), (text, found.faults)
     assert len(found.faults) == 6
-    assert any("3 files are no images by their names" in note for note in found.notes)
+    assert any("3 files are not images by their names" in note for note in found.notes)
 
 
 def test_more_than_ten_faults_are_all_listed(tmp_path):
@@ -84,7 +84,7 @@ def test_duplicates_in_the_training_part_are_noted(tmp_path):
         tmp_path, SOUND | {"train/a/again.png": SOUND["train/a/0.png"], "train/b/x.png": SOUND["train/a/1.png"]}
     )
     assert found.faults == []
-    assert found.notes == ["2 training images are there more than once, 1 of them in another class"]
+    assert found.notes == ["2 training images occur more than once, 1 of them in another class"]
 
 
 def test_only_one_class(tmp_path):

@@ -127,6 +127,14 @@ def test_faults_of_all_files_come_at_once(tmp_path):
     assert "data_batch_3: labels that are not 0..2" in text and "test_batch: not `data` of n x 3072" in text
 
 
+@pytest.mark.parametrize("form, name", [("python 10", "batches.meta"), ("binary 10", "batches.meta.txt")])
+def test_class_names_that_are_not_text(form, name, tmp_path):
+    files = FORMS[form]()
+    files[name] = files[name].replace(b"bird", b"b\xe9rd")
+    with pytest.raises(DataError, match=f"{name}: not UTF-8 at byte"):
+        read(Cifar(path=unpacked(tmp_path, files)))
+
+
 def test_missing_files_are_all_named(tmp_path):
     files = python_10()
     del files["data_batch_4"], files["batches.meta"]
@@ -152,9 +160,9 @@ def test_archives_that_are_refused(damage, tmp_path, monkeypatch):
     path.write_bytes({"cut": data[: len(data) // 2], "text": b"hello" * 500, "flipped": flipped}.get(damage, data))
     broken = damage in ("cut", "text", "flipped")
     wanted = "not a whole tar archive" if broken else "more files or bytes than CIFAR has"
-    with pytest.raises(DataError, match=wanted) as told:
+    with pytest.raises(DataError, match=wanted) as error:
         read(Cifar(path=str(path)))
-    assert ("not a whole" in str(told.value)) is broken
+    assert ("not a whole" in str(error.value)) is broken
 
 
 def test_a_deflate_stream_that_is_broken(tmp_path, monkeypatch):

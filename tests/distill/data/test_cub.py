@@ -44,6 +44,12 @@ def test_lists_that_cannot_be_used(root, name, content, message):
         read(Cub(path=str(root)))
 
 
+def test_a_list_that_is_not_utf8(root):
+    (root / "classes.txt").write_bytes(b"1 001.P\xe9lican\n")
+    with pytest.raises(DataError, match="classes.txt: not UTF-8 at byte 7: fetch it again"):
+        read(Cub(path=str(root)))
+
+
 def test_missing_lists_are_all_named(tmp_path):
     with pytest.raises(DataError, match=r"(?s)4 faults.*no images.txt.*no classes.txt"):
         read(Cub(path=str(tmp_path)))

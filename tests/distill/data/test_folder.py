@@ -7,7 +7,7 @@ from support.pictures import encoded, write
 
 from distill import recipe
 from distill.data import cache
-from distill.data.folder import read, rows, sources
+from distill.data.folder import decode_all, read, sources
 from distill.data.imagenet import SUBSETS
 from distill.errors import DataError
 from distill.recipe import Folder
@@ -65,10 +65,10 @@ def test_other_files_are_passed_over_and_noted(tmp_path):
     write(
         tmp_path, SPLIT | {"train/cat/Thumbs.db": "x", "train/cat/.hidden.png": 3, "train/.git/a": "", "notes.txt": ""}
     )
-    found = rows(Folder(path=str(tmp_path)))
+    found = decode_all(Folder(path=str(tmp_path)))
     assert len(found.train) == 5 and found.classes == ("cat", "dog")
     assert (
-        len(found.notes) == 1 and found.notes[0].startswith("2 files are no images") and "Thumbs.db" in found.notes[0]
+        len(found.notes) == 1 and found.notes[0].startswith("2 files are not images") and "Thumbs.db" in found.notes[0]
     )
 
 
@@ -167,3 +167,5 @@ def test_wnids_get_readable_names_where_a_list_has_them(tmp_path):
     assert read(Folder(path=str(tmp_path))).classes == ("tench", "English springer")
     (tmp_path / "LOC_synset_mapping.txt").write_text("n01440764 tench\n")
     fails(tmp_path, "does not name n02102040")
+    (tmp_path / "LOC_synset_mapping.txt").write_bytes(b"n01440764 tench\nn02102040 \xe9pagneul\nn00000001 \xe9\n")
+    fails(tmp_path, "does not name n02102040 in UTF-8: complete it")

@@ -91,7 +91,7 @@ def test_missing_and_doubled_files_are_all_named(tmp_path):
         (FILES["train-images-idx3-ubyte"] + b"x", "36+ bytes, 36 belong"),
         (FILES["train-labels-idx1-ubyte"], "not an idx file of bytes with 3 axes (it begins with 0x801)"),
         (b"\x00\x00\x0d\x03" + FILES["train-images-idx3-ubyte"][4:], "not an idx file of bytes"),
-        (struct.pack(">4I", 0x803, 2**32 - 1, 2**31, 2**31), "absurd shape"),
+        (struct.pack(">4I", 0x803, 2**32 - 1, 2**31, 2**31), "impossible shape"),
         (b"\x00", "damaged"),
     ],
 )

@@ -118,15 +118,15 @@ def test_held_out_and_test_images_do_not_influence_the_preprocessing(kind, raw, 
 
     after = changed(held[:40])
     assert torch.equal(after.train.x, before.train.x)
-    assert torch.equal(after.to_pixels(probe), before.to_pixels(probe))
+    assert torch.equal(after.preprocess.to_pixels(probe), before.preprocess.to_pixels(probe))
     assert not torch.equal(after.validation.x, before.validation.x)
-    assert not torch.equal(changed(train[:40]).to_pixels(probe), before.to_pixels(probe))
+    assert not torch.equal(changed(train[:40]).preprocess.to_pixels(probe), before.preprocess.to_pixels(probe))
 
 
 def test_to_pixels_undoes_the_preprocessing(raw):
     for kind in ("standardize", "zca", "none"):
         d = load(preprocess=kind)
-        assert torch.allclose(d.to_pixels(d.test.x) * 255, raw.test_x.float(), atol=1e-2)
+        assert torch.allclose(d.preprocess.to_pixels(d.test.x) * 255, raw.test_x.float(), atol=1e-2)
 
 
 # ---------------------------------------------------------------- fingerprints

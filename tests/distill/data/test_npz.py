@@ -85,7 +85,7 @@ def test_names_of_classes(tmp_path):
         ({"x_train": X[:4].astype(complex)}, ("x_train: its type is complex128",)),
         ({"x_train": X[0, 0], "y_test": Y[4:] / 2}, ("2 faults", "x_train: shape (4, 3)", "y_test: float64 of")),
         ({"x_train": np.zeros((4, 2, 5, 2), np.uint8)}, ("no axis of 1 or 3 channels",)),
-        ({"x_train": np.zeros((4, 2, 20000), np.uint8)}, ("absurd shape",)),
+        ({"x_train": np.zeros((4, 2, 20000), np.uint8)}, ("impossible shape",)),
         ({"y_train": Y}, ("4 images in x_train and 6 labels in y_train",)),
         ({"y_train": -Y[:4]}, ("y_train: label -2: number the classes from 0",)),
         ({"y_test": np.array([0, 2**60])}, ("y_test: label 1152921504606846976 is not one of the classes 0..3",)),
@@ -133,10 +133,23 @@ def test_class_names_may_be_bytes(tmp_path):
     assert read(Npz(path=save(tmp_path, classes=np.array([b"cat", b"dog", b"cow"])))).classes == ("cat", "dog", "cow")
 
 
+def test_class_names_that_are_not_text(tmp_path):
+    fails(save(tmp_path, classes=np.array([b"cat", b"d\xe9g", b"cow"])), "classes: a name: not UTF-8 at byte 1")
+
+
+def test_an_array_that_claims_more_than_memory(tmp_path):
+    for name, array in (("x_train", X[:4]), ("y_train", Y[:4]), ("x_test", X[4:]), ("y_test", Y[4:])):
+        np.save(tmp_path / f"{name}.npy", array)
+    header = {"descr": "|u1", "fortran_order": False, "shape": (2**40, 2**10, 8, 1)}
+    with open(tmp_path / "x_train.npy", "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+    fails(str(tmp_path), "x_train: does not fit in memory", "save fewer images")
+
+
 def test_an_archive_that_unpacks_to_more_than_memory(tmp_path, monkeypatch):
     monkeypatch.setattr("distill.data.npz._room", lambda: 300)
     path = save(tmp_path)
     fails(path, f"{path} unpacks to 0.0 GB, more than half of the free memory")
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as error:
         read(Npz(path=path))
-    assert "not a whole" not in str(told.value)
+    assert "not a whole" not in str(error.value)

@@ -52,7 +52,7 @@ HOSTILE = {
     "codecs": (b"\x80\x02c_codecs\nlookup\nU\x03rot\x85R.", "name '_codecs lookup'"),
     "inst": (b"(S'touch {mark}'\nios\nsystem\n.", "instruction INST"),
     "obj": (b"(cnumpy\nndarray\nK\x01o.", "instruction OBJ"),
-    "newobj": (b"\x80\x02cnumpy\nndarray\nK\x02\x85\x81.", "instruction NEWOBJ"),
+    "newobj": (b"\x80\x02cnumpy\nndarray\nK\x02\x85\x81.", "a call of numpy ndarray"),
     "ext": (b"\x80\x02\x82\x01.", "instruction EXT1"),
     "persistent": (b"\x80\x02U\x01aQ.", "instruction BINPERSID"),
     "buffer": (b"\x80\x05\x97.", "instruction NEXT_BUFFER"),

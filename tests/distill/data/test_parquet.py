@@ -215,7 +215,7 @@ def test_fewer_images_than_classes(folder):
 
 def test_an_empty_part(folder):
     write(folder / "test.parquet", [], [])
-    fails(folder, "the test part has no rows")
+    fails(folder, "the test part has no images: add some")
 
 
 def test_an_empty_class_is_named_when_loaded(folder):
@@ -300,9 +300,9 @@ def test_images_are_brought_to_a_size_as_they_are_decoded(folder):
 
 
 def test_images_beyond_memory_are_refused_before_they_are_all_decoded(folder, monkeypatch):
-    from distill.data import rows
+    from distill.data import images
 
-    monkeypatch.setattr(rows.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 300}))
+    monkeypatch.setattr(images.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 300}))
     with pytest.raises(DataError, match="decoded images need more than 0.0 GB, half.*set dataset.size"):
         read(Parquet(path=str(folder), size=64))
 
@@ -315,7 +315,7 @@ def test_schemes_that_nothing_fetches(monkeypatch):
         data.read(Parquet(path="gs://bucket/x"))
 
 
-def test_progress_is_told(folder):
-    told = []
-    data.read(Parquet(path=str(folder)), lambda *what: told.append(what))
-    assert told[-1] == ("reading images", 2, 2) and ("reading images", 4, 4) in told
+def test_progress_is_reported(folder):
+    notices = []
+    data.read(Parquet(path=str(folder)), lambda *notice: notices.append(notice))
+    assert notices[-1] == ("reading images", 2, 2) and ("reading images", 4, 4) in notices

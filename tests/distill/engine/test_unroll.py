@@ -1,9 +1,8 @@
 """The engine against plain autograd, against central differences, and against itself kept and computed other ways."""
 
-import itertools
-
 import pytest
 import torch
+from support.pairs import all_pairs
 from support.plain_unroll import PlainUnroll
 from torch import nn
 
@@ -83,13 +82,11 @@ def assert_close(ours, other, tolerance=1e-10):
 
 # ---------------------------------------------------------------- against plain autograd
 
-SWITCHES = [s for s in itertools.product((False, True), repeat=5) if sum(s) % 2]
-"""Rates per step, soft labels, augmentation, window, decoder: the half in which every three of them vary freely."""
+OFF_AND_ON = (False, True)
+CASES = all_pairs(OPTIMIZERS, ["instance", "batch", "group", "layer", "none"], *[OFF_AND_ON] * 5)
 
 
-@pytest.mark.parametrize("rates, soft, augmented, windowed, decoded", SWITCHES)
-@pytest.mark.parametrize("norm", ["instance", "batch", "group", "layer", "none"])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer, norm, rates, soft, augmented, windowed, decoded", CASES)
 def test_gradients_equal_plain_autograd(optimizer, norm, rates, soft, augmented, windowed, decoded):
     problem, rule = Problem(norm, rates, soft, augmented, decoded), OPTIMIZERS[optimizer]
     window = WINDOW if windowed else None
@@ -205,6 +202,7 @@ def test_two_runs_give_the_same_bytes():
         assert torch.equal(a, b)
 
 
+@pytest.mark.slow
 def test_compiled_equals_eager():
     """One compilation of both step functions, with everything on: about half a minute."""
     problem = Problem("instance", soft=True, augmented=True, width=4, depth=1)

@@ -11,8 +11,8 @@ def test_learned_labels_cost_what_they_weigh():
     """6 images of 3x8x8 are 2 per class; 18 label floats are 0.03 of an image per class."""
     hard = small.context("trajectory")
     soft = small.context("trajectory", 'synthetic.labels={mode="learned", lr=0.3}')
-    assert per_class(hard, synthetic.build(hard).budget_floats()) == 2.0
-    assert per_class(soft, synthetic.build(soft).budget_floats()) == (6 * 192 + 18) / (192 * 3)
+    assert per_class(hard, synthetic.build(hard).budget().total) == 2.0
+    assert per_class(soft, synthetic.build(soft).budget().total) == (6 * 192 + 18) / (192 * 3)
 
 
 def test_images_are_whole_and_spread_evenly():

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import torch
 from support import small
+from support.small import plain
 
 from distill import rng
 from distill.accuracy import accuracy
@@ -40,7 +41,7 @@ def trained(judge: Judge, images, lr, networks=1, keys=None) -> list[torch.Tenso
     """Parameters (s, p) after each length of training."""
     keys = keys or [("key", "network", i) for i in range(networks)]
     lengths = judge.context.recipe.evaluation.lengths(len(images))
-    return list(judge._train(judge._batches([images] * len(keys), keys), keys, lr, lengths))
+    return list(judge._train(judge._materials([images] * len(keys), keys), keys, lr, lengths))
 
 
 def test_training_follows_the_mtt_protocol():
@@ -50,7 +51,7 @@ def test_training_follows_the_mtt_protocol():
     theta = trained(Judge(context), images, 0.05)[-1][0]
     flat = context.network.init(rng.generator(context.seed, "key", "network", 0)).requires_grad_()
     optimizer = torch.optim.SGD([flat], lr=0.05, momentum=0.9, weight_decay=5e-4)
-    x, y = images.training_set()
+    x, y = plain(images)
     for epoch in range(6):
         optimizer.param_groups[0]["lr"] = 0.05 if epoch < 3 else 0.005
         optimizer.zero_grad()

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from support import small
+from support.small import plain
 
 from distill import recipe, rng
 from distill.errors import RecipeError
@@ -91,15 +92,15 @@ def test_podd_is_adam_at_its_own_rate_and_stops_at_every_length():
     context = small.context("trajectory", *settings, "network.norm=none")
     images = real_set(context, 2, rng.generator(0, "images"))
     judge, key = Judge(context), ("key", "network", 0)
-    stations = list(judge._train(judge._batches([images], [key]), [key], 0.7, (2, 5)))
+    thetas = list(judge._train(judge._materials([images], [key]), [key], 0.7, (2, 5)))
     flat = context.network.init(rng.generator(context.seed, *key)).requires_grad_()
-    optimizer, (x, y) = torch.optim.Adam([flat], lr=1e-3), images.training_set()
+    optimizer, (x, y) = torch.optim.Adam([flat], lr=1e-3), plain(images)
     for step in range(1, 6):
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(context.network(flat, x), y).backward()
         optimizer.step()
         if step in (2, 5):
-            assert torch.allclose(stations[step == 5][0], flat, atol=1e-5)
+            assert torch.allclose(thetas[step == 5][0], flat, atol=1e-5)
 
 
 def test_the_length_is_chosen_on_held_out_images_alone():
@@ -111,9 +112,9 @@ def test_the_length_is_chosen_on_held_out_images_alone():
     ]
     score = headline(measured)
     assert (score.steps, score.values) == (20, (0.5, 0.4))  # means 0.25, 0.5, 0.5: the shorter of equals
-    assert [s.values for s in score.stations.values()] == [(0.9, 0.8), (0.5, 0.4), (0.1, 0.3)]
+    assert [s.values for s in score.by_steps.values()] == [(0.9, 0.8), (0.5, 0.4), (0.1, 0.3)]
     told = score.as_dict()
-    assert told["steps"] == 20 and told["stations"]["30"]["mean"] == pytest.approx(0.2)
+    assert told["steps"] == 20 and told["by_steps"]["30"]["mean"] == pytest.approx(0.2)
 
 
 def test_the_judge_asks_the_held_out_part_or_the_test_part():

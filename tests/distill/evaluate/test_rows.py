@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from support import small
+from support.small import plain
 
 from distill import rng, synthetic
 from distill.accuracy import hits, statistics
@@ -19,7 +20,7 @@ def rows_of(context, floats=None, soft=False) -> Rows:
     made = synthetic.build(context)
     if soft:
         made.y.data = torch.tensor([[0.6, 0.4, 0.0], [0.1, 0.2, 0.7]]).repeat(3, 1)
-    rows = Rows(context, floats or made.budget_floats(), made, 0.05, trainings=1)
+    rows = Rows(context, floats or made.budget().total, made, 0.05, trainings=1)
     rows.use(context.recipe.network)
     return rows
 
@@ -68,7 +69,7 @@ def test_forgetting_without_experts_says_what_to_do():
 
 def test_hard_labels_are_the_most_likely_classes():
     rows = rows_of(small.context("trajectory"), soft=True)
-    x, y = rows.training_set("distilled-hard", 0).training_set()
+    x, y = plain(rows.training_set("distilled-hard", 0))
     assert torch.equal(x, rows.synthetic.x) and y.tolist()[:2] == [[1, 0, 0], [0, 0, 1]]
     assert isinstance(rows.training_set("distilled-hard", 0), Hard)
 
@@ -95,7 +96,7 @@ def test_batch_norms_judge_with_what_they_saw_in_training():
     context = small.context("trajectory", "network.norm=batch", "evaluation.epochs=40", digits=200)
     judge, key = Judge(context), ("k", "network", 0)
     images = real_set(context, 2, rng.generator(0, "images"))
-    parts = judge._batches([images], [key])
+    parts = judge._materials([images], [key])
     (theta,) = [t[0] for t in judge._train(parts, [key], 0.05, (40,))]
     known = statistics(judge.step, theta, (parts[0](i)[0] for i in range(3)))
     few = Split(context.data.test.x[:40], context.data.test.y[:40])

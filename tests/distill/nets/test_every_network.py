@@ -107,6 +107,7 @@ def test_bfloat16_autocast_stays_near_for_a_transformer():
     assert 0 < (exact(theta, x) - short(theta, x)).abs().max() < 0.05
 
 
+@pytest.mark.slow
 def test_compiled_adjoint_equals_eager():
     """Of the network with max pools, tiny: compiling is what takes the time."""
     net = nets.build(recipe.AlexNet(width=1, norm="none"), (1, 8, 8), CLASSES)

@@ -6,6 +6,7 @@ from support import small
 
 from distill import objectives, rng, synthetic
 from distill.augment import apply, draw
+from distill.objectives.distribution import items_of_classes
 
 
 @pytest.fixture(autouse=True)
@@ -29,8 +30,11 @@ def by_hand(c, made, step, rows_of):
     for k in range(c.classes):
         shared = draw(c.recipe.objective.augment, 1, rng.generator(*key, "augment", k))
         real = torch.stack([embedding(c, theta, apply(c.data.train.x[r : r + 1], shared)) for r in rows_of(k)])
-        weights = y[:, k] / y[:, k].sum()
-        mean = sum(w * embedding(c, theta, apply(x[j : j + 1], shared)) for j, w in enumerate(weights) if w > 0)
+        items = [j for j in range(len(y)) if y[j, k] > 0 and y[j, k] == y[j].max()]
+        items = items or [j for j in range(len(y)) if y[j, k] > 0 and y[j, k] == y[:, k].max()]
+        weights = y[items, k] / y[items, k].sum()
+        embedded = [embedding(c, theta, apply(x[j : j + 1], shared)) for j in items]
+        mean = sum(w * e for w, e in zip(weights, embedded, strict=True))
         total = total + (real.mean(0) - mean).pow(2).sum()
     return total
 
@@ -59,6 +63,23 @@ def test_learned_labels_weigh_their_images():
     assert loss.item() == pytest.approx(expected.item(), rel=1e-10)
     ours, theirs = (torch.autograd.grad(value, made.y)[0] for value in (loss, expected))
     assert (ours - theirs).norm() <= 1e-9 * theirs.norm()
+
+
+def test_each_image_is_embedded_once_for_its_most_likely_class(monkeypatch):
+    c, made, objective = build("objective.batch_real=8", "synthetic.labels.mode=learned")
+    with torch.no_grad():
+        made.y.copy_((5 * made.y).softmax(1))  # some of every class in every label
+    sizes = []
+    features = type(c.network).features
+    monkeypatch.setattr(type(c.network), "features", lambda self, t, x: (sizes.append(len(x)), features(self, t, x))[1])
+    objective.loss(made, 0, [0])
+    assert sum(sizes) == len(made) + 3 * 8
+
+
+def test_items_stand_for_their_most_likely_class_ties_for_both_and_no_class_goes_without():
+    y = torch.tensor([[0.6, 0.3, 0.1, 0.0], [0.5, 0.5, 0.0, 0.0], [0.7, 0.1, 0.2, 0.0]])
+    items = {k: i.tolist() for k, i in items_of_classes(y).items()}
+    assert items == {0: [0, 1, 2], 1: [1], 2: [2]}  # class 2 is nobody's first: the item that holds most of it
 
 
 def test_a_class_that_learned_labels_left_out_is_left_out():

@@ -116,17 +116,17 @@ def test_the_next_step_s_snapshots_are_prefetched():
 
 def test_learned_rate_is_kept_positive():
     _, _, objective = build("objective.lr_lr=1.0")
-    optimizer = torch.optim.SGD(objective.parameter_groups(), lr=100.0)
+    optimizer = torch.optim.SGD([p for group in objective.parameter_groups() for p in group.params], lr=1.0)
     objective.lr.grad = torch.tensor(10.0)
     optimizer.step()
     assert objective.lr < 0
-    objective.project()
+    objective.after_step(None, 0)
     assert objective.student_lr == pytest.approx(LEAST_LR) and LEAST_LR > 0
 
 
 def test_rate_steps_by_its_own_step_size_and_not_at_all_at_zero():
     _, _, learned = build("objective.lr_lr=0.5")
-    assert [group["lr"] for group in learned.parameter_groups()] == [0.5]
+    assert [group.lr for group in learned.parameter_groups()] == [0.5]
     _, made, fixed = build("objective.lr_lr=0")
     assert fixed.parameter_groups() == [] and not fixed.lr.requires_grad
     fixed.loss(made, 0, [0]).backward()

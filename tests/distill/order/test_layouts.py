@@ -29,7 +29,13 @@ def test_names_that_look_like_numbers_are_names():
 def test_every_fault_of_a_given_order_is_named():
     with pytest.raises(RecipeError) as refused:
         given(["cat", "cat", "gnu", "ant", 9, -1], NAMES, 2, 3)
-    for named in ("'gnu' is no class", "9 is no class", "-1 is no class", "'cat' comes 2 times", "'bee' is missing"):
+    for named in (
+        "'gnu' is not a class",
+        "9 is not a class",
+        "-1 is not a class",
+        "'cat' is there 2 times",
+        "'bee' is missing",
+    ):
         assert named in str(refused.value)
 
 

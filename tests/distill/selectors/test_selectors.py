@@ -16,7 +16,7 @@ class Points:
     """Evidence that is given."""
 
     def __init__(self, features=None, logits=None, right=None):
-        self.features, self.logits, self.right = features, logits, right
+        self.features, self.logits, self.correct = features, logits, right
 
 
 def chance(seed: int = 0) -> torch.Generator:
@@ -88,7 +88,7 @@ def test_images_are_seen_through_the_first_expert_at_its_end():
     assert torch.allclose(evidence.features, context.network.features(theta, x), atol=1e-5)
     assert torch.allclose(evidence.logits, context.network(theta, x), atol=1e-5)
     right = torch.stack([context.network(t, x).argmax(1) == context.data.train.y for t in context.experts.theta[1, 1:]])
-    assert evidence.right.shape == (2, 6, 45) and torch.equal(evidence.right[1], right)
+    assert evidence.correct.shape == (2, 6, 45) and torch.equal(evidence.correct[1], right)
     assert evidence.source == "expert 0 of the store after 6 epochs"
 
 
@@ -116,7 +116,7 @@ def test_a_published_set_is_restored_without_experts_and_without_training():
     made = synthetic.build(context)
     again = synthetic.restore(replace(context, experts=None), made.state_dict())
     assert torch.equal(again.x, made.x) and torch.equal(again.y, made.y)
-    assert again.budget_floats() == made.budget_floats()
+    assert again.budget().total == made.budget().total
 
 
 def test_too_few_images_are_told_before_any_expert_is_trained():

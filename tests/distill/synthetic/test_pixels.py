@@ -46,20 +46,20 @@ def test_more_real_images_than_there_are_is_refused():
 def test_hard_labels_are_not_learned_and_cost_nothing():
     made = synthetic.build(small.context("trajectory"))
     assert [p is made.x for p in made.parameters() if p.requires_grad] == [True]
-    assert made.budget_floats() == 6 * 3 * 8 * 8
+    assert made.budget().total == 6 * 3 * 8 * 8
 
 
 def test_learned_labels_move_at_their_own_rate_stay_positive_and_are_counted():
     made = synthetic.build(small.context("trajectory", 'synthetic.labels={mode="learned", lr=0.3}'))
     groups = made.parameter_groups(Outer(lr_img=7.0))
-    assert [(g["params"][0] is p, g["lr"]) for g, p in zip(groups, (made.x, made.y), strict=True)] == [
+    assert [(g.params[0] is p, g.lr) for g, p in zip(groups, (made.x, made.y), strict=True)] == [
         (True, 7.0), (True, 0.3),
     ]  # fmt: skip
     with torch.no_grad():
         made.y.sub_(0.5)
     made.project()
     assert made.y.min() == 0 and made.y.max() == 0.5
-    assert made.budget_floats() == 6 * 3 * 8 * 8 + 6 * 3
+    assert made.budget().total == 6 * 3 * 8 * 8 + 6 * 3
 
 
 def test_expert_labels_are_the_mean_of_the_experts_last_answers():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from support import small
+from support.small import plain
 
 from distill import recipe, rng, synthetic
 from distill.checkpoint import Checkpoint
@@ -39,7 +40,7 @@ def test_items_are_the_patches_from_left_to_right_and_down():
 def test_all_patches_or_mini_batches_of_them_by_the_loops_own_means():
     made = build("patches_x=9")
     whole = Batches(made, 0, Augment(), 0, ("x",))(0)[0]
-    assert torch.equal(whole, made.training_set()[0])
+    assert torch.equal(whole, plain(made)[0])
     three = Batches(made, 4, Augment(), 0, ("x",))
     seen = torch.cat([three(i)[0] for i in range(3)])
     assert three.per_pass == 3 and sorted(map(sum_of, seen)) == sorted(map(sum_of, whole))
@@ -66,14 +67,14 @@ def test_noise_is_standard_gaussian_and_depends_on_the_seed_alone():
 
 
 def test_the_budget_counts_the_poster_and_what_is_learned_of_the_labels():
-    assert build().budget_floats() == 3 * 8 * 24
-    assert build("labels.mode=learned").budget_floats() == 3 * 8 * 24 + 3 * 3
+    assert build().budget().total == 3 * 8 * 24
+    assert build("labels.mode=learned").budget().total == 3 * 8 * 24 + 3 * 3
 
 
 def test_learned_labels_have_their_own_rate_and_stay_positive():
     made = build("labels.mode=learned", "labels.lr=0.3")
     groups = made.parameter_groups(Outer(lr_img=7.0))
-    assert [(g["params"][0] is p, g["lr"]) for g, p in zip(groups, (made.x, made.y), strict=True)] == [
+    assert [(g.params[0] is p, g.lr) for g, p in zip(groups, (made.x, made.y), strict=True)] == [
         (True, 7.0), (True, 0.3),
     ]  # fmt: skip
     with torch.no_grad():
@@ -92,7 +93,7 @@ def test_a_set_is_rebuilt_from_its_state():
     first = build("order=random", "labels.mode=learned", "seed=5")
     again = build("order=given", "labels.mode=learned")
     again.load_state_dict(first.state_dict())
-    for a, b in zip(first.training_set(), again.training_set(), strict=True):
+    for a, b in zip(plain(first), plain(again), strict=True):
         assert torch.equal(a, b)
     assert set(first.state_dict()) == {"x", "y", "order"}
 
@@ -100,7 +101,7 @@ def test_a_set_is_rebuilt_from_its_state():
 def test_labels_follow_the_order_that_is_in_the_state():
     first, again = build('order=["class 2", "class 0", "class 1"]'), build()
     again.load_state_dict(first.state_dict())
-    assert again.training_set()[1].argmax(1).tolist() == [2, 2, 0, 0, 1, 1]
+    assert plain(again)[1].argmax(1).tolist() == [2, 2, 0, 0, 1, 1]
 
 
 # ---------------------------------------------------------------- under every objective
@@ -156,7 +157,7 @@ def test_classes_lie_in_the_order_that_is_given(order, expected):
 def test_likeness_orders_classes_by_the_means_of_their_images():
     """Of three in a row, the two that are least alike must be the ends."""
     context = small.context("unrolled", *POSTER, "synthetic.order=optimal", "synthetic.embedding=mean-image")
-    x, y = context.data.to_pixels(context.data.train.x), context.data.train.y
+    x, y = context.data.preprocess.to_pixels(context.data.train.x), context.data.train.y
     mean = torch.stack([x[y == k].mean(0).flatten() for k in range(3)])
     apart = torch.cdist(mean, mean)
     ends = divmod(int(apart.argmax()), 3)
@@ -172,15 +173,15 @@ def test_a_random_order_is_of_the_seed():
 def test_a_poster_for_each_class_holds_only_that_class():
     made = build("posters=per-class", "ipc=4")
     assert made.x.shape == (3, 3, 16, 16) and len(made) == 3 * 4 * 4
-    y = made.training_set()[1]
+    y = plain(made)[1]
     assert torch.equal(y, torch.eye(3).repeat_interleave(16, 0))
     learned = build("posters=per-class", "ipc=4", "labels.mode=learned")
-    assert learned.y.shape == (3, 2 * 2, 3) and torch.equal(learned.training_set()[1], y)
+    assert learned.y.shape == (3, 2 * 2, 3) and torch.equal(plain(learned)[1], y)
 
 
 def test_patches_of_a_cyclic_poster_wrap():
     made = build("cyclic=true", "patches_x=6")
-    x, y = made.training_set()
+    x, y = plain(made)
     assert torch.equal(x[5], torch.cat([made.x[0, :, :, 20:], made.x[0, :, :, :4]], 2))
     assert y[5].tolist() == [0.5, 0, 0.5]
 
@@ -223,11 +224,11 @@ def test_a_blended_poster_for_each_class_holds_several_of_its_images():
 
 
 def test_augmented_patches_depend_on_their_generator_and_pictures_show_the_plain_ones():
-    made, plain = build("augment={rotate=20, scale=1.2}"), build()
+    made, still = build("augment={rotate=20, scale=1.2}"), build()
     draws = [made.batch(torch.arange(6), rng.generator(seed, "a"))[0] for seed in (1, 1, 2)]
     assert torch.equal(draws[0], draws[1]) and not torch.allclose(draws[0], draws[2])
-    assert torch.equal(made.training_set()[0], plain.training_set()[0])
-    assert not torch.allclose(draws[0], plain.training_set()[0])
+    assert torch.equal(plain(made)[0], plain(still)[0])
+    assert not torch.allclose(draws[0], plain(still)[0])
 
 
 def test_turned_patches_stay_within_their_bounds():
@@ -243,9 +244,8 @@ def test_turned_patches_stay_within_their_bounds():
 def test_un_whitened_a_poster_is_what_its_patches_look_like():
     context = small.context("unrolled", *POSTER)
     made = synthetic.build(context)
-    crops = made.crops(context.data.to_pixels)
-    assert torch.allclose(crops.pixels, context.data.to_pixels(made.x.detach()), atol=1e-6)
-    assert torch.equal(crops.windows()[0], made.training_set()[0])
+    shown = made.stored().shown(context.data.preprocess.to_pixels)
+    assert torch.allclose(shown, context.data.preprocess.to_pixels(made.x.detach()), atol=1e-6)
 
 
 def test_rows_of_a_given_order_are_the_grid():
@@ -264,7 +264,7 @@ def test_a_set_is_restored_without_the_embedding_that_ordered_it(tmp_path):
     assert context.run_id != first, "other vectors are another run"
     vectors.unlink()
     again = synthetic.restore(context, made.state_dict())
-    for one, other in zip(made.training_set(), again.training_set(), strict=True):
+    for one, other in zip(plain(made), plain(again), strict=True):
         assert torch.equal(one, other)
     with pytest.raises(RecipeError, match="no embeddings"):
         synthetic.check(context)
@@ -276,7 +276,7 @@ def test_everything_lies_where_the_poster_does(mode):
     settings = small.context("unrolled", *POSTER, f"synthetic.labels.mode={mode}").recipe.synthetic
     x = torch.empty(1, 3, 8, 24, device="meta")
     made = poster.Poster(settings, x, torch.arange(3).view(1, 1, 3), (8, 8), (1, 3), 3)
-    tensors = [*made.parameters(), *made.buffers(), *made.training_set(), *made.batch(torch.arange(2), G)]
+    tensors = [*made.parameters(), *made.buffers(), *plain(made), *made.batch(torch.arange(2), G)]
     assert {t.device.type for t in tensors} == {"meta"}
 
 
@@ -299,8 +299,8 @@ def test_it_says_what_it_is():
         (["height=9", "width=24"], r"has more than the 192 pixels of synthetic\.ipc = 1\.0"),
         (["patches_x=18"], r"only 17 positions"),
         (["labels={mode='learned', rows=2, columns=3}"], r"larger than its budget of 3 cells"),
-        (["order=[0, 1, 1]"], r"'class 1' comes 2 times; 'class 2' is missing"),
-        (["order=[0, 1, 'ship']"], r"'ship' is no class"),
+        (["order=[0, 1, 1]"], r"'class 1' is there 2 times; 'class 2' is missing"),
+        (["order=[0, 1, 'ship']"], r"'ship' is not a class"),
         (["patches_x=2"], r"no patch has a label of class 1: raise synthetic\.patches_x and .*\.labels\.mode"),
         (["patches_x=2", "labels.rule=softmax"], r"no patch has a label of class 1"),
         (["patches_x=2", "labels.mode=learned"], r"no patch has a label of class 1: raise .*patches_y$"),

@@ -8,10 +8,16 @@ import torch
 from support import small
 
 from distill.data.base import Split
+from distill.data.preprocess import Preprocess
 from distill.errors import RecipeError
 from distill.order import distances
 from distill.order.embeddings import images
 from distill.order.embeddings.expert import mean_features
+
+
+class Halved(Preprocess):
+    def inverse(self, x):
+        return x * 2
 
 
 def coloured():
@@ -19,7 +25,7 @@ def coloured():
     x = torch.zeros(4, 3, 2, 2)
     x[0, 0], x[1, 0], x[2, 1], x[3, 2] = 0.2, 0.6, 0.5, 0.5
     context = small.context("distribution")
-    data = replace(context.data, train=Split(x / 2, torch.tensor([0, 0, 1, 2])), to_pixels=lambda x: x * 2)
+    data = replace(context.data, train=Split(x / 2, torch.tensor([0, 0, 1, 2])), preprocess=Halved())
     return replace(context, data=data)
 
 
@@ -34,7 +40,7 @@ def test_mean_colours_are_those_of_the_pixels():
 def test_mean_images_keep_every_pixel(monkeypatch):
     monkeypatch.setattr(images, "CHUNK", 7)
     context = small.context("distribution")
-    pixels = context.data.to_pixels(context.data.train.x).double()
+    pixels = context.data.preprocess.to_pixels(context.data.train.x).double()
     wanted = [pixels[context.data.train.y == k].mean(0).flatten().tolist() for k in range(3)]
     np.testing.assert_allclose(images.mean_image(context), wanted, atol=1e-6)
 

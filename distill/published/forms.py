@@ -1,0 +1,206 @@
+"""The forms in which a distilled set is stored. All that reads published sets speaks this union:
+
+    Images    the training images themselves
+    Windows   larger images, and where the training images are cut out of them: posters, canvases
+    Sampler   weights, and the module that draws training images from them: generators
+
+Each gives `images()`, `y` and a length, so that whoever trains on a set does not ask which form it has.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from distill.crops import cut, join
+from distill.errors import DataError
+
+ToPixels = Callable[[Tensor], Tensor]
+"""Images (n, c, h, w) as networks see them to [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Training images as tensors."""
+
+    x: Tensor
+    """As networks see them, float32 (n, c, h, w)."""
+    y: Tensor
+    """Label probabilities, float32 (n, classes)."""
+
+    form = "images"
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def images(self) -> Tensor:
+        """The training images (n, c, h, w) as networks see them."""
+        return self.x
+
+    def cpu(self) -> "Images":
+        """The same on the CPU."""
+        return Images(self.x.cpu(), self.y.cpu())
+
+    def shown(self, to_pixels: ToPixels) -> Tensor:
+        """What is stored, in [0, 1]."""
+        return to_pixels(self.x)
+
+    def pixels(self, shown: Tensor) -> Tensor:
+        """The training images (n, c, h, w) in [0, 1], from shown()."""
+        return shown
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a file holds of it."""
+        return {"x": self.x, "y": self.y}
+
+    def about(self) -> dict[str, Any]:
+        """JSON values that a file holds of it."""
+        return {}
+
+    @classmethod
+    def of(cls, tensors: dict[str, Tensor], about: dict[str, Any]) -> "Images":
+        """From tensors() and about(). KeyError names what is missing, DataError says what does not fit."""
+        return cls(tensors["x"], tensors["y"])
+
+    def fault(self) -> str:
+        """What does not fit together; empty if all does."""
+        return "" if self.x.ndim == 4 else f"images of shape {tuple(self.x.shape)} are not (n, c, h, w)"
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Larger images and where training images are cut out of them; a window beyond an edge continues at the other."""
+
+    x: Tensor
+    """The larger images as networks see them, float32 (m, c, H, W)."""
+    corners: Tensor
+    """Image, top and left of each window, int64 (n, 3)."""
+    size: tuple[int, int]
+    """(h, w) of a window."""
+    y: Tensor
+    """Label probabilities of the windows, float32 (n, classes)."""
+
+    form = "windows"
+
+    def __len__(self) -> int:
+        return len(self.corners)
+
+    def images(self) -> Tensor:
+        return cut(self.x, self.corners, self.size)
+
+    def cpu(self) -> "Windows":
+        return Windows(self.x.cpu(), self.corners.cpu(), self.size, self.y.cpu())
+
+    def shown(self, to_pixels: ToPixels) -> Tensor:
+        """The larger images in [0, 1]: the mean of their windows, each with its preprocessing undone; grey between."""
+        return join(to_pixels(self.images()), self.corners, tuple(self.x.shape), empty=0.5)
+
+    def pixels(self, shown: Tensor) -> Tensor:
+        return cut(shown, self.corners, self.size)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"crops.x": self.x, "crops.corners": self.corners, "y": self.y}
+
+    def about(self) -> dict[str, Any]:
+        return {"crop": list(self.size)}
+
+    @classmethod
+    def of(cls, tensors: dict[str, Tensor], about: dict[str, Any]) -> "Windows":
+        return cls(tensors["crops.x"], tensors["crops.corners"], tuple(about["crop"]), tensors["y"])
+
+    def fault(self) -> str:
+        m, _, height, width = self.x.shape if self.x.ndim == 4 else (0, 0, 0, 0)
+        inside = (self.corners >= 0) & (self.corners < self.corners.new_tensor([m, height, width]))
+        return "" if inside.all() else "windows lie outside of the images that they are cut out of"
+
+
+SAMPLER_MODULES = ("distill.nets.",)
+"""Where the modules of samplers are looked up; a file cannot name others."""
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Weights and the module that draws images from them, as many as one likes.
+
+    The module imports torch and the standard library alone, so that its source travels with a set, and has
+
+        draw(weights, settings, labels (n,), generator, truncation) -> images (n, c, h, w) as networks see them
+    """
+
+    weights: dict[str, Tensor]
+    module: str
+    """Dotted name, below one of SAMPLER_MODULES."""
+    settings: dict[str, Any]
+    """JSON values that draw() takes."""
+    classes: int
+    per_class: int
+    """Images per class of one training set, unless another number is asked for."""
+
+    form = "sampler"
+
+    def __len__(self) -> int:
+        return self.per_class * self.classes
+
+    @property
+    def y(self) -> Tensor:
+        """Labels (n, classes) of images(), ordered by class."""
+        return F.one_hot(self._labels(self.per_class), self.classes).float()
+
+    def images(self) -> Tensor:
+        """One training set, always the same."""
+        return self.draw(self._labels(self.per_class), torch.Generator().manual_seed(0))
+
+    def draw(self, labels: Tensor, generator: torch.Generator, truncation: float = 1.0) -> Tensor:
+        """Images (n, c, h, w) of the classes `labels` (n,) as networks see them."""
+        with torch.no_grad():
+            return self._code().draw(self.weights, self.settings, labels, generator, truncation)
+
+    def cpu(self) -> "Sampler":
+        return replace(self, weights={name: t.cpu() for name, t in self.weights.items()})
+
+    def shown(self, to_pixels: ToPixels) -> Tensor:
+        return to_pixels(self.images())
+
+    def pixels(self, shown: Tensor) -> Tensor:
+        return shown
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {f"sampler.{name}": tensor for name, tensor in self.weights.items()}
+
+    def about(self) -> dict[str, Any]:
+        about = {"module": self.module, "settings": self.settings, "classes": self.classes, "per_class": self.per_class}
+        return {"sampler": about, "code": inspect.getsource(self._code())}
+
+    @classmethod
+    def of(cls, tensors: dict[str, Tensor], about: dict[str, Any]) -> "Sampler":
+        weights = {k.removeprefix("sampler."): t for k, t in tensors.items() if k.startswith("sampler.")}
+        return cls(weights, **about["sampler"])
+
+    def fault(self) -> str:
+        try:
+            self._code()
+        except DataError as error:
+            return str(error)
+        return ""
+
+    def _labels(self, per_class: int) -> Tensor:
+        return torch.arange(self.classes).repeat_interleave(per_class)
+
+    def _code(self) -> ModuleType:
+        """The installed module of that name: code that a file brings is never run."""
+        try:
+            if not self.module.startswith(SAMPLER_MODULES):
+                raise ModuleNotFoundError
+            return import_module(self.module)
+        except ModuleNotFoundError:
+            raise DataError(f"images are drawn by {self.module}, which this Stillhouse does not have") from None
+
+
+Stored = Images | Windows | Sampler
+FORMS: dict[str, type[Stored]] = {cls.form: cls for cls in (Images, Windows, Sampler)}

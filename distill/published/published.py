@@ -1,0 +1,88 @@
+"""A distilled set, ready to train on, with what made it."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from distill.data.preprocess import Preprocess
+from distill.errors import DataError
+from distill.published.forms import Sampler, Stored
+
+
+@dataclass(frozen=True)
+class Published:
+    """A distilled set. `images`, `labels`, `classes`, `lr`, `preprocess` and `dataset()` are what training needs."""
+
+    stored: Stored
+    classes: tuple[str, ...]
+    preprocess: Preprocess | None
+    """Real [0, 1] images (n, c, h, w) to what networks see: test images must go through it. None in sets of the first
+    two format versions, which do not hold it."""
+    lr: float | None
+    """The learned rate for training on the set; None if none was learned."""
+    recipe: dict
+    """The resolved recipe as JSON values; `recipe["evaluation"]` says how networks are trained on the set."""
+    step: int
+    """The outer step it was taken at."""
+    state: dict[str, Tensor]
+    """learned_state() of the Synthetic it was taken from, which restores it."""
+    shown: Tensor | None = None
+    """What is stored, in [0, 1] (Stored.shown)."""
+    data: dict[str, str] = field(default_factory=dict)
+    """Digests of the raw data's training and test part (Raw.parts); sets of early versions have none."""
+    pictures: dict[str, Image.Image] = field(default_factory=dict)
+    """What Synthetic.pictures() gave; a set that was read has none."""
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    @cached_property
+    def images(self) -> Tensor:
+        """Training images as networks see them, float32 (n, c, h, w)."""
+        return self.stored.images()
+
+    @property
+    def labels(self) -> Tensor:
+        """Label probabilities of the images, float32 (n, classes)."""
+        return self.stored.y
+
+    @cached_property
+    def pixels(self) -> Tensor:
+        """The images in [0, 1], float32 (n, c, h, w), for looking at."""
+        if self.shown is None:
+            return self.preprocess.to_pixels(self.images)
+        return self.stored.pixels(self.shown)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(c, h, w) of a training image."""
+        return tuple(self.images.shape[1:])
+
+    def dataset(self) -> TensorDataset:
+        """Pairs of an image and its label probabilities, for a torch DataLoader."""
+        return TensorDataset(self.images, self.labels)
+
+    def draw(self, per_class: int, seed: int = 0, truncation: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Fresh images and labels (n, classes) of a set that is a Sampler. DataError for one that is not."""
+        if not isinstance(self.stored, Sampler):
+            raise DataError("this set holds its training images: use images and labels, there are no others to draw")
+        labels = torch.arange(len(self.classes)).repeat_interleave(per_class)
+        x = self.stored.draw(labels, torch.Generator().manual_seed(seed), truncation)
+        return x, torch.nn.functional.one_hot(labels, len(self.classes)).float()
+
+    def check(self, where: str) -> None:
+        """Raise DataError if the parts do not fit together; `where` is named."""
+        if fault := self.stored.fault():
+            raise DataError(f"{where}: {fault}: publish it again")
+        y, n, classes = self.stored.y, len(self.stored), len(self.classes)
+        shown = self.shown is None or self.shown.shape == getattr(self.stored, "x", self.shown).shape
+        if y.shape != (n, classes) or not shown:
+            shapes = {"y": y, **({} if self.shown is None else {"pixels": self.shown})}
+            listed = ", ".join(f"{name} {tuple(t.shape)}" for name, t in shapes.items())
+            raise DataError(
+                f"{where}: {n} images, {listed} and {classes} classes do not fit together: publish it again"
+            )

@@ -1,0 +1,65 @@
+"""A published set as a Parquet table: one row per training image, in the Hugging Face image layout."""
+
+import io
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch import Tensor
+
+from distill.picture import png, to_images
+from distill.published.forms import Windows
+from distill.published.published import Published
+
+
+def table(published: Published) -> bytes:
+    """The bytes of the Parquet file: image (PNG), label, soft_label, and the exact values or where they are cut out."""
+    labels = published.labels.argmax(1)
+    images = [
+        {"bytes": png(image), "path": f"{i:05d}_{label}.png"}
+        for i, (image, label) in enumerate(zip(to_images(published.pixels), labels.tolist(), strict=True))
+    ]
+    columns = {
+        "image": pa.array(images, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        "label": pa.array(labels.cpu().numpy(), pa.int64()),
+        "soft_label": pa.array(list(_floats(published.labels)), pa.list_(pa.float32())),
+        **_exact(published),
+    }
+    metadata = {"huggingface": json.dumps({"info": {"features": _features(published, columns)}})}
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns).replace_schema_metadata(metadata), buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _exact(published: Published) -> dict[str, pa.Array]:
+    """What a PNG of 256 levels cannot hold."""
+    if isinstance(published.stored, Windows):
+        places = zip(("source", "top", "left"), published.stored.corners.T.cpu(), strict=True)
+        return {name: pa.array(place.numpy(), pa.int64()) for name, place in places}
+    return {"pixels": _fixed(published.pixels), "x": _fixed(published.images)}
+
+
+def _features(published: Published, columns: dict) -> dict:
+    """Column types as the `datasets` library writes them into a Parquet schema."""
+    floats = {"dtype": "float32", "_type": "Value"}
+    image = {"feature": floats, "length": published.images[0].numel(), "_type": "Sequence"}
+    place = {"dtype": "int64", "_type": "Value"}
+    kinds = {
+        "image": {"_type": "Image"},
+        "label": {"names": list(published.classes), "_type": "ClassLabel"},
+        "soft_label": {"feature": floats, "_type": "Sequence"},
+        "pixels": image,
+        "x": image,
+    }
+    return {name: kinds.get(name, place) for name in columns}
+
+
+def _floats(x: Tensor) -> np.ndarray:
+    return x.detach().cpu().float().flatten(1).numpy()  # (n, values per image)
+
+
+def _fixed(x: Tensor) -> pa.FixedSizeListArray:
+    """Each image's values in (c, h, w) order as one list of known length."""
+    values = _floats(x)
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel(), pa.float32()), values.shape[1])

@@ -1,0 +1,75 @@
+"""A set distilled for longer continues from the checkpoint of the shorter run, and ends with the same bytes."""
+
+import pytest
+import torch
+from support import small
+
+from cluster.jobs import distilling
+from cluster.jobs.events import DistillingResumed
+from cluster.results.runs import Run
+from cluster.store import open_store
+from distill.loop import Loop
+
+EVERY = ("outer.evaluate_every=2", "outer.checkpoint_every=2")
+
+
+class Reporter(distilling.Reporter):
+    """Keeps checkpoints in the store; remembers what is posted."""
+
+    def __init__(self, run):
+        self.posted = []
+        super().__init__(run, None, self.posted.append)
+
+    def judged(self, step, score, best):
+        pass
+
+    def picture(self, step, pictures):
+        pass
+
+    def save(self, checkpoint):
+        self.saved = self.run.save(checkpoint)
+
+
+def distill(store, steps: int, *overrides: str) -> tuple[Loop, list]:
+    context = small.context("trajectory", f"outer.steps={steps}", *EVERY, *overrides)
+    run = Run(store, context.run_id)
+    reporter = Reporter(run)
+    loop = Loop(context, reporter)
+    distilling.resume(loop, run, reporter)
+    loop.run()
+    return loop, [event for event in reporter.posted if isinstance(event, DistillingResumed)]
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_longer_run_continues_from_the_longest_shorter_one(tmp_path, one_thread):
+    whole, none = distill(open_store(f"file:{tmp_path}/whole"), 6)
+    store = open_store(f"file:{tmp_path}/parts")
+    first, _ = distill(store, 2)
+    second, (resumed,) = distill(store, 4)
+    assert resumed == DistillingResumed(2, first.context.run_id)
+    last, (resumed,) = distill(store, 6)
+    assert none == [] and resumed == DistillingResumed(4, second.context.run_id)
+    assert last.checkpoint().encode() == whole.checkpoint().encode()
+
+
+def test_a_shorter_run_or_one_of_other_settings_starts_at_0(tmp_path):
+    store = open_store(f"file:{tmp_path}/store")
+    distill(store, 4)
+    assert distill(store, 2)[1] == [] and distill(store, 6, "outer.lr_img=2")[1] == []
+
+
+def test_a_run_of_its_own_name_does_not_take_up_another(tmp_path):
+    """As the trials of a sweep that exchange checkpoints, whose ids end in their numbers."""
+    store = open_store(f"file:{tmp_path}/store")
+    loop, _ = distill(store, 2)
+    run = Run(store, loop.context.run_id.rpartition("-")[0] + "-00007")
+    reporter = Reporter(run)
+    distilling.resume(loop, run, reporter)
+    assert reporter.posted == []

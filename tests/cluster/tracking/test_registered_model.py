@@ -1,0 +1,137 @@
+"""A registered set is enough to train on: in a process without Stillhouse, to the accuracy on its card (promise 8)."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+from support import small
+
+from cluster.tracking import registered_model, registry
+from cluster.tracking.run import Tracker
+from distill import context as contexts
+from distill import load
+from distill.data.preprocess import fit, restored, square, triangle
+from distill.evaluate import Judge
+from distill.loop import Loop, Watcher
+from distill.published import write
+
+SETTINGS = (
+    "synthetic.ipc=10", "network.depth=2", "network.width=32", "outer.steps=1", "outer.lr_img=0.001",
+    "evaluation.networks=5", "evaluation.steps=[200]", "evaluation.decay=none", "evaluation.lr=0.02",
+)  # fmt: skip
+
+WITHOUT_STILLHOUSE = """
+import json, sys
+for name in ("distill", "cluster", "tune"): sys.modules[name] = None
+import mlflow, numpy as np, torch
+from torch import nn
+from safetensors.numpy import load_file
+
+torch.set_num_threads(1)
+train = mlflow.pyfunc.load_model("models:/whitened@best").unwrap_python_model()
+real = load_file(sys.argv[1])
+x, y = torch.tensor(train.images), torch.tensor(train.labels)
+test = torch.tensor(train.preprocess(real["pixels"]) if sys.argv[2] == "whitened" else real["pixels"])
+
+def block(i, o):
+    return nn.Sequential(nn.Conv2d(i, o, 3, padding=1), nn.GroupNorm(o, o), nn.ReLU(), nn.AvgPool2d(2))
+
+scores = []
+for seed in range(5):
+    torch.manual_seed(seed)
+    net = nn.Sequential(block(1, 32), block(32, 32), nn.Flatten(), nn.Linear(128, 10))
+    sgd = torch.optim.SGD(net.parameters(), lr=0.02, momentum=0.9, weight_decay=5e-4)
+    for _ in range(200):
+        sgd.zero_grad()
+        nn.functional.cross_entropy(net(x), y).backward()
+        sgd.step()
+    with torch.no_grad():
+        scores.append(float((net(test).argmax(1).numpy() == real["labels"]).mean()))
+print(json.dumps(scores))
+"""
+
+
+@pytest.fixture(scope="module")
+def whitened(tmp_path_factory):
+    """A published ZCA set, its folder, its tracking store, and what `stillhouse evaluate` would say of it."""
+    place = tmp_path_factory.mktemp("whitened")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    recipe = small.context("distribution", *SETTINGS, "dataset.preprocess=zca").recipe
+    context = contexts.prepare(recipe)
+    loop = Loop(context, Watcher())
+    loop.run()
+    published = loop.published()
+    score = Judge(context).score(loop.synthetic, None, context.data.test, 5, "test")
+    torch.set_num_threads(before)
+    write(published, place / "set")
+    uri = f"sqlite:///{place}/mlflow.db"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
+        tracker = Tracker.open(uri, "distill", "whitened", "whitened", {}, {})
+        registry.publish(tracker, "whitened", place / "set", {"selection_accuracy": "0.9"})
+    pixels = context.data.preprocess.to_pixels(context.data.test.x)
+    real = {"pixels": pixels.numpy(), "labels": context.data.test.y.numpy()}
+    save_file(real, place / "real.safetensors")
+    return published, place, uri, score
+
+
+def accuracy_without_stillhouse(place, uri, seen: str) -> float:
+    command = [sys.executable, "-c", WITHOUT_STILLHOUSE, str(place / "real.safetensors"), seen]
+    env = {**os.environ, "MLFLOW_TRACKING_URI": uri}
+    out = subprocess.run(command, env=env, cwd=place, check=True, capture_output=True, text=True).stdout
+    return float(np.mean(json.loads(out.splitlines()[-1])))
+
+
+@pytest.mark.slow
+def test_a_plain_torch_network_trained_from_the_registry_alone_does_as_well_as_evaluate_says(whitened):
+    _, place, uri, score = whitened
+    assert score.mean > 0.85
+    assert accuracy_without_stillhouse(place, uri, "whitened") == pytest.approx(score.mean, abs=0.02)
+
+
+@pytest.mark.slow
+def test_without_the_preprocessing_the_same_network_fails(whitened):
+    """So the test above would notice if the registry lost it."""
+    _, place, uri, score = whitened
+    assert accuracy_without_stillhouse(place, uri, "plain") < score.mean - 0.2
+
+
+def test_a_set_is_loaded_from_the_registry_in_three_lines(whitened, monkeypatch):
+    published, place, uri, _ = whitened
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    train = load("models:/whitened@best")
+    assert torch.equal(train.images, published.images) and train.preprocess.kind == "zca"
+    pixels = published.pixels[:3]
+    assert torch.allclose(train.preprocess(pixels), published.preprocess(pixels), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["none", "standardize", "zca", "zca-podd"])
+def test_the_registered_code_preprocesses_as_the_set_does(kind):
+    g = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (60, 3, 4, 5), generator=g, dtype=torch.uint8)
+    preprocess = fit(kind, images, torch.device("cpu"))
+    model = registered_model.DistilledSet()
+    model.kind = kind
+    model.parts = {name: t.numpy() for name, t in preprocess.state().items()}
+    if "whiten" in model.parts:
+        model.parts["whiten"] = registered_model.square(model.parts["whiten"])
+    pixels = images[:7].float() / 255
+    seen = model.preprocess(pixels.numpy())
+    assert seen.dtype == np.float32 and seen.shape == (7, 3, 4, 5)
+    assert np.allclose(seen, preprocess(pixels).numpy(), atol=1e-5)
+    again = restored(kind, preprocess.state())
+    assert torch.equal(again(pixels), preprocess(pixels))
+    assert torch.allclose(again.inverse(again(pixels)), preprocess.inverse(preprocess(pixels)), atol=1e-4)
+
+
+def test_a_symmetric_matrix_is_its_triangle():
+    a = torch.randn(9, 9)
+    a = a + a.T
+    assert len(triangle(a)) == 45 and torch.equal(square(triangle(a)), a)
+    assert np.array_equal(registered_model.square(triangle(a).numpy()), a.numpy())

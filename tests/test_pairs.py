@@ -1,0 +1,103 @@
+"""Every pair of a set and an objective, from estimate to a loaded set. A new kind joins by being in its union."""
+
+import pytest
+import torch
+from support import small
+from support.small import plain
+
+from distill import load, objectives, recipe, synthetic
+from distill.context import Context
+from distill.cost.estimate import estimate
+from distill.engine.inner import InnerStep
+from distill.evaluate import Judge
+from distill.loop import Loop, Watcher
+from distill.nets import Network
+from distill.objectives import Work
+from distill.published import write
+from distill.published.forms import FORMS
+
+
+def kinds(union) -> list[str]:
+    return [settings.model_fields["kind"].default for settings in recipe.members(union)]
+
+
+SETS, OBJECTIVES = kinds(recipe.SyntheticSettings), kinds(recipe.ObjectiveSettings)
+
+
+@pytest.fixture(params=[(s, o) for s in SETS for o in OBJECTIVES], ids="-".join)
+def context(request) -> Context:
+    """A run of the pair on a slice of the digits, four steps long."""
+    kind, objective = request.param
+    others = [] if kind == "pixels" else ["synthetic={}", f"synthetic.kind={kind}"]
+    steps = ["outer.steps=4", "outer.evaluate_every=2", "outer.lr_img=0.1"]
+    return small.context(objective, *steps, *others, digits=120)
+
+
+def test_a_pair_is_estimated_distilled_published_loaded_and_judged(context, tmp_path):
+    expected = estimate(context)
+    assert expected.memory_bytes > 0 and expected.distill_seconds > 0 and expected.storage_bytes > 0
+
+    loop = Loop(context, Watcher())
+    start = {name: t.clone() for name, t in loop.synthetic.learned_state().items()}
+    loop.run()
+    after = loop.synthetic.learned_state()
+    assert any(not torch.equal(start[name], t) for name, t in after.items()), "four steps move the set"
+
+    published = loop.published()
+    write(published, tmp_path)
+    train = load(tmp_path)
+    assert torch.equal(train.images, published.images) and torch.equal(train.labels, published.labels)
+    assert train.stored.form in FORMS and train.classes == context.data.classes and train.lr == loop.best.student_lr
+    assert train.images.shape == (len(train), *context.data.shape) and (tmp_path / "images.png").stat().st_size > 100
+    assert torch.allclose(train.labels.sum(1), torch.ones(len(train)), atol=1e-5)
+    real = context.data.preprocess.to_pixels(context.data.test.x[:5])
+    assert torch.allclose(train.preprocess(real), context.data.test.x[:5], atol=1e-5)
+
+    again = synthetic.restore(context, train.state)
+    assert all(torch.equal(a, b) for a, b in zip(plain(again), (train.images, train.labels), strict=True))
+    score = Judge(context).score(again, train.lr, context.data.test, 1, "test")
+    assert 0 <= score.mean <= 1
+
+
+def test_a_pair_s_budget_work_and_groups_are_told(context):
+    made, objective = synthetic.build(context), objectives.build(context)
+    budget, work = made.budget(), objective.work(made)
+    assert 0 < budget.total and budget.bytes >= budget.total and budget.bits_per_class(10) > 0
+    assert isinstance(work, Work) and work.segments >= 1 and (work.inner or work.passes)
+    moved = [p for g in made.parameter_groups(context.recipe.outer) for p in g.params]
+    assert {id(p) for p in moved} == {id(p) for p in synthetic.learned_of(made)}
+
+
+def test_images_and_labels_of_some_items_are_those_of_the_whole_set(context):
+    """So an objective may render the items of a class alone."""
+    made = synthetic.build(context)
+    index, g = torch.arange(len(made)), torch.Generator()
+    x, y = made.batch(index, g.manual_seed(0))
+    some = index[1::2]
+    assert x.shape == (len(made), *context.data.shape) and y.shape == (len(made), context.classes)
+    assert torch.equal(made.labels(some), y[some]) and made.images(some, g.manual_seed(0)).shape == x[some].shape
+    assert torch.equal(made.images(some, g.manual_seed(0)), made.images(some, g.manual_seed(0)))
+
+
+def test_a_step_does_the_work_that_it_says(context, monkeypatch):
+    """Engine, memory and time estimate read Work: it must be what happens."""
+    counted = {"forward": [], "adjoint": [], "embedded": []}
+    for name in ("forward", "adjoint"):
+        real = getattr(InnerStep, name)
+        monkeypatch.setattr(
+            InnerStep,
+            name,
+            lambda self, state, x, *a, n=name, f=real: (counted[n].append(len(x)), f(self, state, x, *a))[1],
+        )
+    features = Network.features
+    monkeypatch.setattr(
+        Network, "features", lambda self, t, x, *a: (counted["embedded"].append(len(x)), features(self, t, x, *a))[1]
+    )
+    made, objective = synthetic.build(context), objectives.build(context)
+    work = objective.work(made)
+    objective.loss(made, 0, range(objective.segments)).backward()
+    if work.inner:
+        assert len(counted["adjoint"]) == work.segments * work.inner.differentiated
+        assert max(counted["adjoint"]) == work.inner.images and len(counted["forward"]) >= len(counted["adjoint"])
+    embedded = sum(p.images for p in work.passes if p.features)
+    assert len(made) <= sum(counted["embedded"]) <= embedded if embedded else not counted["embedded"]
