@@ -1,5 +1,7 @@
 """A run in a store: the newest checkpoint counts, old ones go, the result is written last."""
 
+import json
+
 import pytest
 import torch
 from support import small
@@ -72,3 +74,12 @@ def test_the_selected_set_is_there_before_and_after_publication(run, tmp_path):
     run.publish(write(published(), tmp_path / "out"), {"step": 3})
     recipe, state, rate = run.selected()
     assert rate == 0.1 and torch.equal(state["x"], published().images)
+
+
+def test_evaluations_of_earlier_versions_are_read_under_todays_names(run):
+    score = {"mean": 0.5, "std": 0.1, "n": 2}
+    same, seen = {**score, "steps": 600, "random": score}, "expert 0"
+    old = {**same, "stations": {"600": score}, "selected_through": seen, "scored_with": {"random-other": score}}
+    run.store.create(f"{run.folder}/evaluations/0123.json", json.dumps(old).encode())
+    new = {**same, "by_steps": {"600": score}, "selection_network": seen, "score_rows": {"random-other": score}}
+    assert run.evaluation("0123") == new and run.evaluations() == [new]
