@@ -13,7 +13,7 @@ from torch import Tensor
 
 def cut(sources: Tensor, corners: Tensor, size: tuple[int, int]) -> Tensor:
     """Windows (n, c, h, w) of sources (m, c, H, W) at corners (n, 3)."""
-    return _look_up(sources, _flat(corners, size, sources.shape[2:]))
+    return look_up(sources, _flat(corners, size, sources.shape[2:]))
 
 
 def join(windows: Tensor, corners: Tensor, shape: tuple[int, ...], weight: Tensor | None = None, empty: float = 0.0):
@@ -21,10 +21,15 @@ def join(windows: Tensor, corners: Tensor, shape: tuple[int, ...], weight: Tenso
 
     `weight` (h, w) weighs the pixels of a window; a pixel that no window covers is `empty`.
     """
+    return join_at(windows, _flat(corners, windows.shape[2:], shape[2:]), shape, weight, empty)
+
+
+def join_at(windows: Tensor, flat: Tensor, shape: tuple[int, ...], weight: Tensor | None = None, empty: float = 0.0):
+    """The same for windows whose pixels are at flat (n, h, w), indices into all pixels of the sources."""
     m, c, height, width = shape
     n, _, h, w = windows.shape
     weight = windows.new_ones(h, w) if weight is None else weight
-    flat = _flat(corners, (h, w), (height, width)).flatten()
+    flat = flat.flatten()
     total = windows.new_zeros(m * height * width, c)
     total.index_add_(0, flat, (windows * weight).permute(0, 2, 3, 1).reshape(-1, c))
     cover = windows.new_zeros(m * height * width).index_add_(0, flat, weight.expand(n, h, w).flatten())[:, None]
@@ -53,7 +58,7 @@ def warp(sources: Tensor, corners: Tensor, size: tuple[int, int], matrix: Tensor
                 (row % height, column % width) if cyclic else (row.clamp(0, height - 1), column.clamp(0, width - 1))
             )
             share = (part[..., 0] if down else 1 - part[..., 0]) * (part[..., 1] if right else 1 - part[..., 1])
-            out = out + share[:, None] * _look_up(sources, (image * height + row) * width + column)
+            out = out + share[:, None] * look_up(sources, (image * height + row) * width + column)
     return out
 
 
@@ -65,7 +70,7 @@ def _flat(corners: Tensor, size: tuple[int, int], large: tuple[int, int]) -> Ten
     return (corners[:, 0, None, None] * height + rows[:, :, None]) * width + columns[:, None, :]
 
 
-def _look_up(sources: Tensor, flat: Tensor) -> Tensor:
+def look_up(sources: Tensor, flat: Tensor) -> Tensor:
     """Pixels (n, c, h, w) of sources at flat (n, h, w). The gradient of gather is deterministic on the CPU."""
     c = sources.shape[1]
     pixels = sources.transpose(0, 1).reshape(c, -1)  # (c, m * H * W)

@@ -31,6 +31,9 @@ class Watcher:
     def judged(self, step: int, score: Score, best: bool) -> None:
         """The set after `step` steps was scored on the part that selects."""
 
+    def measured(self, step: int, measures: dict[str, float]) -> None:
+        """Figures of the set's own after `step` steps."""
+
     def picture(self, step: int, pictures: dict[str, Image.Image]) -> None:
         """What the set looks like after `step` steps, by name."""
 
@@ -126,6 +129,7 @@ class Loop:
         judging = force or self.done % outer.evaluate_every == 0
         if self.rank == 0 and (force or self.done % outer.picture_every == 0):
             self.watcher.picture(self.done, self.synthetic.pictures(data.preprocess, data.classes))
+            self.watcher.measured(self.done, self.synthetic.measures(data.preprocess))
         if self.rank == 0 and judging:
             self._judge()
         if judging:

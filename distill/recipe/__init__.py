@@ -27,6 +27,7 @@ from distill.recipe.outer import PROTOCOLS, Baseline, Evaluation, Outer, Samplin
 from distill.recipe.reading import load, override, parse, shipped
 from distill.recipe.settings import Name, Settings, dotted, members
 from distill.recipe.synthetic import (
+    Canvas,
     Labels,
     PatchAugment,
     Pixels,
@@ -45,6 +46,7 @@ __all__ = [
     "AlexNet",
     "Augment",
     "Baseline",
+    "Canvas",
     "CarRacing",
     "Cifar",
     "ConvNet",

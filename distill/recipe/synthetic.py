@@ -206,4 +206,39 @@ class Poster(SyntheticBase):
         return (len(self.order_rows), len(self.order_rows[0])) if self.order_rows else None
 
 
-SyntheticSettings = Annotated[Pixels | Poster, Field(discriminator="kind"), by_default("pixels")]
+class Canvas(SyntheticBase):
+    """One seamless canvas per class, larger than an image; every crop of it trains (Wearable ImageNet, 2022)."""
+
+    kind: Literal["canvas"] = "canvas"
+    scale: Annotated[float, Field(ge=1)] = 2.0
+    """Sides of a canvas in image sides; need not be whole."""
+    height: Annotated[int, Field(ge=0)] = 0
+    """Pixels (0: by scale)."""
+    width: Annotated[int, Field(ge=0)] = 0
+    canvases: Count = 1
+    """Canvases per class."""
+    crops: Count = 1
+    """Crops of each canvas per pass."""
+    wrap: Literal["both", "x", "y"] = "both"
+    """Across which edges a canvas continues at the opposite one: both for fabric, x for a border, y for a ribbon."""
+    pattern: Literal["p1", "half-drop", "mirror"] = "p1"
+    """How copies of a canvas are laid out: side by side; each column half a canvas lower than the one before, as
+    wallpaper is; or mirrored at every edge."""
+    init: Literal["noise", "real", "blend"] = "noise"
+    """Noise of the data's mean and deviation; real images side by side, which leaves seams at the start; or real images
+    blended into each other, across the edges too."""
+    tv: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the total variation, the mean absolute step between neighbouring pixels, as a penalty."""
+    spectrum: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the distance between the canvas's and the real images' log power spectrum, as a penalty."""
+
+    @model_validator(mode="after")
+    def _fits(self):
+        if bool(self.height) != bool(self.width):
+            raise ValueError("give height and width, or neither")
+        if self.pattern != "p1" and self.wrap != "both":
+            raise ValueError(f'pattern = "{self.pattern}" continues across all edges: set wrap = "both"')
+        return self
+
+
+SyntheticSettings = Annotated[Pixels | Poster | Canvas, Field(discriminator="kind"), by_default("pixels")]

@@ -156,6 +156,10 @@ class Synthetic(nn.Module):
         """What the set is, in a line."""
         return f"{len(self)} training images"
 
+    def measures(self, preprocess: Preprocess) -> dict[str, float]:
+        """Figures of the set's own that are worth a curve, logged with its pictures."""
+        return {}
+
     def pictures(self, preprocess: Preprocess, classes: tuple[str, ...]) -> dict[str, Image.Image]:
         """Pictures of the set by name, `synthetic` the one that shows it best."""
         stored = self.stored()
