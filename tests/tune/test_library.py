@@ -15,7 +15,8 @@ RECIPE = recipe.load("digits", ["dataset.limit=100"])
 
 @pytest.fixture(scope="module")
 def ray_session():
-    with session():
+    with session() as opened:
+        opened.wait()
         yield
 
 
