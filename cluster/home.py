@@ -1,6 +1,6 @@
 """Where things live on this machine, and the command that shows them in a browser.
 
-One folder holds everything a run leaves behind unless it is told otherwise: `$STILLHOUSE_HOME`, else `~/stillhouse`.
+Unless other places are set, one folder holds everything a run leaves behind: `$STILLHOUSE_HOME`, else `~/stillhouse`.
 Nothing here creates a file or a folder, and nothing imports mlflow.
 """
 
@@ -17,7 +17,7 @@ def home() -> Path:
 
 
 def store_url(override: str | None = None) -> str:
-    """URL of the object store: what was asked for, else `$STILLHOUSE_STORE`, else the folder `store` of home()."""
+    """URL of the object store: `override`, else `$STILLHOUSE_STORE`, else the folder `store` of home()."""
     return override or os.environ.get("STILLHOUSE_STORE") or f"file:{home()}/store"
 
 
@@ -35,7 +35,7 @@ def sqlite_file(uri: str) -> Path | None:
 def artifact_root(uri: str | None = None) -> str | None:
     """File URI of the folder `artifacts` beside a SQLite tracking database; by default that of tracking_uri().
 
-    None where the tracking store is a server, which knows where its artifacts go.
+    None if the tracking store is a server, which knows where its artifacts go.
     """
     database = sqlite_file(uri or tracking_uri())
     return (database.parent / "artifacts").as_uri() if database else None

@@ -1,6 +1,6 @@
 """`stillhouse compare RUN RUN ...`: accuracy against budget of runs of one dataset, as a table and a plot.
 
-Baselines come from earlier `stillhouse evaluate RUN`; the papers' figures are shown where the dataset is known.
+Baselines come from earlier `stillhouse evaluate RUN`; the papers' figures are shown if the dataset is known.
 """
 
 from collections.abc import Iterator

@@ -107,7 +107,7 @@ def order_(
 
 
 def _subject(request: OrderRequest) -> tuple[OrderRequest, tuple[str, ...], str, "Context | None"]:
-    """What is asked for with the recipe's defaults, class names, embedding, and a context if it looks at images."""
+    """The request with the recipe's defaults, class names, embedding, and a context if it looks at images."""
     from distill.order.embeddings import FROM_IMAGES, clip_table, resolve
 
     if request.dataset in clip_table.tables():
@@ -161,7 +161,7 @@ def _with_experts(context: "Context", store: str | None) -> "Context":
 
 
 def _shape(classes: int, rows: int | None, columns: int | None) -> tuple[int, int]:
-    """Rows and columns: what was request for, the other following from it."""
+    """Rows and columns: what the options say, the other following from it."""
     from distill import order
 
     if rows is None and columns is None:
@@ -170,7 +170,7 @@ def _shape(classes: int, rows: int | None, columns: int | None) -> tuple[int, in
 
 
 def _with_order(request: OrderRequest) -> OrderRequest:
-    """With the order of --order, if there is one. RecipeError where the layout is unknown or does not fit it."""
+    """With the order of --order, if there is one. RecipeError if the layout is unknown or does not fit it."""
     from distill import order
 
     layout = request.layout or ("given" if request.given else None)

@@ -32,7 +32,12 @@ def range_(
     common.console.print(_table(found))
     common.console.print(f"plot      {plot.absolute()}", soft_wrap=True)
     rows = {
-        what: {"epochs_ahead": r.ahead, "closest": r.mean.tolist(), "each": r.closest.tolist(), "step": r.at.tolist()}
+        what: {
+            "epochs_ahead": r.ahead,
+            "closest": r.mean.tolist(),
+            "closest_by_expert": r.closest.tolist(),
+            "step_by_expert": r.at.tolist(),
+        }
         for what, r in found.items()
     }
     common.write_json(json, {"steps": steps, "start": start, "runs": rows})

@@ -1,4 +1,4 @@
-"""One process trains experts of a set: it goes on from their saved states, saves new ones, and writes what is finished.
+"""One process trains experts of a set: it resumes from their saved states, saves new ones, and writes finished experts.
 
 Grower(context, TrajectorySet(store, name), spec).grow(7)
 """

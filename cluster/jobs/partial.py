@@ -2,9 +2,9 @@
 
     experts/<set>/partial/expert-00003/epoch-00010-<sha256>.safetensors
 
-The end of a key is the start of the SHA-256 of the object's bytes: what is damaged is known before it is read, and
+The end of a key is the start of the SHA-256 of the object's bytes: damage is noticed before an object is decoded, and
 states of the same epoch that differ (GPUs do not repeat every bit) do not collide. Saved states are no part of a set:
-they go when the expert is written.
+they are deleted when the expert is written.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ SHA_DIGITS = 32
 
 @dataclass
 class Course:
-    """A group of experts on the way: where their training stands, and what they leave behind so far."""
+    """A group of experts in training: the state of the training, and what is recorded of it so far."""
 
     training: Training
     seed: int
@@ -63,7 +63,7 @@ class Course:
 
 
 class SavedStates:
-    """The saved states of one group of experts of a set; `say` is told of those that cannot be used."""
+    """The saved states of one group of experts of a set; `say` reports those that cannot be used."""
 
     def __init__(self, store: Store, name: str, experts: tuple[int, ...], say: Callable[[str], None]):
         self.store, self.name, self.experts, self.say = store, name, experts, say
@@ -86,7 +86,7 @@ class SavedStates:
         return None
 
     def clear(self) -> None:
-        """The experts are written: their states go."""
+        """Delete the states: the experts are written."""
         self.store.delete(self.folder, dry_run=False)
 
     def _keys(self) -> list[str]:
@@ -111,12 +111,12 @@ class SavedStates:
 
 
 def folder(name: str, expert: int | None = None) -> str:
-    """Where the states of a set lie, or those of the group that begins with an expert."""
+    """Folder of the states of a set, or of the group that begins with an expert."""
     return f"experts/{name}/partial/" + ("" if expert is None else f"expert-{expert:05d}/")
 
 
 def sweep(store: Store, name: str, finished: set[int]) -> None:
-    """Drop states that a killed worker left of experts that are finished by now."""
+    """Delete states that a killed worker left of experts that are finished by now."""
     for entry in store.list(folder(name)):
         expert = entry.key.split("/")[3].removeprefix("expert-")
         if expert.isdigit() and int(expert) in finished:

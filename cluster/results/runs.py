@@ -34,7 +34,7 @@ class Run:
     def selected(self) -> tuple[dict, dict[str, Tensor], float | None]:
         """(recipe, state of the Synthetic, learned rate) of the best set, also of a run that has not published it.
 
-        Raises MissingError where there is neither.
+        Raises MissingError if there is neither.
         """
         if self.result():
             published = self.published()
