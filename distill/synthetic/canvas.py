@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from distill import recipe, rng
 from distill.context import Context
-from distill.crops import join_at, look_up
+from distill.crops import cut_grid, join_at, look_up
 from distill.data.preprocess import Preprocess
 from distill.errors import RecipeError
 from distill.picture import grid
@@ -180,21 +180,30 @@ class Canvas(Synthetic, kind="canvas"):
 
     def _cut(self, corners: Tensor) -> Tensor:
         """Crops (n, c, h, w) at corners (n, 3): canvas, and top and left in the plane."""
-        rows = corners[:, 1, None] + torch.arange(self.image[0])  # (n, h)
-        columns = corners[:, 2, None] + torch.arange(self.image[1])  # (n, w)
-        return look_up(self.x, self._flat(corners[:, 0], rows[:, :, None], columns[:, None, :]))
+        canvas, rows, columns = (t.to(self.x.device) for t in _windows(corners, self.image))
+        if self.settings.pattern == "half-drop":  # a row of the plane is not a row of the canvas
+            return look_up(self.x, self._flat(canvas, rows[:, :, None], columns[:, None, :]))
+        return cut_grid(self.x, canvas, self._fold(rows, 0), self._fold(columns, 1))
 
     def _flat(self, canvas: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """(n, h, w): where pixels of the plane are among the pixels of all canvases; rows and columns broadcast."""
-        (height, width), pattern = self.size, self.settings.pattern
-        if pattern == "mirror":
-            rows, columns = (
-                torch.minimum(k % (2 * n), 2 * n - 1 - k % (2 * n)) for k, n in ((rows, height), (columns, width))
-            )
-        elif pattern == "half-drop":
+        height, width = self.size
+        if self.settings.pattern == "half-drop":
             rows = rows + columns // width % 2 * (height // 2)
-        flat = (canvas[:, None, None] * height + rows % height) * width + columns % width
-        return flat.to(self.x.device)
+        rows, columns = self._fold(rows, 0), self._fold(columns, 1)
+        return ((canvas[:, None, None] * height + rows) * width + columns).to(self.x.device)
+
+    def _fold(self, k: Tensor, axis: int) -> Tensor:
+        """Rows (axis 0) or columns (1) of the plane to those of the canvas."""
+        n = self.size[axis]
+        if self.settings.pattern == "mirror":
+            return torch.minimum(k % (2 * n), 2 * n - 1 - k % (2 * n))
+        return k % n
+
+
+def _windows(corners: Tensor, image: Size) -> tuple[Tensor, Tensor, Tensor]:
+    """Canvas (n,), rows (n, h) and columns (n, w) of windows at corners (n, 3)."""
+    return corners[:, 0], corners[:, 1, None] + torch.arange(image[0]), corners[:, 2, None] + torch.arange(image[1])
 
 
 def canvas_size(settings: recipe.Canvas, image: Size) -> Size:
@@ -240,8 +249,8 @@ def _real_start(canvas: Canvas, context: Context) -> Tensor:
     places = torch.cartesian_prod(torch.arange(down) * height // down, torch.arange(across) * width // across)
     corners = torch.cat([torch.arange(len(canvas.x)).repeat_interleave(len(places))[:, None],
                          places.repeat(len(canvas.x), 1)], 1)  # fmt: skip
-    rows, columns = corners[:, 1, None] + torch.arange(h), corners[:, 2, None] + torch.arange(w)
-    flat = canvas._flat(corners[:, 0], rows[:, :, None], columns[:, None, :])
+    owner, rows, columns = _windows(corners, (h, w))
+    flat = canvas._flat(owner, rows[:, :, None], columns[:, None, :])
     fade = [1 - (2 * (torch.arange(k) + 0.5) / k - 1).abs() for k in (h, w)]
     weight = fade[0][:, None] * fade[1] if blend else torch.ones(h, w)
     return join_at(images, flat, tuple(canvas.x.shape), weight.to(images))
