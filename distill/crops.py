@@ -17,7 +17,7 @@ def cut(sources: Tensor, corners: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def cut_grid(sources: Tensor, source: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Windows (n, c, h, w): of the sources (m, c, H, W) numbered `source` (n,), rows (n, h) crossed with columns (n, w).
+    """Windows (n, c, h, w): rows (n, h) crossed with columns (n, w) of the sources (m, c, H, W) numbered `source` (n,).
 
     Whole rows are copied first and columns picked from them, which is faster than picking single pixels.
     """

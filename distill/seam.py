@@ -3,8 +3,8 @@
     seam(image).seam_x     # about 1: seamless from left to right
 
 A ratio compares the change across the edge with the change between neighbouring pixels inside: above 1.2 the seam is a
-visible line, below 0.8 a smooth stripe. Values alone cannot tell a seam that was blurred until its step is ordinary from
-one that never was; differences of neighbours can.
+visible line, below 0.8 a smooth stripe. Values alone cannot tell a seam that was blurred until its step is ordinary
+from one that never was; differences of neighbours can.
 """
 
 from dataclasses import asdict, dataclass

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from distill.crops import cut, join
 from distill.errors import DataError
+from distill.tiles import lay_out
 
 ToPixels = Callable[[Tensor], Tensor]
 """Images (n, c, h, w) as networks see them to [0, 1]."""
@@ -85,6 +86,8 @@ class Windows:
     """(h, w) of a window."""
     y: Tensor
     """Label probabilities of the windows, float32 (n, classes)."""
+    colours: int = 0
+    """If the larger images are sets of Wang tiles: how many colours their edges have (distill/tiles.py); else 0."""
 
     form = "windows"
 
@@ -95,7 +98,7 @@ class Windows:
         return cut(self.x, self.corners, self.size)
 
     def cpu(self) -> "Windows":
-        return Windows(self.x.cpu(), self.corners.cpu(), self.size, self.y.cpu())
+        return Windows(self.x.cpu(), self.corners.cpu(), self.size, self.y.cpu(), self.colours)
 
     def shown(self, to_pixels: ToPixels) -> Tensor:
         """The larger images in [0, 1]: the mean of their windows, each with its preprocessing undone; grey between."""
@@ -104,15 +107,24 @@ class Windows:
     def pixels(self, shown: Tensor) -> Tensor:
         return cut(shown, self.corners, self.size)
 
+    def fill(self, shown: Tensor, height: int, width: int, generator: torch.Generator) -> Tensor:
+        """Pictures (m, c, height, width) that continue each of the larger images, given in [0, 1] by shown(), over any
+        size: copies side by side, or a random legal layout of Wang tiles."""
+        if self.colours:
+            return lay_out(shown, self.colours, height, width, generator)
+        rows, columns = torch.arange(height) % shown.shape[2], torch.arange(width) % shown.shape[3]
+        return shown[:, :, rows[:, None], columns]
+
     def tensors(self) -> dict[str, Tensor]:
         return {"crops.x": self.x, "crops.corners": self.corners, "y": self.y}
 
     def about(self) -> dict[str, Any]:
-        return {"crop": list(self.size)}
+        return {"crop": list(self.size)} | ({"colours": self.colours} if self.colours else {})
 
     @classmethod
     def of(cls, tensors: dict[str, Tensor], about: dict[str, Any]) -> "Windows":
-        return cls(tensors["crops.x"], tensors["crops.corners"], tuple(about["crop"]), tensors["y"])
+        x, corners, colours = tensors["crops.x"], tensors["crops.corners"], about.get("colours", 0)
+        return cls(x, corners, tuple(about["crop"]), tensors["y"], colours)
 
     def fault(self) -> str:
         m, _, height, width = self.x.shape if self.x.ndim == 4 else (0, 0, 0, 0)

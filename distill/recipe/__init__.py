@@ -36,6 +36,7 @@ from distill.recipe.synthetic import (
     Selector,
     SyntheticBase,
     SyntheticSettings,
+    Wang,
 )
 from distill.recipe.whole import Recipe, digest
 
@@ -85,6 +86,7 @@ __all__ = [
     "Trajectory",
     "Unrolled",
     "ViT",
+    "Wang",
     "digest",
     "dotted",
     "load",

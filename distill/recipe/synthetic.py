@@ -246,4 +246,20 @@ class Canvas(SyntheticBase):
         return self
 
 
-SyntheticSettings = Annotated[Pixels | Poster | Canvas, Field(discriminator="kind"), by_default("pixels")]
+class Wang(SyntheticBase):
+    """Textures without a period: per class a set of Wang tiles, whose edges match by colour (Cohen et al. 2003)."""
+
+    kind: Literal["wang"] = "wang"
+    scale: Annotated[float, Field(ge=1)] = 1.0
+    """Side of a tile in image sides; tiles are square."""
+    colours: Annotated[int, Field(ge=1, le=4)] = 2
+    """Colours of edges, of horizontal and of vertical ones each; there is a tile for every combination, colours^4."""
+    border: Annotated[float, Field(gt=0, lt=0.5)] = 0.0625
+    """Half the width of the strip that tiles share along an edge, in tile sides."""
+    crops: Count = 1
+    """Crops of each class per pass, each from another random tiling."""
+    init: Literal["noise", "blend"] = "noise"
+    """Noise of the data's mean and deviation, or real images blended into each other across the tiles' edges."""
+
+
+SyntheticSettings = Annotated[Pixels | Poster | Canvas | Wang, Field(discriminator="kind"), by_default("pixels")]
