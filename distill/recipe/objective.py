@@ -135,6 +135,8 @@ class Distribution(ObjectiveBase):
     kind: Literal["distribution"] = "distribution"
     batch_real: Count = 256
     """Real images per class per step."""
+    distance: Literal["l2", "l1"] = "l2"
+    """Between mean embeddings: squared L2 (DM) or L1 (generative thesis)."""
     augment: Augment = Augment(strategies=DSA, per_sample=False, align_corners=False)
     """Real and synthetic images get the same augmentation (siamese)."""
     segments: Count = 1

@@ -35,7 +35,8 @@ def by_hand(c, made, step, rows_of):
         weights = y[items, k] / y[items, k].sum()
         embedded = [embedding(c, theta, apply(x[j : j + 1], shared)) for j in items]
         mean = sum(w * e for w, e in zip(weights, embedded, strict=True))
-        total = total + (real.mean(0) - mean).pow(2).sum()
+        apart = real.mean(0) - mean
+        total = total + (apart.abs() if c.recipe.objective.distance == "l1" else apart.pow(2)).sum()
     return total
 
 
@@ -43,10 +44,10 @@ def embedding(c, theta, x):
     return c.network.features(theta, x)[0]
 
 
-@pytest.mark.parametrize("step", [0, 1, 2])
-def test_loss_and_gradient_equal_explicit_class_means(step):
+@pytest.mark.parametrize("step, distance", [(0, "l2"), (1, "l2"), (2, "l1")])
+def test_loss_and_gradient_equal_explicit_class_means(step, distance):
     """All real images of a class are used, so which are drawn does not matter."""
-    c, made, objective = build("objective.batch_real=1000")
+    c, made, objective = build("objective.batch_real=1000", f"objective.distance={distance}")
     loss = objective.loss(made, step, [0])
     expected = by_hand(c, made, step, lambda k: (c.data.train.y == k).nonzero().flatten().tolist())
     assert loss.item() == pytest.approx(expected.item(), rel=1e-10)
