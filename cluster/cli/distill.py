@@ -80,6 +80,7 @@ def show(result: dict, url: str, tracking: str) -> None:
     common.console.print(
         f"[bold]{percent(score)} %[/] on the test images (n={result['test_n']}, protocol {result['protocol']}, "
         f"{result['network']}); step {result['step']} was chosen on {chosen}.\n"
+        f"budget    {result['budget_ipc']:.4g} images or {result['budget_bits_per_class']:,.0f} bits per class\n"
         f"run       {result['run_id']}\n"
         f"set       {url}/runs/{result['run_id']}/published (sha256 {result['sha256'][:16]})\n"
         f"model     models:/{result['model']}/{result['version']} in {tracking}\n"

@@ -11,18 +11,16 @@ def show(recipe, url: str, json: Path | None) -> None:
     from distill import synthetic
     from distill.cost.estimate import estimate
     from distill.engine import allocator
-    from distill.evaluate.budget import per_class
     from distill.text import byte_size as size
 
     allocator.settle()  # as workers do: it changes how long a step takes
     context = common.prepared(recipe, url)
     e = estimate(context)
-    made = synthetic.blank(context)
-    floats = made.budget().total
+    blank = synthetic.blank(context)
     common.print_recipe(recipe)
     unneeded = "" if recipe.expert_use != "none" else " (this recipe needs none)"
     common.console.print(
-        f"\nset       {made.describe()}: {floats:,} floats, {per_class(context, floats):.4g} images per class\n"
+        f"\nset       {blank.describe()}: {_budget(context, blank.budget())}\n"
         f"store     {url}\n"
         f"run       runs/{context.run_id}\n"
         f"experts   experts/{set_name(recipe, context.data.fingerprint)}{unneeded}\n"
@@ -34,6 +32,17 @@ def show(recipe, url: str, json: Path | None) -> None:
     for line in e.advice:
         common.console.print(f"[yellow]{line}[/]", soft_wrap=True)
     common.write_json(json, {"recipe": recipe.model_dump(mode="json"), "store": url, **asdict(e)})
+
+
+def _budget(context, budget) -> str:
+    from distill.evaluate.budget import per_class
+
+    text = (
+        f"{budget.total:,} floats, {per_class(context, budget.total):.4g} images or "
+        f"{budget.bits_per_class(context.classes):,.0f} bits per class"
+    )
+    shared = ", ".join(f"{name} {n:,}" for name, n in budget.shared.items())
+    return f"{text}; shared: {shared}" if shared else text
 
 
 def _time(seconds: float) -> str:

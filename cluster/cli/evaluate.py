@@ -93,10 +93,11 @@ def baselines(
     url, _, _ = common.places(store)
     common.log_to_console()
     request = EvaluationRequest(loaded, kinds(loaded, networks), full)
-    budgets, each, started = _budgets(loaded, ipc), [], time.monotonic()
+    budgets, each, started = _budgets(ipc), [], time.monotonic()
     with common.session() as ray:
         with Reading(common.console) as reading:
             dataset = request.load(reading)
+        budgets = budgets or [_budget_of(loaded, dataset)]
         shared = ray.share(dataset)
         with Bar(common.console) as bar:
             each += [evaluating.baselines(request, budget, url, bar, shared) for budget in budgets]
@@ -188,12 +189,22 @@ def _kind(recipe, text: str):
     return override(table, [f"network.{setting}" for setting in settings], f"--networks {text}").network
 
 
-def _budgets(recipe, ipc: str | None) -> list[float]:
-    """Images per class: those of the recipe, or the list given."""
+def _budgets(ipc: str | None) -> list[float]:
+    """The images per class that `--ipc` lists; none without it."""
     try:
-        budgets = [float(part) for part in ipc.split(",")] if ipc else [float(recipe.synthetic.ipc)]
+        budgets = [float(part) for part in ipc.split(",")] if ipc else []
     except ValueError:
         raise RecipeError(f"--ipc {ipc}: write numbers with commas, as in --ipc 1,10") from None
     if bad := [budget for budget in budgets if not 0 < budget < float("inf")]:
         raise RecipeError(f"--ipc: {bad[0]:g} images per class; give numbers above 0")
     return budgets
+
+
+def _budget_of(recipe, dataset) -> float:
+    """What the recipe's set would store, as images per class."""
+    from distill import context as contexts
+    from distill import synthetic
+    from distill.evaluate.budget import per_class
+
+    context = contexts.prepare(recipe, dataset=dataset)
+    return per_class(context, synthetic.blank(context).budget().total)

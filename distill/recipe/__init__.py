@@ -1,10 +1,10 @@
-"""What a run is, written down: the recipe.
+"""The recipe: the complete configuration of a run.
 
 A recipe is a TOML file plus dotted overrides (`objective.syn_steps=20`). It is parsed, checked and printed here
 without importing torch, so that `--help` is instant. Unknown keys and values out of range are refused, all at once.
 
-The unions that end the modules of this folder (`Dataset`, `Network`, `SyntheticSettings`, `ObjectiveSettings`) are the
-registries: `kind = "pixels"` means the module `distill/synthetic/pixels.py`.
+The unions at the end of the modules in this folder (`Dataset`, `Network`, `SyntheticSettings`, `ObjectiveSettings`) are
+the registries: `kind = "pixels"` selects the module `distill/synthetic/pixels.py`.
 """
 
 from distill.recipe.dataset import (

@@ -11,70 +11,71 @@ Subset = Literal["imagenette", "imagewoof", "imagemeow", "imagesquawk", "imagefr
 
 class DatasetSettings(Settings):
     preprocess: Literal["standardize", "zca", "zca-podd", "none"] = "standardize"
-    """What networks see: per-channel mean 0 and deviation 1; ZCA-whitened (kind a, of the MTT family, eps 0.1); images
-    normalised one by one, then ZCA-whitened (kind b, of RaT-BPTT and PoDD); or [0, 1] as it is."""
+    """standardize: per-channel mean 0 and standard deviation 1; zca: ZCA whitening with eps 0.1, as in the MTT family;
+    zca-podd: each image normalised, then ZCA whitening, as in RaT-BPTT and PoDD; none: pixels in [0, 1]."""
     validation: Fraction = 0.1
-    """Part of the training images held out for selection; never trained on."""
+    """Fraction of the training images held out for selection; never trained on."""
     limit: Annotated[int, Field(ge=0)] = 0
-    """Use only the first so many training images (0: all)."""
+    """Use only the first `limit` training images (0: all)."""
     limit_test: Annotated[int, Field(ge=0)] = 0
-    """Use only the first so many test images (0: all)."""
+    """Use only the first `limit_test` test images (0: all)."""
     size: Annotated[int, Field(ge=0, le=1024)] = 0
-    """Side in pixels that images are brought to (0: as they are, which must then be one size)."""
+    """Resize images to this many pixels per side (0: keep their size, which must then be the same for all)."""
     resize: Literal["shorter", "stretch", "none"] = "shorter"
-    """How `size` is reached: the shorter side is resized and the centre cut out; both sides are resized; or the centre
-    is cut out of the image as it is."""
+    """shorter: resize the shorter side to `size`, then crop the centre; stretch: resize both sides to `size`; none:
+    crop the centre without resizing."""
 
 
 class Digits(DatasetSettings):
-    """scikit-learn's 1,797 digits, 8x8 grey: needs no download. 360 of them, fixed, are the test part."""
+    """scikit-learn's 1,797 digits, 8x8 greyscale, no download. The test split is always the same 360 images."""
 
     kind: Literal["digits"] = "digits"
 
 
 class Files(DatasetSettings):
-    """Base of the datasets that lie somewhere."""
+    """Base of the datasets that are read from a path."""
 
     path: str
-    """A relative path is looked up in $STILLHOUSE_DATA, else here; `s3://bucket/prefix` is copied to each machine."""
+    """File, folder or `s3://bucket/prefix`. A relative path is looked up in $STILLHOUSE_DATA, then in the current
+    folder; data on S3 are copied to each machine."""
 
 
 class Parquet(Files):
-    """Hugging Face image Parquet, a folder (train*.parquet, test*.parquet) or one file; ClassLabel names are used."""
+    """Hugging Face image Parquet: a folder (train*.parquet, test*.parquet) or one file; uses ClassLabel names."""
 
     kind: Literal["parquet"] = "parquet"
     image: str = "image"
-    """Column of the images: a struct with `bytes`, or plain binary."""
+    """Image column: a struct with `bytes`, or plain binary."""
     label: str = "label"
     """Column of the integer labels."""
     test_part: Fraction = 0.2
-    """Part of each class that tests where `path` is one file; always the same images."""
+    """Fraction of each class used as test images if `path` is one file; always the same images."""
 
 
 class Folder(Files):
-    """Images in a folder for each class: train/<class>/*.jpg with test/ or val/ beside it, or <class>/*.jpg alone."""
+    """One folder of images per class: train/<class>/*.jpg next to test/ or val/, or just <class>/*.jpg."""
 
     kind: Literal["folder"] = "folder"
     test_part: Fraction = 0.2
-    """Part of each class that tests where there is neither test/ nor val/; always the same images."""
+    """Fraction of each class used as test images if neither test/ nor val/ exists; always the same images."""
     subset: Subset | None = None
-    """Ten named classes of an ImageNet folder (train/n01440764/..., val/n01440764/...)."""
+    """A 10-class subset of an ImageNet folder (train/n01440764/..., val/n01440764/...)."""
 
 
 class Cifar(Files):
-    """CIFAR-10 or CIFAR-100 as its authors publish it: the python or binary .tar.gz, or the folder out of it."""
+    """CIFAR-10 or CIFAR-100 as its authors publish it: the python or binary .tar.gz, or its extracted folder."""
 
     kind: Literal["cifar"] = "cifar"
     labels: Literal["fine", "coarse"] = "fine"
-    """The 100 classes of CIFAR-100 or its 20 groups."""
+    """CIFAR-100 labels: the 100 classes or the 20 superclasses."""
 
 
 class Idx(Files):
-    """MNIST, Fashion-MNIST and their like: a folder of train-*-ubyte and t10k-*-ubyte files, .gz or not."""
+    """MNIST, Fashion-MNIST and similar: a folder of train-*-ubyte and t10k-*-ubyte files, gzipped or not."""
 
     kind: Literal["idx"] = "idx"
     classes: tuple[str, ...] = ()
-    """Names of the classes in label order (empty: their numbers)."""
+    """Class names in label order (empty: class numbers)."""
 
 
 class TinyImagenet(Files):
@@ -88,7 +89,7 @@ class Cub(Files):
 
     kind: Literal["cub"] = "cub"
     size: Annotated[int, Field(ge=0, le=1024)] = 32
-    """Side in pixels that images are brought to."""
+    """Resize images to this many pixels per side."""
 
 
 class Npz(Files):
@@ -96,9 +97,9 @@ class Npz(Files):
 
     kind: Literal["npz"] = "npz"
     classes: tuple[str, ...] = ()
-    """Names of the classes in label order (empty: an array `classes` of texts, else their numbers)."""
+    """Class names in label order (empty: from a string array `classes` in the file, else class numbers)."""
     layout: Literal["auto", "nhwc", "nchw"] = "auto"
-    """Where the channels are; auto looks for the axis of 1 or 3."""
+    """Axis order of the images; auto takes the axis of length 1 or 3 for the channels."""
 
 
 Dataset = Annotated[

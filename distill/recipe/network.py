@@ -24,13 +24,14 @@ class ConvNet(Settings):
 
 
 class ResNet(Settings):
-    """ResNet-18 (He et al. 2016) with a 3x3 stem for small images; shortcut = "avgpool" is this field's ResNet18AP."""
+    """ResNet-18 (He et al. 2016) with a 3x3 stem for small images; shortcut = "avgpool" is the field's ResNet18AP."""
 
     kind: Literal["resnet"] = "resnet"
     width: Count = 64
     """Channels of the first stage; the other three have 2, 4 and 8 times as many."""
     shortcut: Literal["conv", "avgpool"] = "conv"
-    """conv: strides, then a mean over the map; avgpool: 2x2 average pools in place of strides, the map flattened."""
+    """conv: strided convolutions and global average pooling; avgpool: 2x2 average pooling instead of strides, and the
+    last feature map flattened."""
     norm: Norms = "instance"
 
     @property
@@ -40,7 +41,7 @@ class ResNet(Settings):
 
 
 class VGG(Settings):
-    """VGG-11 (Simonyan & Zisserman 2015) with one linear layer, as this field uses it. Images of 28 px or more."""
+    """VGG-11 (Simonyan & Zisserman 2015) with one linear layer, as the field uses it. Needs images of 28 px or more."""
 
     kind: Literal["vgg"] = "vgg"
     width: Count = 64
@@ -54,13 +55,13 @@ class VGG(Settings):
 
 
 class AlexNet(Settings):
-    """AlexNet (Krizhevsky et al. 2012) in this field's small form: five convolutions, three max pools, linear."""
+    """AlexNet (Krizhevsky et al. 2012) in the field's small form: five convolutions, three max pools, linear."""
 
     kind: Literal["alexnet"] = "alexnet"
     width: Count = 64
-    """The convolutions have 2, 3, 4, 3 and 3 times so many channels."""
+    """The convolutions have 2, 3, 4, 3 and 3 times this many channels."""
     norm: Norms = "instance"
-    """MTT's and DC's code has none in this network."""
+    """The code of MTT and DC uses none in this network."""
 
     @property
     def label(self) -> str:
@@ -69,15 +70,15 @@ class AlexNet(Settings):
 
 
 class ViT(Settings):
-    """Vision transformer (Dosovitskiy et al. 2021), pre-norm, mean over tokens before the linear layer."""
+    """Vision transformer (Dosovitskiy et al. 2021), pre-norm, mean pooling over tokens before the linear layer."""
 
     kind: Literal["vit"] = "vit"
     patch: Annotated[int, Field(ge=0)] = 0
-    """Side of a patch in pixels, which must divide the image's; 0: 4 at 28 and 32 px, 8 at 64 px, 16 at 128 px."""
+    """Patch side in pixels, which must divide the image side; 0: 4 at 28 and 32 px, 8 at 64 px, 16 at 128 px."""
     dim: Count = 192
-    """Width of a token; a multiple of `heads`."""
+    """Width of a token; must be a multiple of `heads`."""
     depth: Count = 6
-    """Blocks of attention and of a hidden layer four times as wide."""
+    """Transformer blocks; the hidden layer of their MLP is four times as wide as a token."""
     heads: Count = 3
 
     @property
@@ -91,7 +92,7 @@ class CarRacing(Settings):
 
     kind: Literal["carracing"] = "carracing"
     width: Count = 32
-    """Channels of the first block, half of those of the next two; the thesis gives no widths."""
+    """Channels of the first block; the next two have twice as many. The thesis gives no widths."""
     hidden: Count = 128
     """Width of the first two linear layers."""
 

@@ -15,26 +15,27 @@ class Engine(Settings):
     """How inner training is differentiated (distill/engine/unroll.py)."""
 
     compile: Literal["auto", "on", "off"] = "auto"
-    """torch.compile of the forward and the adjoint step; auto: on when the run is long enough to pay."""
+    """torch.compile of the forward and the adjoint step; auto: on if the run is long enough to pay off."""
     keep: Literal["auto", "device", "host", "thin"] = "auto"
-    """Where the states of the inner steps wait for the way back; thin: every sqrt(N)-th, the rest recomputed."""
+    """Where the states of the inner steps are kept for the backward pass. device: in GPU memory; host: in CPU memory;
+    thin: only every sqrt(N)-th, the others are recomputed; auto: the first of these that has room."""
     bf16: bool = False
     """bfloat16 autocast of the student."""
     vectorize: Literal["auto", "on", "off"] = "auto"
-    """Several segments as one batched computation, or one after another."""
+    """Compute several segments as one batch; auto: on GPUs."""
 
 
 class ObjectiveBase(Settings):
-    """What the settings of every objective have."""
+    """Base of the settings of every objective."""
 
     expert_use: ClassVar[ExpertUse] = "none"
     """Whether it reads the trajectories of experts."""
     segments: Count = 1
-    """Independent terms averaged per outer step, each with its own network; outer.workers share them."""
+    """Independent terms averaged per outer step, each with its own network; divided among outer.workers."""
 
     @property
     def expert_set(self) -> str:
-        """Name of the set of experts whose trajectories are read; empty: the recipe's own set."""
+        """Name of the set of experts to read; empty: the recipe's own set."""
         return ""
 
     @property
@@ -61,27 +62,27 @@ class Trajectory(ObjectiveBase):
     expert_epochs: Count = 2
     """M: epochs of the expert from the segment's start to its target."""
     max_start_epoch: Count = 2
-    """T+: the start epoch is drawn uniformly below it, among those that experts.save_every keeps."""
+    """T+: start epochs are drawn uniformly from the saved epochs (experts.save_every) below this one."""
     batch_syn: Annotated[int, Field(ge=0)] = 0
     """Synthetic images per student step (0: all). Batches cover the set before it is reshuffled."""
     lr_teacher: Positive = 0.01
-    """The student's learning rate at the start."""
+    """Initial learning rate of the student."""
     lr_lr: Annotated[float, Field(ge=0)] = 1e-7
-    """Step size of the student's learning rate (0: it is not learned)."""
+    """Step size for the student's learning rate (0: not learned)."""
     distance: Literal["l2", "l1"] = "l2"
-    """Squared L2 (MTT) or L1 (thesis), normalised by the distance of the segment's two ends."""
+    """Squared L2 (MTT) or L1 (thesis), normalised by the distance from the segment's start to its target."""
     prune: Annotated[float, Field(ge=0)] = 0.0
-    """Parameters whose student ends farther than this from the expert are left out (0: none are)."""
+    """Leave out parameters that differ by more than this between student and expert at the end (0: none)."""
     min_start_epoch: Annotated[int, Field(ge=0)] = 0
     """Earliest start epoch."""
     widen_from: Annotated[int, Field(ge=0)] = 0
-    """Upper end of the start epochs at the first step, growing to max_start_epoch (0: no schedule)."""
+    """Upper limit of the start epochs at the first outer step; it grows to max_start_epoch (0: no schedule)."""
     widen_steps: Annotated[int, Field(ge=0)] = 0
-    """Outer steps over which it grows."""
+    """Outer steps until the limit reaches max_start_epoch."""
     trajectories: Annotated[str, StringConstraints(pattern=r"^([a-z0-9][a-z0-9_-]{0,62})?$")] = ""
-    """Name of a set of experts in the store, of which the first experts.count are used; empty: this recipe's set."""
+    """Name of a set of experts in the store, whose first experts.count experts are used; empty: this recipe's set."""
     segments: Count = 1
-    """Starting points averaged per outer step, over all workers."""
+    """Trajectory segments averaged per outer step, over all workers."""
     augment: Augment = Augment(strategies=DSA)
     engine: Engine = Engine()
 
@@ -98,7 +99,7 @@ class Trajectory(ObjectiveBase):
         return self.max_start_epoch + self.expert_epochs
 
     def start_epochs(self, saved: list[int], below: int | None = None) -> list[int]:
-        """The saved epochs from which a segment may start, below `below` (max_start_epoch when it is not given)."""
+        """The saved epochs at which a segment may start, below `below` (default: max_start_epoch)."""
         return [e for e in saved if self.min_start_epoch <= e < (below or self.max_start_epoch)]
 
     def check(self, recipe: "Recipe") -> None:
@@ -109,59 +110,62 @@ class Trajectory(ObjectiveBase):
                 f"{experts.epochs}: lower them or save more epochs"
             )
         if self.min_start_epoch >= (self.widen_from or self.max_start_epoch):
-            raise ValueError("objective.min_start_epoch must be below the upper end of the start epochs")
+            raise ValueError(
+                "objective.min_start_epoch must be below objective.max_start_epoch, and below objective.widen_from if "
+                "that is set"
+            )
         if self.widen_from > self.max_start_epoch:
             raise ValueError("objective.widen_from must not be above objective.max_start_epoch")
-        if not self.trajectories:
-            self._check_saved_epochs(experts.saved_epochs, experts.save_every)
-
-    def _check_saved_epochs(self, saved: list[int], save_every: int) -> None:
-        lost = [e for e in self.start_epochs(saved) if e + self.expert_epochs not in saved]
-        if lost or not self.start_epochs(saved, self.widen_from or self.max_start_epoch):
+        if self.trajectories:  # which epochs a named set has is known only once the store is read
+            return
+        saved = experts.saved_epochs
+        without_target = [e for e in self.start_epochs(saved) if e + self.expert_epochs not in saved]
+        if without_target or not self.start_epochs(saved, self.widen_from):
             raise ValueError(
-                f"experts.save_every = {save_every} does not keep the epochs that are matched "
-                f"(objective.expert_epochs = {self.expert_epochs} after each kept start epoch from "
-                f"{self.min_start_epoch} below {self.max_start_epoch}): make objective.expert_epochs a multiple of "
+                f"experts.save_every = {experts.save_every} does not save all epochs that the objective needs "
+                f"(start epochs from {self.min_start_epoch} to below {self.max_start_epoch}, and the epochs "
+                f"objective.expert_epochs = {self.expert_epochs} later): make objective.expert_epochs a multiple of "
                 "experts.save_every, objective.min_start_epoch too, or set experts.save_every = 1"
             )
 
 
 class Distribution(ObjectiveBase):
-    """Mean embeddings of real and synthetic agree in random networks (DM, Zhao & Bilen 2023)."""
+    """Match the mean embeddings of real and synthetic images in random networks (DM, Zhao & Bilen 2023)."""
 
     kind: Literal["distribution"] = "distribution"
     batch_real: Count = 256
     """Real images per class per step."""
     augment: Augment = Augment(strategies=DSA, per_sample=False, align_corners=False)
-    """Real and synthetic share each draw (siamese)."""
+    """Real and synthetic images get the same augmentation (siamese)."""
     segments: Count = 1
     """Random networks averaged per outer step, over all workers."""
 
 
 class Unrolled(ObjectiveBase):
-    """A network trained on the synthetic set has low loss on real images (BPTT; RaT-BPTT, Feng et al. 2024)."""
+    """Minimise the loss on real images of a network trained on the synthetic set (RaT-BPTT, Feng et al. 2024)."""
 
     kind: Literal["unrolled"] = "unrolled"
     unroll: Count = 200
-    """T: longest inner training, in steps."""
+    """T: maximum length of the inner training, in steps."""
     window: Count = 60
-    """W: last steps differentiated. window = unroll is plain BPTT."""
+    """W: only the last W steps are differentiated. window = unroll is plain BPTT."""
     random: bool = True
-    """Steps before the window are drawn from 0 .. T-W (RaT-BPTT); false: always T-W (truncated BPTT)."""
+    """Draw the number of steps before the window from 0 .. T-W (RaT-BPTT); false: always T-W (truncated BPTT)."""
     redraw_every: Count = 1
-    """Outer steps that share one draw of the start."""
+    """Outer steps that share one such draw."""
     inner: Literal["adam", "sgd"] = "adam"
     lr_inner: Positive = 1e-3
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Momentum of an SGD inner step."""
+    """Momentum of the inner SGD."""
     batch_syn: Annotated[int, Field(ge=0)] = 0
     """Synthetic images per inner step (0: all)."""
     batch_real: Count = 5000
     clip: Annotated[float, Field(ge=0)] = 2.0
-    """The gradient is clipped at this multiple of the running mean of its norm (0: never)."""
+    """Clip the gradient at this multiple of the running mean of its norm (0: never)."""
     clip_decay: Annotated[float, Field(ge=0, lt=1)] = 0.9
     pool: Annotated[int, Field(ge=0)] = 0
-    """Networks kept between outer steps and trained on (FRePO); 0: a fresh one each time, as RaT-BPTT does."""
+    """Networks that continue training from one outer step to the next (FRePO); 0: a fresh network each time, as in
+    RaT-BPTT."""
     segments: Count = 1
     """Networks averaged per outer step, over all workers."""
     augment: Augment = Augment(strategies=("flip", "rotate"))

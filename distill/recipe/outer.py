@@ -1,4 +1,4 @@
-"""Settings of the outer loop and of the judgement."""
+"""Settings of the outer loop and of the evaluation."""
 
 from typing import Annotated, Any, Literal
 
@@ -10,20 +10,22 @@ from distill.recipe.synthetic import Selector
 
 
 class Outer(Settings):
-    """The outer loop: steps on the synthetic set."""
+    """The outer loop: optimisation of the synthetic set."""
 
     steps: Count = 5000
     optimizer: Literal["sgd", "adam"] = "sgd"
     lr_img: Positive = 100.0
-    """Step size of what is learned (images, canvases, codes, weights)."""
+    """Learning rate of the synthetic set (images, canvases, codes, weights)."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Momentum of SGD."""
     evaluate_every: Count = 500
-    """Steps between evaluations on the held-out part, which choose the set that is published."""
+    """Steps between evaluations on the held-out images, which select the set that is published."""
     checkpoint_every: Count = 100
+    """Steps between checkpoints."""
     picture_every: Count = 500
-    """Steps between pictures sent to the tracker."""
+    """Steps between pictures logged to the tracker."""
     workers: Count = 1
-    """Ray Train workers that share the segments of each step."""
+    """Ray Train workers, which divide the segments of each step among them."""
 
 
 PROTOCOLS: dict[str, dict[str, Any]] = {
@@ -35,7 +37,7 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
     },
     "steps-1000": {"epochs": 0, "steps": (1000,)},
 }  # fmt: skip
-"""What each protocol sets; the rest is as the fields of Evaluation have it."""
+"""The settings of each protocol; all others have the defaults of Evaluation."""
 
 REPLACED = {
     "protocol": ("networks", "optimizer", "lr", "learned_lr", "momentum", "weight_decay", "batch", "epochs", "steps",
@@ -44,20 +46,21 @@ REPLACED = {
     "epochs": ("steps",),
     "steps": ("epochs",),
 }  # fmt: skip
-"""Settings that take their defaults again where a recipe is overridden with another value of the key."""
+"""Settings that fall back to their defaults when an override changes the key."""
+
 
 class Sampling(Settings):
-    """The training images of a network, where a set can give more of them than it stores (canvases, generators)."""
+    """Training images drawn from a set that can give more of them than it stores (canvases, generators)."""
 
     per_class: Annotated[int, Field(ge=0)] = 0
-    """Images per class, drawn once for each network (0: drawn anew for every batch, as while distilling)."""
+    """Images per class, drawn once for each network (0: fresh draws for every batch, as in distillation)."""
     redraw_every: Annotated[int, Field(ge=0)] = 0
-    """Passes over these images after which others are drawn (0: never)."""
+    """Passes over these images before new ones are drawn (0: never)."""
 
     @model_validator(mode="after")
     def _agrees(self):
         if self.redraw_every and not self.per_class:
-            raise ValueError("redraw_every needs per_class: without it every batch is drawn anew")
+            raise ValueError("redraw_every needs per_class: without it every batch is a fresh draw already")
         return self
 
 
@@ -65,79 +68,80 @@ Baseline = Literal["random", "full"] | Selector
 
 
 class Evaluation(Settings):
-    """Fresh networks trained on the synthetic set, judged on images never trained on."""
+    """Evaluation: accuracy, on images never trained on, of fresh networks trained on the synthetic set."""
 
     protocol: Literal["mtt", "podd", "steps-1000"] = "mtt"
-    """Gives the settings below their defaults. mtt: as they stand here. podd: 8 networks, Adam 1e-3, the whole set each
-    step, 300, 600, 1000 and 2000 steps, flip and rotate (RaT-BPTT, PoDD). steps-1000: 1000 gradient steps, the rest as
-    mtt (generative thesis, section 4.2)."""
+    """Sets the defaults of the settings below. mtt: as listed here. podd: 8 networks, Adam 1e-3, the whole set in each
+    step, 300, 600, 1000 and 2000 steps, flip and rotate (RaT-BPTT, PoDD). steps-1000: 1000 steps, otherwise as mtt
+    (generative thesis, section 4.2)."""
     networks: Count = 5
     optimizer: Literal["sgd", "adam"] = "sgd"
     lr: Positive = 0.01
-    """Learning rate for sets that carry none, such as the baselines."""
+    """Learning rate for sets without a learned one, such as the baselines."""
     learned_lr: bool = True
-    """Sets that carry a learned rate are trained at it; false: everything is trained at evaluation.lr."""
+    """Train on a set at its learned learning rate, if it has one; false: always at evaluation.lr."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Of SGD. Adam has none, and no weight decay."""
+    """Momentum of SGD. Adam uses neither momentum nor weight decay."""
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     batch: Annotated[int, Field(ge=0)] = 256
-    """Images per step; sets with fewer are used whole (0: always whole)."""
+    """Images per step; a smaller set is used whole (0: always the whole set)."""
     epochs: Annotated[int, Field(ge=0)] = 1000
-    """Length of the training in passes over the set (0: counted in steps)."""
+    """Length of training in passes over the set (0: given in steps)."""
     steps: tuple[Count, ...] = ()
-    """Length in steps. Of several, each is reported, and the one that does best on the held-out part of the training
-    images is the headline; best on the test images where selection = "best-on-test"."""
+    """Length of training in steps. With several, each is reported; the headline is the one with the best accuracy on
+    the held-out training images, or on the test images if selection = "best-on-test"."""
     decay: Literal["half", "none"] = "half"
-    """half: the rate falls to a tenth after half of the training."""
+    """half: divide the learning rate by 10 after half of the training."""
     augment: Augment = Augment(strategies=DSA)
     sampling: Sampling = Sampling()
     selection: Literal["validation", "best-on-test"] = "validation"
-    """Which part chooses the published step. best-on-test is the published way and flatters the figure."""
+    """Images that select the published step: held-out training images, or the test images. best-on-test is what the
+    papers do; it inflates the accuracy."""
     selection_networks: Count = 2
-    """Fresh networks per evaluation while distilling."""
+    """Fresh networks per evaluation during distillation."""
     baselines: tuple[Baseline, ...] = ("random", "full")
-    """What `stillhouse evaluate` sets beside the result: random real images of the same budget, real images chosen by
-    a selector (as in synthetic.init), all training images."""
+    """Baselines of `stillhouse evaluate`. random: random real images of the same budget; full: all training images; or
+    real images of the same budget chosen by a selector (as in synthetic.init)."""
     bf16: bool = False
-    """Networks under bfloat16 autocast, their parameters float32: faster where a device multiplies it in hardware, but
-    another arithmetic, so that it is off in every protocol and named wherever figures are shown."""
+    """bfloat16 autocast of the networks, with float32 parameters: faster if the hardware multiplies bfloat16. It
+    changes the results slightly, so no protocol uses it and every reported accuracy mentions it."""
     workers: Count = 1
-    """Ray workers that share the networks of `stillhouse evaluate`."""
+    """Ray workers, which divide the networks of `stillhouse evaluate` among them."""
 
     @model_validator(mode="before")
     @classmethod
-    def _by_protocol(cls, given: Any) -> Any:
-        """Fill in what the protocol says, where nothing else was asked for."""
-        if not isinstance(given, dict):
-            return given
-        values = dict(PROTOCOLS.get(given.get("protocol", "mtt"), {}))
-        values |= {"steps": ()} if "epochs" in given else {}
-        values |= {"epochs": 0} if "steps" in given else {}
-        if given.get("optimizer") == "sgd":
+    def _by_protocol(cls, block: Any) -> Any:
+        """Fill in the protocol's settings that the recipe does not set itself."""
+        if not isinstance(block, dict):
+            return block
+        values = dict(PROTOCOLS.get(block.get("protocol", "mtt"), {}))
+        values |= {"steps": ()} if "epochs" in block else {}
+        values |= {"epochs": 0} if "steps" in block else {}
+        if block.get("optimizer") == "sgd":
             values = {key: value for key, value in values.items() if key not in REPLACED["optimizer"]}
-        elif "optimizer" in given:
+        elif "optimizer" in block:
             values |= dict.fromkeys(REPLACED["optimizer"], 0.0)
-        return values | given
+        return values | block
 
     @model_validator(mode="after")
     def _agrees(self):
         if bool(self.epochs) == bool(self.steps):
-            raise ValueError("the length of training is given by epochs or by steps: set one, and not the other")
+            raise ValueError("set the length of training either by epochs or by steps, not both")
         if len(self.steps) > 1 and self.decay != "none":
-            raise ValueError('several steps are lengths of one training: they need decay = "none"')
+            raise ValueError('several steps are measured within one training, which needs decay = "none"')
         if list(self.steps) != sorted(set(self.steps)):
-            raise ValueError("steps must rise")
+            raise ValueError("steps must be in ascending order")
         if self.optimizer == "adam" and (self.momentum or self.weight_decay):
-            raise ValueError("momentum and weight_decay are of SGD: leave them out or set them to 0")
+            raise ValueError("momentum and weight_decay are for SGD only: leave them out or set them to 0")
         return self
 
     @property
     def label(self) -> str:
-        """The protocol beside a figure: its name, and where training is of another length or kind than it says."""
-        own, named = type(self)(protocol=self.protocol), [self.protocol]
-        if (self.epochs, self.steps) != (own.epochs, own.steps):
+        """The protocol as shown with an accuracy: its name, and any departure from its length, optimiser or dtype."""
+        default, named = type(self)(protocol=self.protocol), [self.protocol]
+        if (self.epochs, self.steps) != (default.epochs, default.steps):
             named.append(f"{self.epochs} epochs" if self.epochs else f"{'/'.join(map(str, self.steps))} steps")
-        if self.optimizer != own.optimizer:
+        if self.optimizer != default.optimizer:
             named.append(self.optimizer)
         return ", ".join(named + (["bfloat16"] if self.bf16 else []))
 
@@ -146,5 +150,5 @@ class Evaluation(Settings):
         return min(self.batch or images, images)
 
     def lengths(self, images: int) -> tuple[int, ...]:
-        """Steps after which networks are judged, for a set of `images` images."""
+        """Steps after which networks are evaluated, for a set of `images` images."""
         return self.steps or (self.epochs * -(-images // self.batch_of(images)),)

@@ -1,4 +1,4 @@
-"""Reading recipes: a shipped name or a TOML file, dotted overrides, every fault at once."""
+"""Reading recipes: a shipped name or a TOML file, with dotted overrides; all errors are reported at once."""
 
 import json
 import tomllib
@@ -20,7 +20,7 @@ UNIONS = {"dataset": Dataset, "network": Network, "synthetic": SyntheticSettings
 
 
 def shipped() -> list[str]:
-    """Names of the recipes inside the package, sorted."""
+    """Names of the shipped recipes, sorted."""
     names = (entry.name for entry in resources.files("distill.recipes").iterdir())
     return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
 
@@ -28,30 +28,8 @@ def shipped() -> list[str]:
 def load(source: str, overrides: list[str] = ()) -> Recipe:
     """Read a shipped recipe by name, or a TOML file, apply `dotted.path=value` overrides and check everything.
 
-    Raises RecipeError listing every fault at once, each with its dotted path.
+    Raises RecipeError that lists all errors, each with its dotted path.
     """
-    table = _read(source)
-    return override(table, overrides, source)
-
-
-def parse(table: dict, source: str) -> Recipe:
-    """A Recipe from a nested dict; `source` is named in errors."""
-    try:
-        return Recipe.model_validate(table)
-    except ValidationError as error:
-        lines = [f"  {_path(e['loc'])}: {_say(e)}" for e in error.errors()]
-        raise RecipeError(f"recipe {source}:\n" + "\n".join(lines)) from None
-
-
-def override(table: dict, overrides: list[str], source: str) -> Recipe:
-    """A recipe from the resolved values that were stored with a result, with overrides."""
-    table = json.loads(json.dumps(table))
-    for text in sorted(overrides, key=lambda text: not text.startswith("evaluation.protocol=")):
-        _override(table, text)
-    return parse(table, source)
-
-
-def _read(source: str) -> dict:
     if source in shipped():
         text = (resources.files("distill.recipes") / f"{source}.toml").read_text(encoding="utf8")
     elif Path(source).is_file():
@@ -59,19 +37,39 @@ def _read(source: str) -> dict:
     else:
         raise RecipeError(f"no recipe {source!r}: neither a file nor one of {', '.join(shipped())}")
     try:
-        return tomllib.loads(text)
+        table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"recipe {source}: not TOML: {error}") from None
+    return override(table, overrides, source)
+
+
+def parse(table: dict, source: str) -> Recipe:
+    """A Recipe from a nested dict; errors name `source`."""
+    try:
+        return Recipe.model_validate(table)
+    except ValidationError as error:
+        lines = [f"  {_path(e['loc'])}: {_message(e)}" for e in error.errors()]
+        raise RecipeError(f"recipe {source}:\n" + "\n".join(lines)) from None
+
+
+def override(table: dict, overrides: list[str], source: str) -> Recipe:
+    """A Recipe from a nested dict, such as the resolved recipe stored with a result, with overrides."""
+    table = json.loads(json.dumps(table))
+    # The protocol comes first: it resets the settings that the other overrides may set.
+    for assignment in sorted(overrides, key=lambda text: not text.startswith("evaluation.protocol=")):
+        _override(table, assignment)
+    return parse(table, source)
 
 
 def _override(table: dict, assignment: str) -> None:
+    """Apply `dotted.path=value` to the nested dict in place."""
     path, equals, text = assignment.partition("=")
     if not equals or not path:
         raise RecipeError(f"override {assignment!r}: write it as dotted.path=value")
     try:
         value = tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
-        value = text
+        value = text  # a string without quotes, as one writes it in a shell
     *blocks, key = path.replace("-", "_").split(".")
     for block in blocks:
         table = table.setdefault(block, {})
@@ -80,12 +78,12 @@ def _override(table: dict, assignment: str) -> None:
     for replaced in REPLACED.get(key, ()) if blocks == ["evaluation"] else ():
         table.pop(replaced, None)
     if key == "kind" and ".".join(blocks) in UNIONS:
-        _leave_out_other_kinds(table, members(UNIONS[blocks[0]]), value)
+        _drop_settings_of_other_kinds(table, members(UNIONS[blocks[0]]), value)
     table[key] = value
 
 
-def _leave_out_other_kinds(table: dict, kinds: tuple[type[Settings], ...], chosen: object) -> None:
-    """Drop settings that another kind has and the chosen one has not; misspelt ones stay, to be named."""
+def _drop_settings_of_other_kinds(table: dict, kinds: tuple[type[Settings], ...], chosen: object) -> None:
+    """Drop settings that only other kinds have. Unknown ones stay, so that parse() reports them."""
     fields = {kind.model_fields["kind"].default: kind.model_fields.keys() for kind in kinds}
     others = set().union(*fields.values()) - fields.get(chosen, table.keys())
     for key in others & table.keys():
@@ -93,14 +91,15 @@ def _leave_out_other_kinds(table: dict, kinds: tuple[type[Settings], ...], chose
 
 
 def _path(location: tuple) -> str:
-    """Dotted path without the tag that a discriminated union adds behind its block."""
+    """Dotted path without the tag that pydantic adds after the block of a discriminated union."""
     kinds = {member.model_fields["kind"].default for union in UNIONS.values() for member in members(union)}
     return ".".join(str(p) for i, p in enumerate(location) if not (i == 1 and p in kinds)) or "recipe"
 
 
-def _say(error: dict) -> str:
+def _message(error: dict) -> str:
+    """What is wrong and how to fix it, for one error of pydantic."""
     if error["type"] == "union_tag_not_found":
-        return 'add its kind, e.g. kind = "..." (`stillhouse recipes --fields` lists them)'
+        return 'add kind = "..." (`stillhouse recipes --fields` lists the kinds)'
     if error["type"] == "extra_forbidden":
         return "unknown key; remove it or correct its spelling"
     message = error["msg"].removeprefix("Value error, ")

@@ -11,18 +11,18 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Settings(BaseModel):
-    """Base of every block of a recipe: frozen, unknown keys refused, field docstrings are the help."""
+    """Base of every block of a recipe: frozen, refuses unknown keys, and shows field docstrings as `--help`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 def by_default(kind: str) -> BeforeValidator:
-    """Of a registry: a block that does not name its kind is of this one."""
+    """Validator of a registry: a block without a kind has this one."""
     return BeforeValidator(lambda block: {"kind": kind, **block} if isinstance(block, dict) else block)
 
 
 def dotted(block: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested blocks as one dict of dotted names, as overrides name them."""
+    """Nested blocks as one flat dict whose keys are the dotted paths of overrides."""
     flat: dict[str, Any] = {}
     for key, value in block.items():
         flat |= dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
@@ -30,5 +30,5 @@ def dotted(block: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def members(union: Any) -> tuple[type[Settings], ...]:
-    """The settings classes of a registry: of a discriminated union, or of one class alone."""
+    """The settings classes of a registry, which is a discriminated union or a single class."""
     return (union,) if isinstance(union, type) else get_args(get_args(union)[0])

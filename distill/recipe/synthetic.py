@@ -14,49 +14,50 @@ Selector = Literal["herding", "kmeans-nearest", "kmeans-farthest", "forgetting",
 
 
 ClassKey = str | Annotated[int, Field(strict=True)]
-"""A class by its name or its number."""
+"""A class by name or number."""
 
 
 class Labels(Settings):
     """Labels of the synthetic images."""
 
     mode: Literal["hard", "learned", "expert"] = "hard"
-    """hard: the class; learned: starts one-hot and is learned; expert: a trained network's probabilities, fixed."""
+    """hard: one-hot; learned: learned from a one-hot start; expert: mean probabilities of trained networks, fixed."""
     lr: Annotated[float, Field(ge=0)] = 0.0
-    """Step size of learned labels."""
+    """Learning rate of learned labels."""
 
 
 class SyntheticBase(Settings):
-    """What the settings of every synthetic set have."""
+    """Base of the settings of every synthetic set."""
 
     @property
     def expert_use(self) -> ExpertUse:
-        """Whether its start or its labels depend on how trained networks see the images."""
+        """Whether the initialisation or the labels use trained networks."""
         return "none"
 
     @property
     def most_experts(self) -> int:
-        """How many experts it looks through at most, if it requires them."""
+        """Maximum number of experts that it uses, if it requires them."""
         return 1
 
     def absolute(self) -> Self:
-        """The same with the paths of files made absolute."""
+        """The same settings with absolute file paths."""
         return self
 
     def decisive(self) -> dict[str, Any]:
-        """JSON values of all that the result depends on: files by what they hold, not by where they are."""
+        """The settings that the result depends on, as JSON values; files by digest, not by path."""
         return self.model_dump(mode="json")
 
 
 class Pixels(SyntheticBase):
-    """n images per class, each pixel learned (Wang et al. 2018; DM; MTT)."""
+    """n images per class, every pixel learned (Wang et al. 2018; DM; MTT)."""
 
     kind: Literal["pixels"] = "pixels"
     ipc: Count = 1
     """Images per class."""
     init: Literal["real", "noise"] | Selector = "real"
-    """Random real images; noise of the data's mean and deviation; or real images chosen by a selector, which looks at
-    them through the experts of the store, or, where it holds none, through a network that is trained briefly."""
+    """Initial images. real: random real images; noise: Gaussian noise with the data's mean and standard deviation; or
+    real images chosen by a selector, from the features of experts in the store or, if there are none, of a network
+    trained briefly for this."""
     labels: Labels = Labels()
 
     @property
@@ -74,69 +75,73 @@ class PosterLabels(Settings):
     """Labels of a poster's patches (PoDDL, section 4.3)."""
 
     mode: Literal["fixed", "learned"] = "fixed"
-    """fixed: by the classes inside the patch's window; learned: a grid of label vectors, averaged over the window."""
+    """fixed: from the classes that the patch covers; learned: from a learned grid of label vectors, averaged over the
+    patch."""
     rule: Literal["majority", "softmax", "share"] = "majority"
-    """Fixed labels: the class with most of the window, ties shared; softmax of the pixel counts; their shares."""
+    """Fixed labels, from the pixels of each class in the patch. majority: the class with the most pixels, ties shared
+    equally; softmax: softmax of the pixel counts; share: fractions of the pixels."""
     ipc: Annotated[float, Field(ge=0)] = 0.0
-    """The learned grid has at most this many cells per class (0: 1, or synthetic.ipc where that is more)."""
+    """Maximum number of cells per class in the learned grid (0: the larger of 1 and synthetic.ipc)."""
     rows: Annotated[int, Field(ge=0)] = 0
-    """Cells of the learned grid from top to bottom (0: the class grid, grown by the root of the cells per class)."""
+    """Rows of the learned grid (0: those of the class grid times the square root of the cells per class)."""
     columns: Annotated[int, Field(ge=0)] = 0
-    """Cells of the learned grid from left to right."""
+    """Columns of the learned grid (0: as for rows)."""
     lr: Annotated[float, Field(ge=0)] = 1e-3
-    """Step size of the learned grid."""
+    """Learning rate of the learned grid."""
 
     @model_validator(mode="after")
     def _fits(self):
         if bool(self.rows) != bool(self.columns):
             raise ValueError("give rows and columns, or neither")
         if self.mode == "fixed" and (self.rows or self.ipc):
-            raise ValueError('rows, columns and ipc are of the learned grid: set mode = "learned"')
+            raise ValueError('rows, columns and ipc are for the learned grid: set mode = "learned"')
         if self.mode == "learned" and self.rule != "majority":
-            raise ValueError(f'rule = "{self.rule}" is of fixed labels: set mode = "fixed" or leave it out')
+            raise ValueError(f'rule = "{self.rule}" is for fixed labels: set mode = "fixed" or leave it out')
         return self
 
 
 class PatchAugment(Settings):
-    """Patches cut out of the poster turned and scaled, so that what lies round them comes in (PoDD, section 6)."""
+    """Random rotation and scaling of patches, which takes in pixels around them (PoDD, section 6)."""
 
     rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
-    """Largest angle either way, in degrees."""
+    """Maximum angle in either direction, in degrees."""
     scale: Annotated[float, Field(ge=1)] = 1.0
-    """Largest factor either way, for height and width independently."""
+    """Maximum factor for enlarging or shrinking; height and width are drawn independently."""
 
 
 class Poster(SyntheticBase):
-    """One image for all classes, less than one image per class; overlapping patches train (PoDD, Shul et al. 2024)."""
+    """One image for all classes, trained on through overlapping patches (PoDD, Shul et al. 2024). Its budget can be
+    less than one image per class."""
 
     kind: Literal["poster"] = "poster"
     ipc: Positive = 1.0
-    """Budget in images per class: height * width of all posters is at most ipc * classes * that of an image."""
+    """Budget in images per class: all posters together have at most ipc * classes times the pixels of an image."""
     height: Annotated[int, Field(ge=0)] = 0
-    """Pixels (0: height and width follow from the budget, at the class grid's aspect)."""
+    """Pixels (0: height and width follow from the budget and the aspect of the class grid)."""
     width: Annotated[int, Field(ge=0)] = 0
+    """Pixels."""
     posters: Literal["one", "per-class"] = "one"
-    """One poster for all classes, or one for each, for budgets above one image per class."""
+    """one: one poster for all classes; per-class: a poster for each class, for budgets above one image per class."""
     columns: Annotated[int, Field(ge=0)] = 0
-    """Classes from left to right (0: the grid nearest to a square, 5x2 for 10 classes, 10x10 for 100)."""
+    """Columns of the class grid (0: the grid closest to a square, 5x2 for 10 classes, 10x10 for 100)."""
     rows: Annotated[int, Field(ge=0)] = 0
-    """Classes from top to bottom."""
+    """Rows of the class grid."""
     patches_x: Annotated[int, Field(ge=0)] = 0
-    """Patches from left to right, evenly spaced (0: two for each class; of one class's poster, overlapping by half)."""
+    """Evenly spaced patches per row (0: two per class; if posters = "per-class", with an overlap of half a patch)."""
     patches_y: Annotated[int, Field(ge=0)] = 0
-    """Patches from top to bottom."""
+    """Evenly spaced patches per column (0: as for patches_x)."""
     cyclic: bool = False
-    """Patches wrap round the edges."""
+    """Patches wrap around the edges."""
     init: Literal["noise", "blend"] = "noise"
-    """Standard Gaussian noise, or a real image of each class on its place, blended into its neighbours."""
+    """noise: standard Gaussian noise; blend: a real image of each class in its cell, blended into its neighbours."""
     order: Literal["given", "greedy", "optimal", "random"] | tuple[ClassKey, ...] | tuple[tuple[ClassKey, ...], ...] = (
         "given"
     )
-    """Which class lies where: in the dataset's order, row by row; by likeness (PoCO, or an optimal assignment); at
-    random; or a list of class names or indices, flat or one list for each row."""
+    """Position of each class on the poster. given: the dataset's order, row by row; greedy (PoCO) or optimal: similar
+    classes next to each other; random; or a list of class names or numbers, flat or one list per row."""
     embedding: str = "auto"
-    """What likeness is, for greedy and optimal: see `stillhouse order --help`. What `file:PATH` holds decides the run,
-    not where it lies."""
+    """Embedding that measures the similarity of classes, for greedy and optimal: see `stillhouse order --help`. The run
+    id depends on the content of `file:PATH`, not on its path."""
     labels: PosterLabels = PosterLabels()
     augment: PatchAugment = PatchAugment()
 
@@ -147,21 +152,21 @@ class Poster(SyntheticBase):
                 raise ValueError(f"give {one} and {other}, or neither")
         if self.posters == "per-class" and self.ipc < 1:
             raise ValueError(
-                f'ipc = {self.ipc}: a poster for each class needs one image per class; set posters = "one"'
+                f'ipc = {self.ipc}: a poster for each class needs at least one image per class; set posters = "one"'
             )
         if self.posters == "per-class" and (self.columns or self.order != "given"):
-            raise ValueError('columns, rows and order are of posters = "one"')
-        if not self.by_likeness and self.embedding != "auto":
-            raise ValueError(f'embedding = "{self.embedding}" is of order = "greedy" or "optimal"')
+            raise ValueError('columns, rows and order are for posters = "one"')
+        if not self.by_similarity and self.embedding != "auto":
+            raise ValueError(f'embedding = "{self.embedding}" is for order = "greedy" or "optimal"')
         if self.order_list == () or len({len(row) for row in self.order_rows}) > 1:
-            raise ValueError("order: give every class once, as one list or as a list for each row, all as long")
+            raise ValueError("order: list every class once, as one list or as one list per row, all of equal length")
         if self.order_rows and self.rows and (self.rows, self.columns) != (len(self.order_rows), len(self.order[0])):
             raise ValueError(f"order has {len(self.order_rows)} rows, not rows = {self.rows}, columns = {self.columns}")
         return self
 
     @property
     def expert_use(self) -> ExpertUse:
-        return "preferred" if self.by_likeness and self.embedding == "expert" else "none"
+        return "preferred" if self.by_similarity and self.embedding == "expert" else "none"
 
     def absolute(self) -> Self:
         if self._file is None:
@@ -176,31 +181,31 @@ class Poster(SyntheticBase):
 
     @property
     def _file(self) -> Path | None:
-        """The file that `embedding` names, if it names one."""
+        """The file that `embedding` names, if any."""
         kind, _, path = self.embedding.partition(":")
         return Path(path) if kind == "file" else None
 
     @property
-    def by_likeness(self) -> bool:
-        """Whether the order follows from an embedding of the classes."""
+    def by_similarity(self) -> bool:
+        """Whether the order depends on the similarity of classes, so on an embedding."""
         return self.order in ("greedy", "optimal")
 
     @property
     def order_list(self) -> tuple[str | int, ...] | None:
-        """An order that was given as a list, row by row; None where it was not."""
+        """An explicit order as one flat list, row by row; None if there is none."""
         if isinstance(self.order, str):
             return None
         return sum(self.order_rows, ()) if self.order_rows else self.order
 
     @property
     def order_rows(self) -> tuple[tuple[str | int, ...], ...]:
-        """The rows of an order that was given by rows; none where it was not."""
+        """The rows of an explicit order that is listed by rows; empty otherwise."""
         by_rows = self.order and isinstance(self.order[0], tuple)
         return self.order if by_rows else ()
 
     @property
     def grid(self) -> tuple[int, int] | None:
-        """(rows, columns) of classes that the settings name, or the rows of the order; None where neither does."""
+        """(rows, columns) of the class grid, from rows and columns or from the rows of the order; None if not set."""
         if self.rows:
             return self.rows, self.columns
         return (len(self.order_rows), len(self.order_rows[0])) if self.order_rows else None

@@ -1,4 +1,4 @@
-"""The whole recipe: its blocks, what must agree between them, and the names that follow from it."""
+"""The whole recipe: its blocks, the checks across blocks, and the run and expert ids derived from it."""
 
 import hashlib
 import json
@@ -15,9 +15,9 @@ from distill.recipe.settings import Name, Settings
 from distill.recipe.synthetic import Pixels, SyntheticSettings
 
 EXPERTS_RUN_BY = ("workers", "gpus_per_worker", "state_every")
-"""Settings of the experts that decide how they are trained and not what comes out."""
+"""Settings of how experts are trained that do not change the experts."""
 EVALUATION_ASIDES = ("networks", "workers", "baselines")
-"""Settings of the evaluation that a run does not depend on."""
+"""Settings of the evaluation that do not change the distilled set."""
 
 
 class Recipe(Settings):
@@ -25,13 +25,14 @@ class Recipe(Settings):
 
     name: Name
     paper: str = ""
-    """Where the settings come from."""
+    """Source of the settings."""
     expected: str = ""
-    """The figure to expect."""
+    """Accuracy to expect."""
     seed: Annotated[int, Field(ge=0)] = 0
     device: Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    """auto: CUDA if available, else the CPU."""
     threads: Annotated[int, Field(ge=0)] = 0
-    """CPU threads per worker (0: all cores shared evenly). Bits on CPU depend on it."""
+    """CPU threads per worker (0: divide all cores evenly). On the CPU, the last bits of the results depend on it."""
     dataset: Dataset
     network: Network = ConvNet()
     experts: Experts = Experts()
@@ -49,14 +50,14 @@ class Recipe(Settings):
 
     @property
     def expert_use(self) -> ExpertUse:
-        """Whether the run needs experts: "required", "preferred" (used if the store holds them) or "none"."""
+        """Whether the run needs experts: "required", "preferred" (used if the store has them) or "none"."""
         uses = {self.objective.expert_use, self.synthetic.expert_use}
         return next((use for use in ("required", "preferred") if use in uses), "none")
 
     @property
     def experts_needed(self) -> int:
-        """Experts that must be there before the run starts: all of them for an objective that reads them, a few for
-        labels and starts."""
+        """Number of experts that must be trained before the run starts: all if the objective reads them, otherwise the
+        few that the synthetic set uses for its labels or initialisation."""
         if self.expert_use != "required":
             return 0
         if self.objective.expert_use == "required":
@@ -65,21 +66,21 @@ class Recipe(Settings):
         return groups * self.experts.together
 
     def run_id(self, dataset: str) -> str:
-        """Name of the run: its lineage and how many outer steps it takes.
+        """Name of the run: its lineage and its number of outer steps.
 
-        `dataset` is the fingerprint of the data, which stands for where the data are. Workers, device, the number of
-        judging networks and the baselines do not make another run.
+        `dataset` is the fingerprint of the data and replaces their path. Workers, device, the number of evaluation
+        networks and the baselines do not change the name.
         """
         return f"{self.lineage(dataset)}-{self.outer.steps}"
 
     def lineage(self, dataset: str) -> str:
-        """What runs share that differ in outer.steps alone: a longer one continues from a shorter one's checkpoint."""
+        """Common name of runs that differ only in outer.steps; a longer one continues a shorter one's checkpoint."""
         blocks = self.decisive()
         del blocks["outer"]["steps"]
         return f"{self.name[:39]}-{digest({**blocks, 'data': dataset})}"
 
     def decisive(self) -> dict[str, Any]:
-        """The blocks without the dataset and what a run's result does not depend on; files by what they hold."""
+        """The settings, except the dataset's, that the result of a run depends on; files by digest, not by path."""
         blocks = self.model_dump(mode="json", exclude={"name", "paper", "expected", "device", "dataset"})
         asides = (("outer", ("workers",)), ("evaluation", EVALUATION_ASIDES), ("experts", EXPERTS_RUN_BY))
         for block, key in ((block, key) for block, keys in asides for key in keys):
@@ -87,7 +88,7 @@ class Recipe(Settings):
         return blocks | {"synthetic": self.synthetic.decisive()}
 
     def experts_id(self, dataset: str) -> str:
-        """Digest of all that expert i depends on; a set of experts is named by it."""
+        """Digest of everything that expert i depends on; it names the set of experts."""
         experts = self.experts.model_dump(mode="json", exclude={"count", *EXPERTS_RUN_BY})
         return digest({"experts": experts, "network": self.network.model_dump(mode="json"), "data": dataset})
 

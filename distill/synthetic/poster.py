@@ -60,13 +60,13 @@ class Poster(Synthetic, kind="poster"):
     @classmethod
     def blank(cls, settings: recipe.Poster, context: Context) -> "Poster":
         """The same without asking an embedding: where likeness decides, classes are in the dataset's order."""
-        given = settings.model_copy(update={"order": "given"}) if settings.by_likeness else settings
+        given = settings.model_copy(update={"order": "given"}) if settings.by_similarity else settings
         return _build(settings, context, class_grid(given, context))
 
     @classmethod
     def check(cls, settings: recipe.Poster, context: Context) -> None:
         """Raise RecipeError also when an embedding file is missing or does not know every class."""
-        if settings.by_likeness and settings.embedding not in FROM_IMAGES:
+        if settings.by_similarity and settings.embedding not in FROM_IMAGES:
             ordering.distances(context.data.classes, settings.embedding, context=context)
         cls.blank(settings, context)
 
@@ -170,7 +170,7 @@ def class_grid(settings: recipe.Poster, context: Context) -> Tensor:
             f"synthetic.columns: a grid of {columns}x{rows} does not hold the {classes} classes, each once: columns "
             f"times rows must be {classes}"
         )
-    if settings.by_likeness:
+    if settings.by_similarity:
         apart = ordering.distances(context.data.classes, settings.embedding, context=context)
         grid = ordering.layout(apart, rows, columns, settings.order, context.seed)
     elif settings.order == "random":

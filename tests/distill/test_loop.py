@@ -118,7 +118,7 @@ def sha256(checkpoint):
 def test_two_workers_of_one_segment_make_the_update_of_one_worker_with_two(tmp_path):
     """In float64, over three steps; unrolled also clips, which must see the sum over workers."""
     shared = ["objective.segments=2", "outer.steps=3", "outer.lr_img=0.1"]
-    jobs = {"trajectory": shared, "unrolled": [*shared, "objective.clip=0.5"]}
+    jobs = {kind: shared for kind in OBJECTIVES if kind != "unrolled"} | {"unrolled": [*shared, "objective.clip=0.5"]}
     both_workers(tmp_path, {kind: [*settings, "outer.workers=2"] for kind, settings in jobs.items()})
     for kind, settings in jobs.items():
         try:

@@ -162,13 +162,8 @@ def test_a_recipe_knows_whether_it_needs_experts_and_how_many(overrides, use, ne
 
 
 def test_groups_of_experts_are_trained_whole():
-    overrides = [
-        "objective.kind=distribution",
-        "synthetic.labels.mode=expert",
-        "experts.count=16",
-        "experts.together=4",
-    ]
-    assert recipe.load("digits", overrides).experts_needed == 12
+    labels = ["objective.kind=distribution", "synthetic.labels.mode=expert"]
+    assert recipe.load("digits", [*labels, "experts.count=16", "experts.together=4"]).experts_needed == 12
 
 
 def test_runs_of_more_steps_are_of_one_lineage():

@@ -69,7 +69,7 @@ def test_a_stored_recipe_reads_back_as_it_was():
     ("overrides", "says"),
     [
         (["evaluation.steps=[100,200]"], "decay"),
-        (["evaluation.protocol=podd", "evaluation.steps=[200,100]"], "rise"),
+        (["evaluation.protocol=podd", "evaluation.steps=[200,100]"], "ascending"),
         (["evaluation.epochs=0"], "epochs or by steps"),
         (["evaluation.protocol=podd", "evaluation.momentum=0.9"], "SGD"),
         (["evaluation.protocol=none-such"], "podd"),

@@ -154,7 +154,7 @@ def test_classes_lie_in_the_order_that_is_given(order, expected):
     assert build(f"order={order}").order.flatten().tolist() == expected
 
 
-def test_likeness_orders_classes_by_the_means_of_their_images():
+def test_similarity_orders_classes_by_the_means_of_their_images():
     """Of three in a row, the two that are least alike must be the ends."""
     context = small.context("unrolled", *POSTER, "synthetic.order=optimal", "synthetic.embedding=mean-image")
     x, y = context.data.preprocess.to_pixels(context.data.train.x), context.data.train.y
@@ -308,8 +308,8 @@ def test_it_says_what_it_is():
             ["columns=3", "rows=1", "height=24", "width=8", "labels.rule=share"],
             r"class 0 and class 1 have the same label",
         ),
-        (["order=[[0, 1], [2]]"], r"list for each row, all as long"),
-        (["order=[]"], r"list for each row, all as long"),
+        (["order=[[0, 1], [2]]"], r"one list per row, all of equal length"),
+        (["order=[]"], r"one list per row, all of equal length"),
         (["order=[true, false, 2]"], r"synthetic\.order"),
         (["order=[[0], [1], [2]]", "rows=1", "columns=3"], r"order has 3 rows, not rows = 1"),
         (["order=greedy", "embedding=file:none.npy"], r"no embeddings at .*none\.npy"),
@@ -325,14 +325,14 @@ def test_what_cannot_be_is_refused_before_anything_runs(overrides, says):
     [
         (["height=9"], "give height and width, or neither"),
         (["rows=2"], "give columns and rows, or neither"),
-        (["posters=per-class", "ipc=0.5"], "a poster for each class needs one image per class"),
-        (["posters=per-class", "order=random"], 'columns, rows and order are of posters = "one"'),
+        (["posters=per-class", "ipc=0.5"], "a poster for each class needs at least one image per class"),
+        (["posters=per-class", "order=random"], 'columns, rows and order are for posters = "one"'),
         (["ipc=0"], "synthetic"),
         (["labels.rows=2"], "give rows and columns"),
         (["labels={rows=2, columns=2}"], 'set mode = "learned"'),
         (["order=alphabetic"], "order"),
-        (["embedding=mean-image"], 'is of order = "greedy" or "optimal"'),
-        (["labels={mode='learned', rule='share'}"], 'rule = "share" is of fixed labels'),
+        (["embedding=mean-image"], 'is for order = "greedy" or "optimal"'),
+        (["labels={mode='learned', rule='share'}"], 'rule = "share" is for fixed labels'),
     ],
 )
 def test_what_needs_no_data_to_be_refused_is_refused_in_the_recipe(overrides, says):
