@@ -121,7 +121,6 @@ def _levers(context: Context) -> list[str]:
     return levers
 
 
-
 # ---------------------------------------------------------------- time
 
 

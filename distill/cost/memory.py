@@ -166,4 +166,3 @@ def optimizer_bytes(context: Context, blank: Synthetic) -> int:
     buffers = {"adam": 2, "sgd": int(outer.momentum > 0)}
     groups = blank.parameter_groups(outer)
     return sum(buffers[g.optimizer or outer.optimizer] * sum(p.nbytes for p in g.params) for g in groups)
-
