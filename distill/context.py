@@ -1,4 +1,4 @@
-"""What a run works on, handed to every Synthetic and Objective: data, network, expert trajectories, seed."""
+"""The context of a run, passed to every Synthetic and Objective: data, network, expert trajectories, seed."""
 
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -14,7 +14,7 @@ from distill.recipe import Recipe
 
 
 class Trajectories(Protocol):
-    """Snapshots of expert networks, wherever they are stored."""
+    """Snapshots of expert networks, in any kind of storage."""
 
     count: int
     epochs: list[int]
@@ -23,12 +23,12 @@ class Trajectories(Protocol):
         """Flat parameters (p,) float32 on the CPU."""
 
     def prefetch(self, wanted: list[tuple[int, int]]) -> None:
-        """Start reading (expert, epoch) pairs that will be asked for soon."""
+        """Start reading (expert, epoch) pairs that will be needed soon."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """Everything a run is made of except what it learns."""
+    """Everything that a run uses except what it learns."""
 
     recipe: Recipe
     data: Dataset
@@ -41,12 +41,12 @@ class Context:
         return self.recipe.seed
 
     def with_experts(self, experts: Trajectories) -> "Context":
-        """The same with expert trajectories."""
+        """A copy with expert trajectories."""
         return replace(self, experts=experts)
 
     @property
     def run_id(self) -> str:
-        """Name of the run, which depends on the recipe and the data."""
+        """Name of the run, from the recipe and the data."""
         return self.recipe.run_id(self.data.fingerprint)
 
     @property
@@ -55,13 +55,13 @@ class Context:
 
 
 def device_of(name: str) -> torch.device:
-    """The torch device of a recipe's `device`; auto is CUDA where there is one. Raises DeviceError if it is absent."""
+    """The torch device of a recipe's `device`; auto is CUDA if available. Raises DeviceError if it does not exist."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        found = torch.cuda.device_count()
-        raise DeviceError(f"device = {name!r}: this machine has {found} CUDA devices; set device to auto or cpu")
+        count = torch.cuda.device_count()
+        raise DeviceError(f"device = {name!r}: this machine has {count} CUDA devices; set device to auto or cpu")
     return device
 
 
@@ -71,7 +71,7 @@ def prepare(
     device: torch.device | None = None,
     dataset: Dataset | None = None,
 ) -> Context:
-    """Load the data of a recipe, unless they are given as they were loaded for it, and build its network."""
+    """Build the context of a recipe: load its data, unless `dataset` has them already, and build its network."""
     device = device or device_of(recipe.device)
     dataset = dataset.to(device) if dataset else data.load(recipe.dataset, recipe.seed, device)
     network = nets.build(recipe.network, dataset.shape, len(dataset.classes), recipe.objective.bf16)

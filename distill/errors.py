@@ -1,11 +1,11 @@
-"""Errors a user can meet: each says what was wrong, where, and the fix. The command line prints them and exits 2."""
+"""Errors that users can fix: each says what is wrong, where, and how to fix it. The command line exits with code 2."""
 
 
 class StillhouseError(ValueError):
     """Base of every error that the user can fix.
 
-    Pickled by class, message and attributes, so that it passes from a worker to the command line whatever arguments the
-    constructor of a subclass takes.
+    Pickled by class, message and attributes, so that it passes from a worker to the command line even if the
+    constructor of a subclass takes other arguments.
     """
 
     def __reduce__(self):
@@ -20,7 +20,7 @@ def _restored(kind: type[StillhouseError], arguments: tuple, attributes: dict) -
 
 
 class RecipeError(StillhouseError):
-    """A recipe that cannot be run as written."""
+    """A recipe that cannot run."""
 
 
 class DataError(StillhouseError):
@@ -28,7 +28,7 @@ class DataError(StillhouseError):
 
 
 class DeviceError(StillhouseError):
-    """A device that the recipe names and this machine or cluster does not have."""
+    """A device that the recipe requests but this machine or cluster does not have."""
 
 
 class StoreError(StillhouseError):
@@ -36,11 +36,11 @@ class StoreError(StillhouseError):
 
 
 class MissingError(StoreError):
-    """An object that is not there."""
+    """An object that does not exist."""
 
 
 class ConflictError(StoreError):
-    """An object that exists with other bytes."""
+    """An object that already exists with different bytes."""
 
 
 class TrajectoryError(StillhouseError):
@@ -48,7 +48,7 @@ class TrajectoryError(StillhouseError):
 
 
 class ExpertsMissing(TrajectoryError):
-    """The store holds no finished set of these experts, or one with too few of them."""
+    """The store has no complete set of these experts, or one with too few experts."""
 
 
 class WorkerError(RuntimeError):
@@ -60,4 +60,4 @@ class DivergedError(StillhouseError):
 
 
 class OutOfMemory(StillhouseError):
-    """Memory ran out; the message names the settings that lower it."""
+    """Out of memory; the message names settings that need less."""

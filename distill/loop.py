@@ -1,8 +1,8 @@
 """The outer loop: the same for every Synthetic and every Objective.
 
-Each step: loss of the objective, gradients summed over workers, one step of the outer optimisers. Every so often the
-set is judged on the held-out part; the best one is what is published. A checkpoint holds all of it, and a loop that
-starts from a checkpoint makes the same bytes as one that was never stopped.
+Each step: loss of the objective, gradients summed over workers, one step of the outer optimisers. At intervals the set
+is evaluated on held-out images, and the best one is published. A checkpoint contains the whole state: a loop that
+resumes from one gives the same bytes as a loop that was never interrupted.
 """
 
 from collections.abc import Callable
@@ -23,31 +23,31 @@ from distill.synthetic import Group
 
 
 class Watcher:
-    """What the loop tells whoever watches; the application adds progress, tracking and storage here."""
+    """Callbacks of the loop; the application implements progress, tracking and storage with them."""
 
     def step(self, step: int, metrics: dict[str, float]) -> None:
-        """Outer step `step` is done (counted from 1)."""
+        """Outer step `step` (counted from 1) is done."""
 
     def judged(self, step: int, score: Score, best: bool) -> None:
-        """The set after `step` steps was scored on the part that selects."""
+        """The set after `step` steps was scored on the images that select."""
 
     def measured(self, step: int, measures: dict[str, float]) -> None:
         """Figures of the set's own after `step` steps."""
 
     def picture(self, step: int, pictures: dict[str, Image.Image]) -> None:
-        """What the set looks like after `step` steps, by name."""
+        """Pictures of the set after `step` steps, by name."""
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Keep this checkpoint."""
+        """Store this checkpoint."""
 
     def last_saved(self) -> str:
-        """Name of the last good checkpoint, for errors."""
+        """Name of the last saved checkpoint, for error messages."""
         return "none"
 
 
 @dataclass
 class Best:
-    """The set that did best on the part that selects."""
+    """The set with the best score on the images that select."""
 
     step: int = -1
     score: float = -1.0
@@ -56,10 +56,10 @@ class Best:
 
 
 class Loop:
-    """One run. `rank` and `world` say which of the segments are this worker's.
+    """One run. `rank` and `world` determine which segments this worker computes.
 
-    `reduce` sums a tensor over workers. `wait` returns once every worker has called it, however long the first one
-    judges before it does.
+    `reduce` sums a tensor over workers. `wait` is a barrier for all workers without a timeout: the first worker
+    evaluates before it calls it.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Loop:
         self.done = 0
 
     def run(self) -> Best:
-        """Continue to the last step; returns the selected set. Raises DivergedError on NaN or Inf."""
+        """Continue to the last step and return the selected set. Raises DivergedError on NaN or Inf."""
         outer = self.context.recipe.outer
         if self.done == 0:
             self._judge_and_show(force=True)
@@ -98,10 +98,11 @@ class Loop:
         return self.best
 
     def _step(self) -> dict[str, float]:
-        for p in self.parameters:
+        """One outer step; returns its metrics."""
+        for p in self.parameters:  # never None: every worker must reduce the same tensors
             p.grad = torch.zeros_like(p) if p.grad is None else p.grad.zero_()
         loss = self.objective.loss(self.synthetic, self.done, self.segments)
-        if self.rank == 0:
+        if self.rank == 0:  # added once: gradients are summed over workers
             loss = loss + self.synthetic.penalty(self.done, rng.generator(self.context.seed, "penalty", self.done))
         loss.backward()
         total = loss.detach().clone()
@@ -121,7 +122,7 @@ class Loop:
         if bad:
             raise DivergedError(
                 f"NaN or Inf in {', '.join(bad)} at step {self.done + 1}; last good checkpoint: "
-                f"{self.watcher.last_saved()}. Lower outer.lr_img or the learning rate's own step size"
+                f"{self.watcher.last_saved()}. Lower outer.lr_img, or objective.lr_lr if the learning rate is learned"
             )
 
     def _judge_and_show(self, force: bool) -> None:
@@ -147,11 +148,11 @@ class Loop:
 
     @property
     def rate(self) -> float:
-        """The rate at which networks train on the set."""
+        """The learning rate at which networks train on the set."""
         return self.objective.student_lr or self.context.recipe.evaluation.lr
 
     def published(self) -> Published:
-        """The best set as it is published; the loop's own set is brought into that state."""
+        """The best set, ready to publish; this also loads its state into the loop's set."""
         self.synthetic.load_learned_state(self.best.state)
         data, stored = self.context.data, self.synthetic.stored().cpu()
         return Published(
@@ -168,7 +169,7 @@ class Loop:
         )
 
     def checkpoint(self) -> Checkpoint:
-        """Everything needed to continue."""
+        """Everything needed to resume."""
         tensors = (
             pack("synthetic", self.synthetic.learned_state())
             | pack("objective", self.objective.state_dict())
@@ -179,7 +180,7 @@ class Loop:
         return Checkpoint(self.done, self.context.run_id, tensors, notes)
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Continue from where the checkpoint was made."""
+        """Load the state of a checkpoint."""
         t, notes = checkpoint.tensors, checkpoint.notes
         self.synthetic.load_learned_state(unpack("synthetic", t))
         self.objective.load_state_dict(unpack("objective", t))
@@ -189,14 +190,11 @@ class Loop:
 
 
 def _optimizers(groups: list[Group], outer: Outer) -> dict[str, torch.optim.Optimizer]:
-    """One optimiser of each kind that the groups name, over its groups."""
+    """One optimiser of each kind, for all groups of that kind."""
     by_kind: dict[str, list[dict]] = {}
     for group in groups:
         by_kind.setdefault(group.optimizer or outer.optimizer, []).append({"params": group.params, "lr": group.lr})
-    return {kind: _optimizer(kind, own, outer) for kind, own in by_kind.items()}
-
-
-def _optimizer(kind: str, groups: list[dict], outer: Outer) -> torch.optim.Optimizer:
-    if kind == "adam":
-        return torch.optim.Adam(groups, lr=outer.lr_img)
-    return torch.optim.SGD(groups, lr=outer.lr_img, momentum=outer.momentum)
+    return {
+        kind: torch.optim.Adam(own) if kind == "adam" else torch.optim.SGD(own, outer.lr_img, outer.momentum)
+        for kind, own in by_kind.items()
+    }

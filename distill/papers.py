@@ -1,4 +1,4 @@
-"""The papers' figures for a dataset, to set beside one's own: distill/papers.toml, found by what data are called."""
+"""Accuracies from papers, for comparison: distill/papers.toml, looked up by the name of the dataset."""
 
 import re
 import tomllib
@@ -11,37 +11,39 @@ CIFAR10 = {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 @dataclass(frozen=True)
 class Reference:
-    """What the papers report for one dataset, in percent."""
+    """Accuracies from papers for one dataset, in percent."""
 
     title: str
     methods: dict[str, list[tuple[float, float]]]
-    """Per method (images per class, accuracy), rising."""
+    """(images per class, accuracy) of each method, by ascending images per class."""
     full: float | None
     """Accuracy with all training images."""
 
 
 def reference(dataset: dict, classes: tuple[str, ...], side: int) -> Reference | None:
-    """The figures for a recipe's `dataset` block with these class names and images of `side` pixels; None if unknown.
+    """Accuracies for a recipe's `dataset` block with these class names and images of `side` pixels; None if unknown.
 
-    Data are known by the last parts of their path, their reader's kind or their subset, and only where the number of
-    classes and the image side are those of the papers. CIFAR-10 is known by its class names too, and not without them.
+    A dataset is recognised by its kind, its subset or the last parts of its path, and only if the number of classes and
+    the image side are those of the papers. CIFAR-10 is also recognised by its class names, and other class names
+    exclude it.
     """
-    called = _names(dataset)
+    names = _names(dataset)
     if {name.lower() for name in classes} == CIFAR10:
-        called.add("cifar10")
-    elif not all(name.isdecimal() for name in classes):  # arrays without names are numbered
-        called -= {"cifar10"}
+        names.add("cifar10")
+    elif not all(name.isdecimal() for name in classes):  # classes of arrays without names are numbered
+        names -= {"cifar10"}
     for entry in _table().values():
-        if called & set(entry["names"]) and len(classes) == entry["classes"] and side == entry["side"]:
+        if names & set(entry["names"]) and len(classes) == entry["classes"] and side == entry["side"]:
             methods = {name: [tuple(pair) for pair in pairs] for name, pairs in entry["methods"].items()}
             return Reference(entry["title"], methods, entry.get("full"))
     return None
 
 
 def _names(dataset: dict) -> set[str]:
+    """Possible names of a dataset, in lower case letters and digits."""
     path = re.split(r"[/?]", str(dataset.get("path", "")))[-3:]
-    told = [dataset.get("kind"), dataset.get("subset"), *path]
-    return {re.sub(r"[^a-z0-9]", "", part.lower()) for part in told if part} - {""}
+    names = [dataset.get("kind"), dataset.get("subset"), *path]
+    return {re.sub(r"[^a-z0-9]", "", name.lower()) for name in names if name} - {""}
 
 
 @cache

@@ -1,8 +1,8 @@
-"""How far training on a distilled set follows training on the real data, in parameter space.
+"""How far training on a distilled set follows training on real data, in parameter space.
 
-Cazenavette et al. 2022 (MTT), figure 5, right: a student starts where an expert was, takes many steps on the set, and
-the closest it comes to where the expert was M epochs later is noted, for growing M. Distances are those of equation 2,
-||theta - theta*_{t+M}||^2 / ||theta*_t - theta*_{t+M}||^2: 1 is no closer than the start.
+Cazenavette et al. 2022 (MTT), figure 5, right: a student starts from an expert's parameters at epoch t and takes many
+steps on the set; for several M, this measures the least distance to the expert's parameters at epoch t + M. Distances
+are those of equation 2, ||theta - theta*_{t+M}||^2 / ||theta*_t - theta*_{t+M}||^2: 1 is no closer than the start.
 """
 
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ from distill.synthetic.base import Synthetic
 
 @dataclass(frozen=True)
 class Reach:
-    """Closest distances to expert targets; row e is expert e."""
+    """Least distances to expert targets; row e is expert e."""
 
     ahead: list[int]
     """Expert epochs M from start to target."""
     closest: Tensor
-    """(experts, targets): least normalised squared distance over all student steps."""
+    """(experts, targets): minimum of the normalised squared distance over all student steps."""
     at: Tensor
-    """(experts, targets): the student step of that distance; 0 is the start."""
+    """(experts, targets): the student step of that minimum; 0 is the start."""
 
     @property
     def mean(self) -> Tensor:
@@ -38,14 +38,14 @@ class Reach:
 def reach(
     context: Context, synthetic: Synthetic, lr: float, steps: int, ahead: list[int], start: int = 0, experts: int = 3
 ) -> Reach:
-    """Train students for `steps` steps on a set at rate `lr`, from the first so many experts at epoch `start`.
+    """Train students for `steps` steps on a set at rate `lr`, from the first `experts` experts at epoch `start`.
 
-    `context` has the experts. Batches and augmentation are those of a trajectory objective, or all images and none.
-    Raises TrajectoryError when a target lies beyond the epochs that experts have.
+    `context` has the experts. Batches and augmentation are those of the objective's inner training, or, if it has none,
+    the whole set with the augmentation of the evaluation. Raises TrajectoryError if a target is beyond the last epoch.
     """
     last = context.experts.epochs[-1]
     if start + max(ahead) > last:
-        raise TrajectoryError(f"epoch {start} + {max(ahead)} is beyond the {last} epochs of these experts: lower them")
+        raise TrajectoryError(f"epoch {start} + {max(ahead)} is beyond the {last} epochs of these experts: lower one")
     count = min(experts, context.experts.count)
     rows = [_closest(context, synthetic, lr, steps, ahead, start, expert) for expert in range(count)]
     return Reach(ahead, torch.stack([distance for distance, _ in rows]), torch.stack([step for _, step in rows]))
@@ -54,6 +54,7 @@ def reach(
 def _closest(
     context: Context, synthetic: Synthetic, lr: float, steps: int, ahead: list[int], start: int, expert: int
 ) -> tuple[Tensor, Tensor]:
+    """Least distance (targets,) of one student to each target, and its step (targets,)."""
     theta = context.experts.snapshot(expert, start).to(context.device)
     targets = torch.stack([context.experts.snapshot(expert, start + m) for m in ahead]).to(context.device)  # (m, p)
     whole = (theta - targets).square().sum(1)

@@ -1,6 +1,6 @@
-"""All randomness of the project: one generator per (seed, purpose, step), so that every draw can be made again.
+"""All randomness of the project: one generator per (seed, purpose, step), so that every draw can be repeated.
 
-Draws are made on the CPU and moved, so that CPU and CUDA runs see the same numbers.
+Numbers are drawn on the CPU and then moved, so that runs on CPU and CUDA get the same ones.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import torch
 
 
 def generator(seed: int, *purpose: str | int) -> torch.Generator:
-    """A CPU generator that depends on nothing but its arguments, e.g. `generator(0, "batch", step, segment)`."""
+    """A CPU generator that depends only on its arguments, e.g. `generator(0, "batch", step, segment)`."""
     text = "\x1f".join(str(part) for part in (seed, *purpose))
     g = torch.Generator()
     g.manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little", signed=True))

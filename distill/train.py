@@ -23,20 +23,20 @@ from distill.errors import DeviceError
 from distill.nets import Network
 
 EXPERTS_TO_PAY = 4
-"""Compiling pays off if this many experts save its cost. A constant, not the recipe's count over its workers: compiled
-steps round differently, and an expert must not depend on how many there are or which worker trains it."""
+"""Compile if the time saved over this many experts exceeds the cost of compiling. A constant, not the recipe's count
+over its workers: compiled steps round differently, and an expert must not depend on how many there are."""
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What `auto` resolves to. All experts of a set share it: compiled steps and bf16 round differently."""
+    """What `auto` resolves to, the same for all experts of a set: compiled steps and bf16 round differently."""
 
     compiled: bool
     bf16: bool
 
 
 def choose(context: Context) -> Choices:
-    """Resolve a recipe's `auto` from the work of one expert and this machine, never from count or workers."""
+    """Resolve `auto` from the cost of one expert and from this machine, never from count or workers."""
     o, images = context.recipe.experts, len(context.data.train)
     seconds = eager_seconds(context.network, context.data.shape, o.batch) / 4 * o.epochs * (images / o.batch)
     seconds *= 2 if o.sam_rho else 1
@@ -46,21 +46,21 @@ def choose(context: Context) -> Choices:
 
 
 def multiplies_bf16(device: torch.device) -> bool:
-    """Whether a device has matrix units for bfloat16: AMX on CPUs, tensor cores on GPUs. Elsewhere it is slower."""
+    """Whether a device has matrix units for bfloat16 (AMX, tensor cores). Without them bfloat16 is slower."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def expert_step(context: Context, choices: Choices | None = None) -> InnerStep:
-    """The training step of experts, shared by all that a process trains; without choices, those of `choose`.
+    """The training step for all experts of a process; by default with the choices of choose().
 
-    Raises DeviceError if it is to be compiled and there is no compiler.
+    Raises DeviceError if it must be compiled and there is no compiler.
     """
     o, choices = context.recipe.experts, choices or choose(context)
     if choices.compiled and not has_compiler(context.device):
         raise DeviceError(
-            "these experts are trained by a compiled step, and this machine has no C++ compiler (g++ or clang++): "
+            "this set of experts is trained with torch.compile, but this machine has no C++ compiler (g++ or clang++): "
             "install one, or train another set with experts.compile=off"
         )
     network, optimizer = Network(context.network.module, choices.bf16), SGD(o.momentum, o.weight_decay)
@@ -70,9 +70,9 @@ def expert_step(context: Context, choices: Choices | None = None) -> InnerStep:
 
 
 class SharpnessAwareStep(InnerStep):
-    """A step whose gradient is taken at the worst point near theta (SAM, Foret et al. 2021, equation 2, p = 2).
+    """A step that uses the gradient at the worst point near theta (SAM, Foret et al. 2021, equation 2, p = 2).
 
-    That point is rho * g / |g| away, with g the gradient at theta; weight decay sees theta itself.
+    That point is theta + rho * g / |g|, where g is the gradient at theta; weight decay applies to theta itself.
     """
 
     def __init__(self, network: Network, optimizer: Optimizer, rho: float, compiled: bool = False):
@@ -86,29 +86,29 @@ class SharpnessAwareStep(InnerStep):
         return self.optimizer.update(state, slope(uphill, x, y), lr, t)
 
     def _adjoint(self, step: Callable, loss: Callable) -> Callable:
-        return pulled(step)
+        return pulled(step)  # not pulled_sgd: the step is not linear in the gradient at theta
 
 
 @dataclass(frozen=True)
 class Training:
-    """The state of training experts after an epoch. Its tensors are never written to."""
+    """The state of experts in training after an epoch. Its tensors are never modified in place."""
 
     experts: tuple[int, ...]
     epoch: int
     state: State
-    """The optimiser's state; theta first, (p,) for one expert, (s, p) for s side by side."""
+    """State of the optimiser; theta is first, (p,) for one expert, (s, p) for s side by side."""
     average: Tensor | None
     """Moving average of theta; None if the recipe has none."""
 
     @property
     def theta(self) -> Tensor:
-        """The snapshots (s, p) of this epoch, one row per expert."""
+        """Snapshots (s, p) at this epoch, one row per expert."""
         theta = self.state[0] if self.average is None else self.average
         return theta.view(len(self.experts), -1)
 
 
 def begin(context: Context, step: InnerStep, experts: Sequence[int]) -> Training:
-    """Fresh experts at epoch 0."""
+    """Initial experts at epoch 0."""
     seed = context.recipe.experts.seed
     fresh = [context.network.init(rng.generator(seed, "expert init", i)) for i in experts]
     theta = (torch.stack(fresh) if len(experts) > 1 else fresh[0]).to(context.device)
@@ -116,10 +116,10 @@ def begin(context: Context, step: InnerStep, experts: Sequence[int]) -> Training
 
 
 def epochs(context: Context, step: InnerStep, after: Training) -> Iterator[Training]:
-    """Continue training from `after` on the training part, yielding the state after every epoch.
+    """Continue training from `after` on the training images, yielding the state after every epoch.
 
-    An expert depends only on the recipe, experts.seed, its number and, if experts.together > 1, on how many are trained
-    with it; resuming after any epoch gives the same bits on the CPU.
+    An expert depends only on the recipe, experts.seed, its number and, in its last bits, experts.together. Resuming
+    after any epoch gives the same bits on the CPU.
     """
     targets = F.one_hot(context.data.train.y, context.classes).to(context.data.train.x)
     for _ in range(after.epoch, context.recipe.experts.epochs):
@@ -128,7 +128,7 @@ def epochs(context: Context, step: InnerStep, after: Training) -> Iterator[Train
 
 
 def expert_epochs(context: Context, step: InnerStep, index: int) -> Iterator[tuple[int, Tensor]]:
-    """Train expert `index`, yielding (epoch, theta (p,)) from epoch 0, its initial parameters."""
+    """Train expert `index`, yielding (epoch, theta (p,)); epoch 0 has its initial parameters."""
     fresh = begin(context, step, [index])
     yield 0, fresh.theta[0]
     for training in epochs(context, step, fresh):

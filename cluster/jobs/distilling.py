@@ -10,12 +10,12 @@ from pathlib import Path
 
 import ray
 import torch
-import torch.distributed as dist
 from PIL import Image
 
 from cluster.jobs import experts, group
 from cluster.jobs.datasets import shared_context
 from cluster.jobs.events import DistillingResumed, DistillingStarted, Event, Note, StepDone
+from cluster.jobs.together import together
 from cluster.results.runs import Run
 from cluster.store import open_store
 from cluster.tracking import registry
@@ -137,15 +137,6 @@ def _work(worker: group.Worker, config: dict) -> None:
             context.experts.close()
     if tracker:
         _publish(loop, run, tracker, worker)
-
-
-def together(world: int) -> tuple[Callable, Callable]:
-    """What a Loop calls to sum a tensor over the workers, and to wait until all of them have come as far."""
-    if world == 1:
-        return lambda tensor: None, lambda: None
-    from cluster.jobs.train_group import meeting_point
-
-    return dist.all_reduce, meeting_point()
 
 
 def open_tracker(context: Context, config: dict) -> Tracker:

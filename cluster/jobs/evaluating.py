@@ -111,14 +111,14 @@ def _figures(
     per_class: float | None = None,
 ) -> list[dict]:
     results, e = _Results(), request.recipe.evaluation
-    trainings = judging.trainings(len(request.networks), rows, e.networks)
+    assignments = judging.assignments(len(request.networks), rows, e.networks)
     state = {name: tensor.numpy() for name, tensor in published.state.items()} if published else None
     config = {
         "recipe": request.recipe.model_dump(mode="json"),
         "networks": [network.model_dump(mode="json") for network in request.networks],
         "store": store_url,
         "dataset": dataset,
-        "trainings": trainings,
+        "assignments": assignments,
         "state": state,
         "student_lr": published.lr if published else None,
         "per_class": per_class,
@@ -130,8 +130,8 @@ def _figures(
         if not results.add(event):
             on_event(event)
 
-    workers = min(e.workers, len(trainings))
-    group.run(judging.work, config, request.recipe, workers, on, range(len(trainings)))
+    workers = min(e.workers, len(assignments))
+    group.run(judging.work, config, request.recipe, workers, on, range(len(assignments)))
     return [_assembled(request, results, k, rows) for k in range(len(request.networks))]
 
 

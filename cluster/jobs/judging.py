@@ -23,7 +23,7 @@ from distill.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Training:
+class Assignment:
     """One network to train, of a row of the table."""
 
     network: int
@@ -33,14 +33,14 @@ class Training:
     """Which network of its row."""
 
 
-def trainings(networks: int, rows: list[str], count: int) -> list[Training]:
+def assignments(networks: int, rows: list[str], count: int) -> list[Assignment]:
     """All that there is to train, kind by kind; the full data, which is trained longest, first."""
     ordered = sorted(rows, key=lambda row: row != "full")
-    return [Training(network, row, i) for network in range(networks) for row in ordered for i in range(count)]
+    return [Assignment(network, row, i) for network in range(networks) for row in ordered for i in range(count)]
 
 
 def work(worker: group.Worker, config: dict) -> None:
-    """Trainings from the board until none is left. `config` is made by cluster/jobs/evaluating.py."""
+    """Assignments from the board until none is left. `config` is made by cluster/jobs/evaluating.py."""
     context = shared_context(config, worker.device)
     reader = experts.find_reader(context, config["store"])
     context = context.with_experts(reader) if reader else context
@@ -49,11 +49,11 @@ def work(worker: group.Worker, config: dict) -> None:
     real = rows.floats // math.prod(context.data.shape) / context.classes
     worker.post(BudgetKnown(rows.floats, per_class(context, rows.floats), real))
     for item in worker.items():
-        training = config["trainings"][item]
-        if training.network != current:
-            current = training.network
+        assignment = config["assignments"][item]
+        if assignment.network != current:
+            current = assignment.network
             rows.use(kinds[current].network)
-        _measure(worker, rows, kinds[current], training, config["full"])
+        _measure(worker, rows, kinds[current], assignment, config["full"])
     if reader:
         reader.close()
 
@@ -68,9 +68,9 @@ def _rows(context: Context, config: dict) -> Rows:
     return Rows(context, floats, made, config["student_lr"], config["networks_trained"])
 
 
-def _measure(worker: group.Worker, rows: Rows, kind: Recipe, training: Training, full: bool) -> None:
+def _measure(worker: group.Worker, rows: Rows, kind: Recipe, assignment: Assignment, full: bool) -> None:
     """Train a network, with those that are trained beside it, and post its accuracy; or why its row is skipped."""
-    network, row, number = training.network, training.row, training.number
+    network, row, number = assignment.network, assignment.row, assignment.number
     try:
         measured = _full(rows.context, kind, number, full) if row == "full" else rows.measure(row, number)
     except (DataError, RecipeError) as error:

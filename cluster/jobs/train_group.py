@@ -4,19 +4,13 @@ import logging
 import os
 import tempfile
 import uuid
-from collections.abc import Callable
-from datetime import timedelta
 
 import torch
-import torch.distributed as dist
 from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from cluster.jobs.group import RESTARTS, Job, Worker, in_worker
 from cluster.jobs.session import is_private
-
-PATIENCE = timedelta(days=365)
-"""How long workers wait for one that is busy and alive."""
 
 
 def fit(job: Job, workers: int) -> None:
@@ -35,16 +29,6 @@ def fit(job: Job, workers: int) -> None:
             ),
         )
         trainer.fit()
-
-
-def meeting_point() -> Callable[[], None]:
-    """A function in which all workers of the group wait for each other, however long one of them takes.
-
-    A collective operation on the default process group fails after its timeout, 30 minutes with gloo and 10 with NCCL,
-    and rank 0 may judge a set for longer than that. Call this in every worker, at the same place.
-    """
-    patient = dist.new_group(backend="gloo", timeout=PATIENCE)
-    return lambda: dist.all_reduce(torch.zeros(1), group=patient)
 
 
 class _Trainer(TorchTrainer):

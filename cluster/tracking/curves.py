@@ -1,10 +1,8 @@
-"""The accuracies of a set's experts, epoch by epoch, in one MLflow run for the set, however often training is resumed.
+"""The accuracies of a set's experts by epoch, in one MLflow run per set even if training is resumed many times.
 
-Metrics: `expert-003/test_accuracy` and `expert-003/train_accuracy` by epoch, and their means over the experts,
-`mean-of-100/test_accuracy`, once that many are there.
+Metrics: `expert-003/test_accuracy` and `expert-003/train_accuracy` by epoch, and their means over all experts,
+`mean-of-100/test_accuracy`, once the set is complete.
 """
-
-from collections.abc import Iterable
 
 from cluster.tracking.run import Tracker
 from cluster.trajectories import Reader
@@ -15,7 +13,7 @@ PARTS = ("train_accuracy", "test_accuracy")
 
 
 class Curves:
-    """Open with Curves.of(). An epoch that the run has is not logged again. Not for use by several threads.
+    """Open with Curves.of(). Epochs that the run already has are not logged again. Not thread-safe.
 
     Without a tracker nothing is logged.
     """
@@ -26,24 +24,24 @@ class Curves:
 
     @classmethod
     def of(cls, context: Context, name: str, uri: str | None) -> "Curves":
-        """The run of the set `name`, continued or started; no run without a tracking store's URI.
+        """The new or resumed run of the set `name`; without a tracking URI nothing is logged.
 
-        Raises StoreError where the tracking store cannot be used.
+        Raises StoreError if the tracking store cannot be used.
         """
         if uri is None:
             return cls(None)
         recipe = context.recipe
         blocks = recipe.model_dump(mode="json", include={"dataset", "network", "experts"})
-        del blocks["experts"]["count"], blocks["experts"]["workers"]  # a set grows
+        del blocks["experts"]["count"], blocks["experts"]["workers"]  # they change when a set grows
         tags = {"dataset": context.data.fingerprint, "network": recipe.network.label, "recipe": recipe.name}
         return cls(Tracker.open(uri, EXPERIMENT, name, name, blocks, tags))
 
     def expert(self, expert: int, epoch: int, accuracies: dict[str, float]) -> None:
-        """One epoch of one expert, as `train_accuracy` and `test_accuracy`."""
+        """Log `train_accuracy` and `test_accuracy` of one expert at one epoch."""
         self._log(f"expert-{expert:03d}", epoch, accuracies)
 
     def finish(self, reader: Reader) -> None:
-        """Log what is missing of a sealed set (a killed driver saw no end) and the means over it; close the run."""
+        """Log the means of a complete set, and the epochs that an interrupted driver did not log; close the run."""
         if self.tracker is None:
             return
         curves = [
@@ -54,12 +52,12 @@ class Curves:
             for row, epoch in enumerate(reader.epochs):
                 self.expert(expert, epoch, {part: curve[part][row] for part in PARTS})
         for row, epoch in enumerate(reader.epochs):
-            means = {part: _mean(curve[part][row] for curve in curves) for part in PARTS}
+            means = {part: sum(curve[part][row] for curve in curves) / len(curves) for part in PARTS}
             self._log(f"mean-of-{reader.count}", epoch, means)
         self.tracker.finish()
 
     def fail(self) -> None:
-        """Training ended with an error."""
+        """Mark the run as failed."""
         if self.tracker:
             self.tracker.finish("FAILED")
 
@@ -71,8 +69,3 @@ class Curves:
         if epoch not in self._logged[group]:
             self._logged[group].add(epoch)
             self.tracker.log(epoch, {f"{group}/{part}": accuracies[part] for part in PARTS})
-
-
-def _mean(values: Iterable[float]) -> float:
-    values = list(values)
-    return sum(values) / len(values)

@@ -1,12 +1,12 @@
-"""What MLflow runs when someone loads a registered distilled set: its images, labels and preprocessing.
+"""The code that MLflow runs to load a registered distilled set: its images, labels and preprocessing.
 
-MLflow copies this file into every registered version (models from code: no pickle), so it imports nothing of
-Stillhouse and works where Stillhouse is not installed:
+MLflow copies this file into every registered version (models from code: no pickle), so it imports nothing from
+Stillhouse and works without it:
 
     model = mlflow.pyfunc.load_model("models:/digits@best")
-    table = model.predict(None)                  # label, class, soft_label, pixels (to look at), x (exact: to train on)
+    table = model.predict(None)                  # label, class, soft_label, pixels (for display), x (for training)
     train = model.unwrap_python_model()          # train.images, train.labels, train.classes, train.lr
-    seen = train.preprocess(real_pixels)         # what a network that trained on them must be shown
+    x = train.preprocess(real_pixels)            # input for a network that was trained on the set
 """
 
 import importlib.util
@@ -21,14 +21,14 @@ from safetensors import safe_open
 
 
 class DistilledSet(PythonModel):
-    """A distilled set as a model: whatever it is asked, it answers with all of its images.
+    """A distilled set as a model: predict() ignores its input and returns all images.
 
     images (n, c, h, w) as networks see them, labels (n, classes) probabilities, pixels (n, c, h, w) in [0, 1],
     classes their names, lr the learned rate or None, recipe the settings it was distilled with; all NumPy or JSON.
     """
 
     def load_context(self, context):
-        """Read the safetensors file among the version's artifacts."""
+        """Read the safetensors file in the artifacts of the version."""
         with safe_open(Path(context.artifacts["synthetic"]), framework="np") as file:
             about = json.loads(file.metadata()["stillhouse"])
             tensors = {name: file.get_tensor(name) for name in file.keys() if not name.startswith("state.")}
@@ -42,7 +42,7 @@ class DistilledSet(PythonModel):
         self.pixels = cut(shown, tensors["crops.corners"], *about["crop"]) if about["form"] == "windows" else shown
 
     def preprocess(self, pixels: np.ndarray) -> np.ndarray:
-        """Real images (n, c, h, w) in [0, 1] to what networks see, float32."""
+        """Convert real images (n, c, h, w) in [0, 1] to what networks see, float32."""
         rows = pixels.astype(np.float32).reshape(len(pixels), -1)
         if self.kind == "standardize":
             return ((pixels - self.parts["mean"]) / self.parts["std"]).astype(np.float32)
@@ -55,7 +55,7 @@ class DistilledSet(PythonModel):
         return rows.reshape(pixels.shape)
 
     def predict(self, context, model_input: pd.DataFrame, params=None):
-        """One row per image: label (int), class (its name), soft_label (classes,), pixels and x (c, h, w)."""
+        """A row per image: label (int), class (its name), soft_label (classes,), pixels and x (c, h, w)."""
         labels = self.labels.argmax(1)
         return pd.DataFrame(
             {
@@ -69,35 +69,35 @@ class DistilledSet(PythonModel):
 
 
 def of_images(tensors, about, files):
-    """Images and labels of a set that is stored as its images."""
+    """Images and labels of a set that stores its images."""
     return tensors["x"], tensors["y"]
 
 
 def of_windows(tensors, about, files):
-    """Images and labels of a set that is cut out of larger images."""
+    """Images and labels of a set that stores larger images, and the windows to cut out of them."""
     return cut(tensors["crops.x"], tensors["crops.corners"], *about["crop"]), tensors["y"]
 
 
 def of_sampler(tensors, about, files):
-    """Images and labels drawn by the code that is stored beside the weights; the same ones each time."""
+    """Images and labels drawn by the code that is stored with the weights; the same ones each time."""
     import torch
 
     spec = importlib.util.spec_from_file_location("sampler", files["sampler.py"])
     code = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(code)
     weights = {k.removeprefix("sampler."): torch.from_numpy(t) for k, t in tensors.items() if k.startswith("sampler.")}
-    known = about["sampler"]
-    labels = torch.arange(known["classes"]).repeat_interleave(known["per_class"])
+    sampler = about["sampler"]
+    labels = torch.arange(sampler["classes"]).repeat_interleave(sampler["per_class"])
     with torch.no_grad():
-        x = code.draw(weights, known["settings"], labels, torch.Generator().manual_seed(0), 1.0)
-    return x.numpy(), np.eye(known["classes"], dtype=np.float32)[labels.numpy()]
+        x = code.draw(weights, sampler["settings"], labels, torch.Generator().manual_seed(0), 1.0)
+    return x.numpy(), np.eye(sampler["classes"], dtype=np.float32)[labels.numpy()]
 
 
 FORMS = {"images": of_images, "windows": of_windows, "sampler": of_sampler}
 
 
 def cut(sources: np.ndarray, corners: np.ndarray, h: int, w: int) -> np.ndarray:
-    """Windows (n, c, h, w) of sources (m, c, H, W); corners (n, 3) are source, top, left, and edges wrap."""
+    """Windows (n, c, h, w) of sources (m, c, H, W); corners (n, 3) are source, top, left, and windows wrap around."""
     rows = (corners[:, 1, None] + np.arange(h)) % sources.shape[2]  # (n, h)
     columns = (corners[:, 2, None] + np.arange(w)) % sources.shape[3]  # (n, w)
     windows = sources[corners[:, 0, None, None], :, rows[:, :, None], columns[:, None, :]]  # (n, h, w, c)

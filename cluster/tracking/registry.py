@@ -1,6 +1,6 @@
 """Distilled sets as versions of a registered model in MLflow: published with their accuracy, fetched by name.
 
-`name@best` is the version with the best selection accuracy; `name@latest` is, as everywhere in MLflow, the newest.
+`name@best` is the version with the best selection accuracy; `name@latest` is the newest, as always in MLflow.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 REFERENCE = re.compile(r"(?:models:/)?(?P<name>[a-z0-9][a-z0-9_-]{0,62})(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))?")
 NEEDS = ("mlflow", "numpy", "pandas", "safetensors")  # what cluster/tracking/registered_model.py imports
 FLOATS = Array(DataType.float)
-ANSWER = ModelSignature(  # of DistilledSet.predict
+PREDICTION = ModelSignature(  # what DistilledSet.predict returns
     outputs=Schema(
         [
             ColSpec(DataType.long, "label"),
@@ -50,21 +50,25 @@ SELECTION = "selection"
 
 
 def publish(tracker: Tracker, name: str, folder: Path, tags: dict[str, str], alias: str = "best") -> int:
-    """Register the set that distill.published.write() left in `folder` as a version of `name`, and return its number.
+    """Register the set that distill.published.write() wrote to `folder` as a version of `name`; return its number.
 
-    `tags` must hold `selection_accuracy`, a fraction; `alias` goes to the new version unless its present holder is
-    better. A version chosen by `selection` = best-on-test never displaces one chosen on held-out training images.
-    Publishing the same file from the same run again returns the version that exists.
+    `tags` must contain `selection_accuracy`, a fraction; `alias` moves to the new version unless its current version is
+    better. A version selected by `selection` = best-on-test never replaces one selected on held-out training images.
+    Publishing the same file from the same run again returns the existing version.
     """
-    _check_name(name)
-    float(tags[ACCURACY])
+    if not NAME.fullmatch(name):
+        raise StoreError(f"model name {name!r}: use at most 63 of a-z, 0-9, - and _, the first a letter or digit")
+    float(tags[ACCURACY])  # raises now, not after the upload
     step = read(folder).step
     client, digest = tracker.client, sha256(folder / FILE)
     try:
         _create_name(client, name)
-        found = _version_of(client, name, tracker.run_id, digest)
-        version = found or _register(tracker, name, folder, step, {**tags, SHA256: digest})
-        _move_alias(client, name, version, alias)
+        versions = client.search_model_versions(f"name = '{name}' and run_id = '{tracker.run_id}'")
+        version = next((v for v in versions if v.tags.get(SHA256) == digest), None)
+        version = version or _register(tracker, name, folder, step, {**tags, SHA256: digest})
+        current = client.get_registered_model(name).aliases.get(alias)
+        if current is None or _rank(version) >= _rank(client.get_model_version(name, current)):
+            client.set_registered_model_alias(name, alias, version.version)
     except (MlflowException, OSError) as error:
         raise StoreError(f"registry {tracker.uri}, model {name}: {error}") from error
     return int(version.version)
@@ -74,47 +78,42 @@ def fetch(model: str, folder: Path, uri: str) -> Path:
     """Download a published set into `folder`, for distill.published.read(), and return the folder.
 
     `model` is `models:/name@alias`, `models:/name/3`, the same without `models:/`, or a name alone (`name@best`).
-    Raises StoreError where there is no such version, and where what came is not what was published.
+    Raises StoreError if there is no such version, or if the downloaded file is not the published one.
     """
     folder = Path(folder)
     try:
         client = connect(uri)
-        found = _find(client, model)
-        source = client.get_model_version_download_uri(found.name, found.version)
+        version = _find(client, model)
+        source = client.get_model_version_download_uri(version.name, version.version)
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as scratch:
-            came = Path(download_artifacts(f"{source}/artifacts", dst_path=scratch, tracking_uri=uri))
-            if sha256(came / FILE) != found.tags.get(SHA256):
+            download = Path(download_artifacts(f"{source}/artifacts", dst_path=scratch, tracking_uri=uri))
+            if sha256(download / FILE) != version.tags.get(SHA256):
                 raise StoreError(f"{model}: {FILE} in {source} is not the file that was published: publish it again")
-            for file in sorted(came.iterdir(), key=lambda file: file.name == FILE):  # the one that is read comes last
+            for file in sorted(download.iterdir(), key=lambda file: file.name == FILE):  # read() needs only the last
                 os.replace(file, folder / file.name)
     except (MlflowException, OSError) as error:
-        raise StoreError(f"registry {uri}, model {model}: {error}; `stillhouse ui` shows what there is") from error
+        raise StoreError(f"registry {uri}, model {model}: {error}; `stillhouse ui` lists the models") from error
     return folder
 
 
 def fetch_url(url: str, folder: Path) -> Path:
-    """fetch() from this machine's tracking store: distill.load() calls it for `models:/...`."""
+    """fetch() from this machine's tracking store; distill.load() calls it for `models:/...`."""
     return fetch(url, folder, home.tracking_uri())
 
 
 def tags(model: str, uri: str) -> dict[str, str]:
-    """Tags of a registered version, `run_id` among them; `model` as for fetch()."""
+    """Tags of a registered version, including `run_id`; `model` as for fetch()."""
     try:
         return dict(_find(connect(uri), model).tags)
     except MlflowException as error:
-        raise StoreError(f"registry {uri}, model {model}: {error}; `stillhouse ui` shows what there is") from error
+        raise StoreError(f"registry {uri}, model {model}: {error}; `stillhouse ui` lists the models") from error
 
 
 def sha256(file: Path) -> str:
     """SHA-256 of a file, in hex."""
     with Path(file).open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def _check_name(name: str) -> None:
-    if not NAME.fullmatch(name):
-        raise StoreError(f"model name {name!r}: use at most 63 of a-z, 0-9, - and _, the first a letter or digit")
 
 
 def _create_name(client: MlflowClient, name: str) -> None:
@@ -125,20 +124,14 @@ def _create_name(client: MlflowClient, name: str) -> None:
             raise
 
 
-def _version_of(client: MlflowClient, name: str, run_id: str, digest: str) -> ModelVersion | None:
-    versions = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
-    return next((v for v in versions if v.tags.get(SHA256) == digest), None)
-
-
 def _register(tracker: Tracker, name: str, folder: Path, step: int, tags: dict[str, str]) -> ModelVersion:
-    """Upload the set as a model of the run; only then does the version appear, with all of its tags."""
+    """Upload the set as a model of the run, then create the version with all its tags: it never appears incomplete."""
     client, run_id = tracker.client, tracker.run_id
     experiment = client.get_run(run_id).info.experiment_id
     logged = client.create_logged_model(experiment, name, source_run_id=run_id, model_type="distilled set")
     with tempfile.TemporaryDirectory(prefix="stillhouse-") as scratch:
         local = Path(scratch) / "model"
-        described = Model(artifact_path=logged.artifact_location, run_id=run_id, model_id=logged.model_id)
-        _save(described, local, folder)
+        _save(Model(artifact_path=logged.artifact_location, run_id=run_id, model_id=logged.model_id), local, folder)
         client.log_model_artifacts(logged.model_id, str(local))
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=step)])
     client.finalize_logged_model(logged.model_id, "READY")
@@ -146,28 +139,23 @@ def _register(tracker: Tracker, name: str, folder: Path, step: int, tags: dict[s
     source, model_id = logged.artifact_location, logged.model_id
     version = client.create_model_version(name, source, run_id, tags=tags, model_id=model_id)
     links = json.dumps([{"name": name, "version": int(version.version)}])
-    client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: links})  # on the model's page
+    client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: links})  # the link on the model's page
     return version
 
 
-def _save(described: Model, local: Path, folder: Path) -> None:
-    names = {"synthetic" if file.name == FILE else file.name: str(file) for file in sorted(Path(folder).iterdir())}
+def _save(model: Model, local: Path, folder: Path) -> None:
+    """Write the files of a set as an MLflow model to the folder `local`."""
+    artifacts = {"synthetic" if file.name == FILE else file.name: str(file) for file in sorted(Path(folder).iterdir())}
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*input example was not provided", UserWarning)  # it takes no input
+        warnings.filterwarnings("ignore", ".*input example was not provided", UserWarning)  # predict() has none
         mlflow.pyfunc.save_model(
             local,
             python_model=str(Path(__file__).with_name("registered_model.py")),
-            artifacts=names,
-            signature=ANSWER,
-            mlflow_model=described,
+            artifacts=artifacts,
+            signature=PREDICTION,
+            mlflow_model=model,
             pip_requirements=[f"{package}=={installed(package)}" for package in NEEDS],
         )
-
-
-def _move_alias(client: MlflowClient, name: str, version: ModelVersion, alias: str) -> None:
-    holder = client.get_registered_model(name).aliases.get(alias)
-    if holder is None or _rank(version) >= _rank(client.get_model_version(name, holder)):
-        client.set_registered_model_alias(name, alias, version.version)
 
 
 def _rank(version: ModelVersion) -> tuple[bool, float]:

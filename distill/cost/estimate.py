@@ -1,9 +1,9 @@
-"""What a recipe will cost before it runs, and what to change when memory is short.
+"""What a recipe will cost, before it runs, and what to change if memory is short.
 
-Memory is counted from one traced step (distill/cost/memory.py); time is that of one step run on this machine, or a
-guess from its arithmetic when the step would not fit.
+Memory is counted from one traced step (distill/cost/memory.py). Time is extrapolated from one step measured on this
+machine, or from its floating-point operations if the step would not fit into memory.
 
-    estimate(context).advice    # empty when everything fits
+    estimate(context).advice    # empty if everything fits
 """
 
 import logging
@@ -26,9 +26,9 @@ from distill.synthetic import Synthetic
 from distill.text import byte_size as size
 
 MOST_TIMED = 64
-"""Images of the step that is timed; longer batches take proportionally longer."""
+"""Maximum number of images in a timed step; larger batches take proportionally longer."""
 CHECKPOINTS = 2
-"""Checkpoints that a run keeps."""
+"""Number of checkpoints that a run keeps."""
 
 
 @dataclass(frozen=True)
@@ -36,36 +36,40 @@ class Estimate:
     """Bytes and seconds of a recipe on this machine."""
 
     memory_bytes: int
-    """Peak of one worker's tensors while distilling. On the CPU a process of glibc takes a few percent more, as
-    distill/engine/allocator.py settles it; small networks, whose tensors are below 4 MB, up to as much again."""
+    """Peak memory of one worker's tensors during distillation. On the CPU, with the settings of
+    distill/engine/allocator.py, a process takes a few percent more; with small networks, whose tensors are below 4 MB,
+    up to twice as much."""
     available_bytes: int
-    """Memory of the device that is free now."""
+    """Free memory of the device."""
     distill_seconds: float
-    """All outer steps, with the judging on the held-out part."""
+    """All outer steps, including the evaluations on held-out images."""
     experts_seconds: float
-    """Training all experts; 0 where none are needed."""
+    """Training the experts that must exist before the run starts; 0 if none are needed."""
     storage_bytes: int
     """Expert trajectories and checkpoints in the store."""
     advice: list[str]
-    """What would not fit, and the settings that change it; empty when everything fits."""
+    """What does not fit, and the settings that reduce it; empty if everything fits."""
 
 
 def estimate(context: Context) -> Estimate:
-    """Memory, time and storage of distilling `context`'s recipe; starts nothing, takes a few seconds."""
+    """Memory, time and storage of distillation with the recipe of `context`; takes a few seconds."""
     needed, free, blank = memory.memory_bytes(context), free_bytes(context), synthetic.blank(context)
     clock = _Clock(context, free)
+    advice = []
+    if needed > free:
+        advice = [f"distilling needs {size(needed)} per worker, {size(free)} is free", *_savings(context, needed)]
     return Estimate(
         memory_bytes=needed,
         available_bytes=free,
         distill_seconds=_distill_seconds(context, blank, clock),
         experts_seconds=_experts_seconds(context, clock),
         storage_bytes=_experts_bytes(context) + CHECKPOINTS * _checkpoint_bytes(context, blank),
-        advice=_advice(context, needed, free) if needed > free else [],
+        advice=advice,
     )
 
 
 def explain_out_of_memory(context: Context, error: BaseException) -> OutOfMemory:
-    """The error to raise in place of one that `is_out_of_memory`: which settings to change and what each saves."""
+    """The error to raise in place of one that `is_out_of_memory`: it lists the settings that save memory."""
     needed, first = memory.memory_bytes(context), str(error).splitlines()[0]
     lines = [
         f"out of memory while distilling ({first}).",
@@ -82,31 +86,29 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def free_bytes(context: Context) -> int:
-    """Memory that the device of a context can still give."""
+    """Free memory of the device of a context."""
     return torch.cuda.mem_get_info(context.device)[0] if context.device.type == "cuda" else free_host_bytes()
 
 
 # ---------------------------------------------------------------- advice
 
 
-def _advice(context: Context, needed: int, free: int) -> list[str]:
-    return [f"distilling needs {size(needed)} per worker, {size(free)} is free", *_savings(context, needed)]
-
-
 def _savings(context: Context, needed: int) -> list[str]:
-    """One line per setting that lowers memory, the most helpful first; each is counted by tracing with it."""
+    """One line per setting that saves memory, the most effective first; each is measured by tracing with it."""
     saved = {}
     for setting in _levers(context):
-        less = needed - memory.memory_bytes(_changed(context, setting))
+        other = recipe.override(context.recipe.model_dump(mode="json"), [setting], context.recipe.name)
+        network = nets.build(other.network, context.data.shape, context.classes, other.objective.bf16)
+        less = needed - memory.memory_bytes(replace(context, recipe=other, network=network))
         if less > needed / 100:
             saved[setting] = less
     ordered = sorted(saved.items(), key=lambda item: -item[1])
     lines = [f"{setting} saves {size(less)} (then {size(needed - less)})" for setting, less in ordered]
-    return lines or ["no setting of the engine helps: lower network.width or take a machine with more memory"]
+    return lines or ["no setting of the engine helps: lower network.width or use a machine with more memory"]
 
 
 def _levers(context: Context) -> list[str]:
-    """Overrides that lower memory without changing what is asked, then those that change it a little."""
+    """Overrides that may save memory: the engine's, which change at most the last bits, and smaller batches."""
     blank = synthetic.blank(context)
     work, o = objectives.build(context).work(blank), context.recipe.objective
     levers = []
@@ -119,18 +121,11 @@ def _levers(context: Context) -> list[str]:
     return levers
 
 
-def _changed(context: Context, setting: str) -> Context:
-    """The same run with one override."""
-    other = recipe.override(context.recipe.model_dump(mode="json"), [setting], context.recipe.name)
-    network = nets.build(other.network, context.data.shape, context.classes, other.objective.bf16)
-    return replace(context, recipe=other, network=network)
-
-
 # ---------------------------------------------------------------- time
 
 
 class _Clock:
-    """Seconds of one eager forward step and of one eager adjoint step on so many images; run where they fit."""
+    """Seconds of one eager forward step and of one eager adjoint step; measured if the step fits into memory."""
 
     def __init__(self, context: Context, free: int):
         self.context = context
@@ -138,15 +133,16 @@ class _Clock:
         self._known: dict[tuple, tuple[float, float]] = {}
 
     def steps(self, images: int, optimizer) -> tuple[float, float]:
-        few = min(images, MOST_TIMED)
-        if (few, optimizer) not in self._known:
-            self._known[few, optimizer] = (self._run if few < self.most else self._guess)(few, optimizer)
-        return tuple(seconds * images / few for seconds in self._known[few, optimizer])
+        """Seconds of (forward, adjoint) on a batch of `images`."""
+        timed = min(images, MOST_TIMED)
+        if (timed, optimizer) not in self._known:
+            self._known[timed, optimizer] = (self._measured if timed < self.most else self._counted)(timed, optimizer)
+        return tuple(s * images / timed for s in self._known[timed, optimizer])
 
     def forward(self, images: int) -> float:
         return self.steps(images, SGD(0.9))[0]
 
-    def _run(self, images: int, optimizer) -> tuple[float, float]:
+    def _measured(self, images: int, optimizer) -> tuple[float, float]:
         c = self.context
         step, lr = InnerStep(c.network, optimizer), torch.tensor(0.01, device=c.device)
         state = optimizer.start(torch.randn(c.network.layout.size, device=c.device) / 10)
@@ -158,7 +154,7 @@ class _Clock:
         )
 
     def _timed(self, run: Callable[[], object]) -> float:
-        """The second of two runs: the first also finds its kernels."""
+        """Seconds of the second of two runs: the first also selects its kernels."""
         for _ in range(2):
             start = time.perf_counter()
             run()
@@ -166,37 +162,33 @@ class _Clock:
                 torch.cuda.synchronize(self.context.device)
         return time.perf_counter() - start
 
-    def _guess(self, images: int, optimizer) -> tuple[float, float]:
+    def _counted(self, images: int, optimizer) -> tuple[float, float]:
+        """From the number of floating-point operations; a forward step is a quarter of both (STEP_FLOPS)."""
         both = compiling.eager_seconds(self.context.network, self.context.data.shape, images)
         return both / 4, both * 3 / 4
 
 
 def _distill_seconds(context: Context, blank: Synthetic, clock: _Clock) -> float:
     work = objectives.build(context).work(blank)
-    seconds = _outer_step_seconds(work, clock) * context.recipe.outer.steps
-    if work.inner and _compiles(context, work):
-        seconds = COMPILE_SECONDS + seconds * (1 - SECONDS_SAVED)
-    return seconds + _judging_seconds(context, blank, clock)
-
-
-def _outer_step_seconds(work: Work, clock: _Clock) -> float:
-    """Forward through all inner steps, back through those that are differentiated; a pass without a gradient is a third
-    of a step of training."""
+    # A pass without a gradient is a third of a training step.
     seconds = sum(clock.forward(p.images) * (1 if p.gradient else 1 / 3) for p in work.passes)
     if work.inner:
         forward, adjoint = clock.steps(work.inner.images, work.inner.optimizer)
         seconds += work.inner.plain * forward + work.inner.differentiated * (forward + adjoint)
-    return work.segments * seconds
+    seconds *= work.segments * context.recipe.outer.steps
+    if work.inner and _compiles(context, work):
+        seconds = COMPILE_SECONDS + seconds * (1 - SECONDS_SAVED)
+    return seconds + _evaluation_seconds(context, blank, clock)
 
 
-def _judging_seconds(context: Context, blank: Synthetic, clock: _Clock) -> float:
-    """Fresh networks on the set; small ones are trained side by side in the time of one."""
+def _evaluation_seconds(context: Context, blank: Synthetic, clock: _Clock) -> float:
+    """Training fresh networks on the set; small ones are trained side by side in the time of one."""
     c, e = context, context.recipe.evaluation
     images, steps = e.batch_of(len(blank)), e.lengths(len(blank))[-1]
     flops = compiling.forward_flops(c.network, c.data.shape) * images
     together = c.device.type == "cuda" or flops < evaluate.SIDE_BY_SIDE_FLOPS
-    judgements = c.recipe.outer.steps // c.recipe.outer.evaluate_every + 1
-    networks = judgements * (1 if together else e.selection_networks) + (1 if together else e.networks)
+    selections = c.recipe.outer.steps // c.recipe.outer.evaluate_every + 1
+    networks = selections * (1 if together else e.selection_networks) + (1 if together else e.networks)
     return networks * steps * clock.forward(images)
 
 
@@ -206,12 +198,14 @@ def _experts_seconds(context: Context, clock: _Clock) -> float:
 
 
 def _compiles(context: Context, work: Work) -> bool:
-    quiet, level = logging.getLogger("stillhouse"), logging.getLogger("stillhouse").level
-    quiet.setLevel(logging.WARNING)
+    """compiling.compiles() without its log line, which is for runs."""
+    log = logging.getLogger("stillhouse")
+    level = log.level
+    log.setLevel(logging.WARNING)
     try:
         return compiling.compiles(context, work)
     finally:
-        quiet.setLevel(level)
+        log.setLevel(level)
 
 
 # ---------------------------------------------------------------- storage
@@ -223,7 +217,7 @@ def _experts_bytes(context: Context) -> int:
 
 
 def _checkpoint_bytes(context: Context, blank: Synthetic) -> int:
-    """The set, the best set, the outer optimisers' buffers, what the objective remembers."""
+    """The set, the best set, the outer optimisers' buffers, the objective's state."""
     state = sum(t.nbytes for t in blank.learned_state().values())
-    remembered = sum(t.nbytes for t in objectives.build(context).state_dict().values())
-    return 2 * state + memory.optimizer_bytes(context, blank) + remembered
+    objective = sum(t.nbytes for t in objectives.build(context).state_dict().values())
+    return 2 * state + memory.optimizer_bytes(context, blank) + objective

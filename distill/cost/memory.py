@@ -1,6 +1,6 @@
-"""How much memory a recipe's distillation needs: counted from the tensors of one step, which need not be computed.
+"""Peak memory of distillation with a recipe, counted from the tensors of one step without computing them.
 
-memory_bytes(context)    # peak of one worker, above its process
+memory_bytes(context)    # peak of one worker, in addition to its process
 """
 
 import math
@@ -17,16 +17,16 @@ from distill import objectives, synthetic
 from distill.context import Context
 from distill.engine.batches import Batches
 from distill.engine.inner import InnerStep, Optimizer, cross_entropy
-from distill.engine.unroll import resting_place
+from distill.engine.unroll import resolve_keep
 from distill.evaluate.judge import optimizer_of
 from distill.objectives import Inner, Pass, Work
 from distill.synthetic import Synthetic, learned_of
 
 
 class PeakMemory(TorchDispatchMode):
-    """Largest sum of bytes of live storages made inside the block, graphs and C++ temporaries included.
+    """Peak bytes of live storages created inside the block, including graphs and C++ temporaries.
 
-    Workspaces that a kernel allocates for itself are not seen.
+    Workspaces that kernels allocate internally are not counted.
     """
 
     def __init__(self):
@@ -56,15 +56,15 @@ class PeakMemory(TorchDispatchMode):
 
 
 def memory_bytes(context: Context) -> int:
-    """Peak bytes of one worker that distills: data, synthetic set, and the greater of an outer step and a judgement."""
-    blank, objective = synthetic.blank(context), objectives.build(context)
-    data = sum(t.nbytes for part in _splits(context) for t in (part.x, part.y))
+    """Peak bytes of one worker: data, synthetic set, and the larger of an outer step and an evaluation."""
+    blank, objective, d = synthetic.blank(context), objectives.build(context), context.data
+    data = sum(t.nbytes for split in (d.train, d.validation, d.test) for t in (split.x, split.y))
     fixed = data + _synthetic_bytes(context, blank) + sum(t.nbytes for t in objective.buffers())
     return fixed + max(outer_step_bytes(context, blank, objective.work(blank)), judge_bytes(context, blank))
 
 
 def outer_step_bytes(context: Context, blank: Synthetic, work: Work) -> int:
-    """Peak bytes of an outer step, above what lives through the run."""
+    """Peak bytes of an outer step, in addition to what is kept throughout the run."""
     waiting = sum(pass_bytes(context, p) for p in work.passes if p.waits)
     brief = max((pass_bytes(context, p) for p in work.passes if not p.waits), default=0)
     if work.inner is None:
@@ -92,7 +92,7 @@ def step_bytes(context: Context, optimizer: Optimizer, images: int, side: int = 
 
 
 def pass_bytes(context: Context, p: Pass) -> int:
-    """Peak bytes of sending images through a network, with the graph and its gradient if there is one."""
+    """Peak bytes of passing images through a network, including graph and gradient if it has one."""
     images, classes = p.chunk or p.images, context.classes
 
     def run() -> None:
@@ -107,25 +107,25 @@ def pass_bytes(context: Context, p: Pass) -> int:
     return traced(run)
 
 
-def judge_bytes(context: Context, made: Synthetic) -> int:
-    """Peak bytes of training a network on the set, and of telling its accuracy."""
+def judge_bytes(context: Context, blank: Synthetic) -> int:
+    """Peak bytes of training a network on the set, and of measuring its accuracy."""
 
     def train() -> None:
-        images, optimizer = context.recipe.evaluation.batch_of(len(made)), optimizer_of(context.recipe.evaluation)
+        images, optimizer = context.recipe.evaluation.batch_of(len(blank)), optimizer_of(context.recipe.evaluation)
         state = optimizer.start(torch.empty(context.network.layout.size))
         x, y = torch.empty(images, *context.data.shape), torch.empty(images, context.classes)
         InnerStep(context.network, optimizer).forward(state, x, y, torch.tensor(0.1), 0)
 
-    def look() -> None:
+    def classify() -> None:
         theta = torch.empty(context.network.layout.size)
         with torch.no_grad():
             context.network(theta, torch.empty(min(1000, len(context.data.validation)), *context.data.shape))
 
-    return max(traced(train), traced(look))
+    return max(traced(train), traced(classify))
 
 
 def traced(run: Callable[[], None]) -> int:
-    """Peak bytes of what `run` makes, without computing any of it."""
+    """Peak bytes of the tensors that `run` creates, without computing them."""
     with FakeTensorMode(), PeakMemory() as memory:
         run()
     return memory.peak
@@ -135,16 +135,16 @@ def traced(run: Callable[[], None]) -> int:
 
 
 def _kept_bytes(context: Context, inner: Inner) -> int:
-    """The states that wait for the way back, on the device; two more are at hand."""
+    """States on the device that are kept for the backward pass, and the two that a step works on."""
     steps, keep = inner.differentiated, context.recipe.objective.engine.keep
     state = inner.optimizer.start(torch.empty(inner.side_by_side, context.network.layout.size, device="meta"))
-    keep = resting_place(state, steps, context.device) if keep == "auto" else keep
+    keep = resolve_keep(state, steps, context.device) if keep == "auto" else keep
     count = {"device": steps, "thin": 2 * math.isqrt(steps) + 1, "host": 0 if context.device.type == "cuda" else steps}
     return (count[keep] + 2) * sum(s.nbytes for s in state)
 
 
 def _batch_bytes(blank: Synthetic, inner: Inner) -> int:
-    """One batch, its graph and its gradients, really computed: it is small, and may come from anything."""
+    """One batch, its graph and its gradients. It is computed, not traced: it is small, and a set may use any code."""
     with PeakMemory() as memory:
         x, y = Batches(blank, inner.images, inner.augment, 0, ("estimate",))(0)
         outputs = [t for t in (x, y) if t.requires_grad]
@@ -153,7 +153,7 @@ def _batch_bytes(blank: Synthetic, inner: Inner) -> int:
 
 
 def _synthetic_bytes(context: Context, blank: Synthetic) -> int:
-    """Parameters, gradients, their sums on the way back, the outer optimisers' buffers, the best set so far."""
+    """Parameters, gradients, their sums in the backward pass, the outer optimisers' buffers, the best set so far."""
     learned = sum(p.nbytes for p in learned_of(blank))
     whole = sum(t.nbytes for t in blank.state_dict().values())
     best = sum(t.nbytes for t in blank.learned_state().values())
@@ -161,12 +161,8 @@ def _synthetic_bytes(context: Context, blank: Synthetic) -> int:
 
 
 def optimizer_bytes(context: Context, blank: Synthetic) -> int:
-    """Buffers of the outer optimisers."""
+    """Bytes of the outer optimisers' buffers."""
     outer = context.recipe.outer
     buffers = {"adam": 2, "sgd": int(outer.momentum > 0)}
     groups = blank.parameter_groups(outer)
     return sum(buffers[g.optimizer or outer.optimizer] * sum(p.nbytes for p in g.params) for g in groups)
-
-
-def _splits(context: Context):
-    return context.data.train, context.data.validation, context.data.test

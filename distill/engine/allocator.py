@@ -1,22 +1,23 @@
-"""How a process on the CPU gets memory for its tensors: in large pages, and given back to the system when it is freed.
+"""CPU memory for tensors: allocated in large pages, and returned to the system when freed.
 
-By default Linux gives memory in pages of 4 kB, one fault each, and an outer step that makes and drops gigabytes of
-tensors spends a quarter of its time there; and the C library keeps freed pieces of up to 32 MB, which makes a process a
-third larger than its tensors. tests/benchmarks/allocator.py measures both, and what `settle` makes of them.
+By default Linux allocates pages of 4 kB, with a page fault for each, and an outer step that creates and frees gigabytes
+of tensors spends a quarter of its time on these faults; and the C library keeps freed blocks of up to 32 MB, which
+makes a process a third larger than its tensors. tests/benchmarks/allocator.py measures both, with and without
+`settle`.
 """
 
 import ctypes
 import os
 
 KEPT_BYTES = 4 << 20
-"""Smaller pieces are kept for the next use; larger ones go back to the system at once."""
+"""Freed blocks smaller than this are kept for reuse; larger ones return to the system at once."""
 _M_MMAP_THRESHOLD = -3  # glibc's malloc.h
 
 
 def settle() -> None:
-    """Set both for this process; before its first tensor of 2 MB or more. What the environment says has precedence.
+    """Set both for this process, before its first tensor of 2 MB or more. Environment variables take precedence.
 
-    Large pages come from PyTorch's own switch, where the kernel gives them on request; giving back needs glibc.
+    Large pages use PyTorch's own switch and need a kernel that gives them on request; returning memory needs glibc.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

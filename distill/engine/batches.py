@@ -1,4 +1,4 @@
-"""Mini-batches of a synthetic set: step i always gives the same batch, whenever and however often it is asked for."""
+"""Mini-batches of a synthetic set: step i always gives the same batch, in any order and any number of times."""
 
 from dataclasses import dataclass
 
@@ -15,34 +15,31 @@ from distill.synthetic.base import Synthetic
 class Batches:
     """Batches of one training on a synthetic set.
 
-    Each pass shuffles the set, splits it, and uses every part before the next pass begins. `key` names the training:
-    everything random depends on (seed, key, step) alone.
+    Each pass shuffles the set, splits it, and uses every part before the next pass begins. `key` identifies the
+    training: all randomness depends only on (seed, key, step).
     """
 
     synthetic: Synthetic
     size: int
-    """Images per step; 0: the whole set each time."""
+    """Images per step; 0: the whole set."""
     augment: Augment
     seed: int
     key: tuple[str | int, ...]
 
     @property
     def per_pass(self) -> int:
-        """Steps that use the set once."""
+        """Steps in one pass over the set."""
         return -(-len(self.synthetic) // self.size) if self.size else 1
 
     def __call__(self, i: int) -> tuple[Tensor, Tensor]:
         """Images (b, c, h, w) and label probabilities (b, classes) of step i, differentiable."""
-        x, y = self.synthetic.batch(self._index(i), rng.generator(self.seed, *self.key, "draw", i))
+        index = torch.arange(len(self.synthetic))
+        if self.per_pass > 1:
+            sweep, part = divmod(i, self.per_pass)
+            order = torch.randperm(len(index), generator=rng.generator(self.seed, *self.key, "order", sweep))
+            index = order[part * self.size : (part + 1) * self.size]
+        x, y = self.synthetic.batch(index, rng.generator(self.seed, *self.key, "draw", i))
         return augment(x, self.augment, rng.generator(self.seed, *self.key, "augment", i)), y
-
-    def _index(self, i: int) -> Tensor:
-        n = len(self.synthetic)
-        if self.per_pass == 1:
-            return torch.arange(n)
-        sweep, part = divmod(i, self.per_pass)
-        order = torch.randperm(n, generator=rng.generator(self.seed, *self.key, "order", sweep))
-        return order[part * self.size : (part + 1) * self.size]
 
 
 @dataclass(frozen=True)

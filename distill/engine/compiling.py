@@ -1,4 +1,4 @@
-"""Whether torch.compile pays for a run: decided from the recipe alone, so that a resumed run decides alike."""
+"""Whether torch.compile pays off for a run: decided from the recipe alone, so that a resumed run decides the same."""
 
 import logging
 import shutil
@@ -19,43 +19,44 @@ if TYPE_CHECKING:
 log = logging.getLogger("stillhouse")
 
 COMPILE_SECONDS = 60.0
-"""What compiling the forward and the adjoint step costs once (30 to 70 s on two cores)."""
+"""One-time cost of compiling the forward and the adjoint step (30 to 70 s on two cores)."""
 SECONDS_SAVED = 0.5
-"""Part of the eager time that compiled steps save."""
+"""Fraction of the eager time that compiled steps save."""
 FLOPS_PER_SECOND = 60e9
+"""Throughput of the arithmetic of eager steps on two CPU cores."""
 OVERHEAD_SECONDS = 8e-3
-"""Eager cost of one forward and one adjoint step: arithmetic at this rate, and at least the overhead of its kernels."""
+"""Minimum time of one eager forward and one eager adjoint step: the overhead of launching their kernels."""
 STEP_FLOPS = 12
-"""Forward passes that a forward step (3) and an adjoint step (9, of SGD 8) are worth."""
+"""Cost of a forward step (3) and an adjoint step (9, or 8 for SGD), in forward passes."""
 
 
 def engine(context: Context, work: "Work") -> Unroll:
-    """The engine of a recipe whose outer steps do `work`, which has inner training."""
+    """The engine for outer steps that do `work`, which must have inner training."""
     compiled = compiles(context, work)
     return Unroll(InnerStep(context.network, work.inner.optimizer, compiled), context.recipe.objective.engine.keep)
 
 
 def compiles(context: Context, work: "Work") -> bool:
-    """Whether that engine's steps go through torch.compile."""
+    """Whether the steps of engine() are compiled."""
     choice, steps = context.recipe.objective.engine.compile, work.inner.differentiated * work.segments
     seconds = eager_seconds(context.network, context.data.shape, work.inner.images) * steps * context.recipe.outer.steps
     return choice == "on" or (choice == "auto" and pays(context, seconds))
 
 
 def pays(context: Context, seconds: float) -> bool:
-    """Whether to compile what would take so many seconds eagerly; says so in the log."""
+    """Whether to compile steps that would take `seconds` in total if run eagerly; logs the decision."""
     yes = seconds * SECONDS_SAVED > COMPILE_SECONDS and has_compiler(context.device)
     log.info("compile = auto: about %.0f s of training eagerly; %s", seconds, "compiling" if yes else "not compiling")
     return yes
 
 
 def eager_seconds(network: Network, shape: tuple[int, int, int], images: int) -> float:
-    """Rough seconds of one forward and one adjoint step on two CPU cores."""
+    """Rough estimate of the seconds of one forward and one adjoint step on two CPU cores."""
     return max(forward_flops(network, shape) * images * STEP_FLOPS / FLOPS_PER_SECOND, OVERHEAD_SECONDS)
 
 
 def forward_flops(network: Network, shape: tuple[int, int, int]) -> int:
-    """Floating-point operations of one image's forward pass, counted without computing it."""
+    """Floating-point operations of the forward pass of one image, counted without computing it."""
     parameters = {name: torch.empty(s, device="meta") for name, s in network.layout.entries}
     with FlopCounterMode(display=False) as counter:
         functional_call(network.module, parameters, (torch.empty(1, *shape, device="meta"),))
@@ -63,5 +64,5 @@ def forward_flops(network: Network, shape: tuple[int, int, int]) -> int:
 
 
 def has_compiler(device: torch.device) -> bool:
-    """torch.compile on the CPU needs a C++ compiler."""
+    """Whether torch.compile can work here: on the CPU it needs a C++ compiler."""
     return device.type != "cpu" or any(shutil.which(name) for name in ("g++", "clang++"))

@@ -1,7 +1,7 @@
 """A training step as a pure function, state_{i+1} = step(state_i, images, labels, lr, i), and its adjoint.
 
-The state is a tuple of tensors of one shape whose first is theta, flat (p,), or (s, p) for s networks side by side.
-Experts, students and evaluated networks are all trained by the same step.
+The state is a tuple of tensors of the same shape; the first is theta, flat (p,), or (s, p) for s networks side by side.
+Experts, students and evaluated networks are all trained by this step.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class SGD:
-    """Stochastic gradient descent as torch.optim.SGD does it, with momentum and weight decay."""
+    """Stochastic gradient descent with momentum and weight decay, as in torch.optim.SGD."""
 
     momentum: float = 0.0
     weight_decay: float = 0.0
@@ -45,7 +45,7 @@ class SGD:
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam (Kingma & Ba 2015) as torch.optim.Adam does it; t counts steps from 0."""
+    """Adam (Kingma & Ba 2015), as in torch.optim.Adam; t counts steps from 0."""
 
     beta1: float = 0.9
     beta2: float = 0.999
@@ -65,7 +65,10 @@ class Adam:
 
 
 def _sqrt(v: Tensor) -> Tensor:
-    """Square root whose derivative at zero is zero, not infinite: a parameter without gradient stays finite."""
+    """Square root whose derivative at zero is zero, not infinite: a parameter without gradient has a finite adjoint.
+
+    The inner `where` keeps the sqrt away from zero: `where` multiplies the infinite derivative by 0, which is NaN.
+    """
     positive = v > 0
     return torch.where(positive, torch.where(positive, v, 1.0).sqrt(), 0.0)
 
@@ -74,11 +77,12 @@ Optimizer = SGD | Adam
 
 
 class InnerStep:
-    """Forward and adjoint step of training `network` by `optimizer`; `compiled` sends both through torch.compile.
+    """Forward and adjoint step of training `network` with `optimizer`; `compiled` applies torch.compile to both.
 
     `traced` records the forward step and replays it: for many steps of small networks (distill/engine/tracing.py).
 
-    Images x are (b, c, h, w), labels y probabilities (b, classes); with s networks side by side both have s in front.
+    Images x are (b, c, h, w), labels y are probabilities (b, classes); with s networks side by side both have a leading
+    dimension s.
     """
 
     def __init__(self, network: Network, optimizer: Optimizer, compiled: bool = False, traced: bool = False):
@@ -88,7 +92,7 @@ class InnerStep:
         self._single = _compiled((record(self._step), self._adjoint(self._step, self._loss)), compiled)
         self._many = _compiled((record(many), self._adjoint(many, self._losses)), compiled)
         (self.logits,) = _compiled((network.__call__,), compiled)
-        """The network's answers (n, classes) from theta (p,) and images (n, c, h, w)."""
+        """Logits (n, classes) from theta (p,) and images (n, c, h, w)."""
 
     def _step(self, state: State, x: Tensor, y: Tensor, lr: Tensor, t: Tensor) -> State:
         return self.optimizer.update(state, grad(self._loss)(state[0], x, y), lr, t)
@@ -105,18 +109,18 @@ class InnerStep:
         return pulled_sgd(self.optimizer, loss) if linear else pulled(step)
 
     def forward(self, state: State, x: Tensor, y: Tensor, lr: Tensor, i: int) -> State:
-        """The state after step i; no graph is made."""
+        """The state after step i, without an autograd graph."""
         step, _ = self._many if state[0].dim() == 2 else self._single
         return step(state, _packed(x), y.detach(), lr, _scalar(i, lr))
 
     def adjoint(self, state: State, x: Tensor, y: Tensor, lr: Tensor, i: int, after: State):
-        """From after = dL/dstate_{i+1} to (dL/dstate_i, dL/dx, dL/dy, dL/dlr), exact."""
+        """Exact (dL/dstate_i, dL/dx, dL/dy, dL/dlr) from after = dL/dstate_{i+1}."""
         _, back = self._many if state[0].dim() == 2 else self._single
         return back(state, _packed(x), y.detach(), lr, _scalar(i, lr), after)
 
 
 def pulled(step: Callable) -> Callable:
-    """The adjoint of any step, by reverse-mode differentiation of the gradient inside it."""
+    """The adjoint of any step, by reverse-mode differentiation through the gradient inside it."""
 
     def back(state: State, x: Tensor, y: Tensor, lr: Tensor, t: Tensor, after: State):
         _, pull = vjp(lambda *inputs: step(*inputs, t), state, x, y, lr)
@@ -126,12 +130,12 @@ def pulled(step: Callable) -> Callable:
 
 
 def pulled_sgd(sgd: SGD, loss: Callable) -> Callable:
-    """The adjoint of a step of SGD, which is linear in the gradient g of `loss`: by reverse over forward mode.
+    """The adjoint of an SGD step, which is linear in the gradient g of `loss`: reverse over forward mode.
 
-    What g is weighted with is then known before g is: the direction d. So the second-order terms are the gradient of
-    one number, the slope of the loss along d (Pearlmutter 1994). It costs 8 forward passes where `pulled` costs 9, and
-    fewer passes over the activations between the convolutions: a compiled step takes about 15 % less time. Uncompiled
-    it takes as long as `pulled`, and 40 % more memory.
+    The direction d that multiplies g is known before g is computed, so the second-order terms are the gradient of one
+    number, the slope of the loss along d (Pearlmutter 1994). This costs 8 forward passes instead of the 9 of `pulled`,
+    and fewer passes over the activations between the convolutions: a compiled step takes about 15 % less time.
+    Uncompiled it takes as long as `pulled` and 40 % more memory.
     """
 
     def back(state: State, x: Tensor, y: Tensor, lr: Tensor, t: Tensor, after: State):
@@ -158,7 +162,7 @@ def _compiled(functions: tuple[Callable, ...], compiled: bool) -> tuple[Callable
 
 
 def _packed(x: Tensor) -> Tensor:
-    """Channels last, which convolutions prefer on every device; side-by-side batches keep their order."""
+    """Channels last, in which convolutions are faster on every device; side-by-side batches keep their layout."""
     return x.detach().contiguous(memory_format=torch.channels_last if x.dim() == 4 else torch.contiguous_format)
 
 

@@ -1,8 +1,9 @@
 """The engine: exact gradients through inner training at constant memory.
 
-N steps state_{i+1} = step(state_i, batch_i, lr) are run without a graph, keeping only the states. On the way back each
-step is one vector-Jacobian product, whose gradients of the batch go straight on into whatever made the batch. The
-batch of step i is made again from its seed, so memory does not grow with N except for the states themselves.
+N steps state_{i+1} = step(state_i, batch_i, lr) run without an autograd graph; only the states are kept. In the
+backward pass each step is one vector-Jacobian product, and its gradients for the batch are propagated at once to the
+parameters that produced the batch. The batch of step i is generated again from its seed, so only the states take memory
+proportional to N.
 
     unroll = Unroll(InnerStep(network, SGD()))
     theta_n = unroll(theta_0, lr, batches, steps=50, learned=list(synthetic.parameters()))
@@ -19,11 +20,11 @@ from torch.autograd.function import once_differentiable
 from distill.engine.inner import InnerStep, State
 
 Batches = Callable[[int], tuple[Tensor, Tensor]]
-"""Step i to its images (b, c, h, w) and label probabilities (b, classes); the same tensors whenever it is asked."""
+"""Step i to its images (b, c, h, w) and label probabilities (b, classes); every call must give the same values."""
 
 
 class Unroll:
-    """Inner training as a differentiable function of its batches, its learning rate and its start."""
+    """Inner training as a differentiable function of its batches, learning rate and initial parameters."""
 
     def __init__(self, step: InnerStep, keep: str = "auto"):
         self.step, self.keep = step, keep
@@ -41,15 +42,15 @@ class Unroll:
 
         theta (p,), or (s, p) for s trainings side by side, whose batches are then (s, b, c, h, w) and (s, b, classes);
         lr scalar, or (steps,). Differentiable with respect to lr, the leaves `learned` that batches depend on, and,
-        when window is None, theta. With a window only the last so many steps are differentiated; the earlier ones run
-        without bookkeeping.
+        without a window, theta. With a window only the last `window` steps are differentiated; the earlier ones keep
+        no states.
         """
         window = steps if window is None else min(window, steps)
         return _Unrolled.apply(self, batches, steps, window, theta, lr, *learned)
 
 
 class _Unrolled(torch.autograd.Function):
-    """Walks forward keeping states, walks back applying the adjoint step."""
+    """Forward: run the steps and keep their states. Backward: apply the adjoint step from the last to the first."""
 
     @staticmethod
     def forward(ctx, engine, batches, steps, window, theta, lr, *learned):
@@ -77,7 +78,7 @@ class _Unrolled(torch.autograd.Function):
                 x, y = ctx.batches(i)
             after, gx, gy, glr = ctx.step.adjoint(state, x, y, _rate(ctx.lr, i), i, after)
             (lr_grad[i] if lr_grad.dim() else lr_grad).add_(glr)
-            _pass_on((x, y), (gx, gy), ctx.learned, totals)
+            _accumulate((x, y), (gx, gy), ctx.learned, totals)
         theta_grad = after[0] if ctx.whole and ctx.needs_input_grad[4] else None
         return None, None, None, None, theta_grad, lr_grad, *totals
 
@@ -86,24 +87,24 @@ def _rate(lr: Tensor, i: int) -> Tensor:
     return lr[i] if lr.dim() else lr
 
 
-def _pass_on(outputs, gradients, leaves: Sequence[Tensor], totals: list[Tensor]) -> None:
-    """Add to totals what the gradients of a batch mean for the leaves it was made of."""
+def _accumulate(outputs, gradients, leaves: Sequence[Tensor], totals: list[Tensor]) -> None:
+    """Backpropagate the gradients of a batch to the leaves that it depends on, and add them to `totals`."""
     pairs = [(o, g) for o, g in zip(outputs, gradients, strict=True) if o.requires_grad]
     if not pairs or not leaves:
         return
-    found = torch.autograd.grad([o for o, _ in pairs], leaves, [g for _, g in pairs], allow_unused=True)
-    for total, new in zip(totals, found, strict=True):
-        if new is not None:
-            total.add_(new)
+    of_leaves = torch.autograd.grad([o for o, _ in pairs], leaves, [g for _, g in pairs], allow_unused=True)
+    for total, gradient in zip(totals, of_leaves, strict=True):
+        if gradient is not None:
+            total.add_(gradient)
 
 
 class _Kept:
-    """The states of the steps to be differentiated, kept where `keep` says: device, host, thin, or auto."""
+    """The states of the differentiated steps, stored according to `keep`: device, host, thin, or auto."""
 
     def __init__(self, keep: str, state: State, steps: range):
         self.steps = steps
         self.device = state[0].device
-        self.keep = resting_place(state, len(steps), self.device) if keep == "auto" else keep
+        self.keep = resolve_keep(state, len(steps), self.device) if keep == "auto" else keep
         self.stride = max(1, math.isqrt(len(steps))) if self.keep == "thin" else 1
         self.states: dict[int, State] = {}
 
@@ -112,18 +113,18 @@ class _Kept:
             self.states[i] = tuple(s.to("cpu") for s in state) if self.keep == "host" else state
 
     def backwards(self, forward: Callable[[State, int], State]) -> Iterator[tuple[int, State]]:
-        """(i, state_i) from the last step to the first; thinned ones are computed again from the one kept before."""
+        """(i, state_i) from the last step to the first; missing states are recomputed from the last one kept before."""
         for start in reversed(self.steps[:: self.stride]):
-            run = [tuple(s.to(self.device) for s in self.states[start])]
+            states = [tuple(s.to(self.device) for s in self.states[start])]
             stop = min(start + self.stride, self.steps.stop)
             for i in range(start, stop - 1):
-                run.append(forward(run[-1], i))
+                states.append(forward(states[-1], i))
             for i in reversed(range(start, stop)):
-                yield i, run.pop()
+                yield i, states.pop()
 
 
-def resting_place(state: State, steps: int, device: torch.device) -> str:
-    """auto: on the device while the states fit into a quarter of its free memory, else in host memory, else thinned."""
+def resolve_keep(state: State, steps: int, device: torch.device) -> str:
+    """What keep = "auto" means: device if the states fit into a quarter of its free memory, else host, else thin."""
     needed = steps * sum(s.numel() * s.element_size() for s in state)
     if device.type == "cuda" and needed < torch.cuda.mem_get_info(device)[0] / 4:
         return "device"
@@ -133,7 +134,7 @@ def resting_place(state: State, steps: int, device: torch.device) -> str:
 
 
 def free_host_bytes() -> int:
-    """Memory the operating system can still give."""
+    """Memory that the operating system can still allocate."""
     import psutil
 
     return psutil.virtual_memory().available

@@ -1,6 +1,6 @@
-"""What a budget of floats buys in real images, and sets made of real images.
+"""How many real images a budget of floats allows, and sets of real images.
 
-Every Synthetic counts what a user must store (`Synthetic.budget`); a real image costs its pixels, and its plain label
+Every Synthetic counts what a user must store (`Synthetic.budget`); a real image costs its pixels, its plain label costs
 nothing.
 """
 
@@ -17,15 +17,15 @@ from distill.synthetic.pixels import Pixels
 
 
 def per_class(context: Context, floats: int) -> float:
-    """A budget as images per class."""
+    """A budget in images per class."""
     return floats / (math.prod(context.data.shape) * context.classes)
 
 
 def image_counts(context: Context, floats: int, g: torch.Generator) -> list[int]:
-    """Real images of each class that a budget buys: as many whole images as it holds, spread evenly.
+    """Number of real images of each class within a budget: as many whole images as fit, spread evenly.
 
-    Where classes cannot have equally many, the generator draws those that have one more; below one image per class
-    the others have none.
+    If they do not divide evenly, the generator draws the classes that get one more; below one image per class the
+    others get none.
     """
     images = floats // math.prod(context.data.shape)
     each, more = divmod(images, context.classes)
@@ -36,7 +36,7 @@ def image_counts(context: Context, floats: int, g: torch.Generator) -> list[int]
 
 
 def real_set(context: Context, counts: int | list[int], g: torch.Generator) -> Pixels:
-    """Random real training images as a synthetic set; so many of each class."""
+    """Random real training images as a synthetic set: `counts` of every class, or a list with a count per class."""
     counts = [counts] * context.classes if isinstance(counts, int) else counts
     return set_of(context, select("random", Evidence(context), counts, g))
 

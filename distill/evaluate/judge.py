@@ -1,7 +1,7 @@
-"""Trains fresh networks on a set by the recipe's protocol, and tells how well they classify images they never saw.
+"""Trains fresh networks on a set by the recipe's protocol, and measures their accuracy on images they never saw.
 
-The judge never stops a training at its best epoch: what counts is how it ends, or, where a protocol names several
-lengths, the one that the held-out part of the training images chooses for all networks together.
+The judge never stops a training at its best epoch: the result is the accuracy at the end or, if a protocol has several
+lengths, at the length that the held-out training images select for all networks together.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,11 +23,11 @@ from distill.recipe import Evaluation
 from distill.synthetic.base import Synthetic
 
 SIDE_BY_SIDE_FLOPS = 1e8
-"""Steps smaller than this are ruled by the overhead of their kernels, so networks are trained side by side."""
+"""Below this, kernel overhead dominates the time of a step, so networks are trained side by side."""
 TRACED_STEPS = 100
-"""Trainings of so many steps earn the second or so that recording a step takes."""
+"""Minimum length of a training for which recording the step, about a second, pays off."""
 SEEN = 16
-"""Batches, at least, from which batch norms take their statistics after a training."""
+"""Minimum number of batches from which batch norms take their statistics after training."""
 
 
 def optimizer_of(e: Evaluation) -> Optimizer:
@@ -35,13 +35,13 @@ def optimizer_of(e: Evaluation) -> Optimizer:
     return Adam() if e.optimizer == "adam" else SGD(e.momentum, e.weight_decay)
 
 
-class _Material:
-    """What one network is trained on, batch by batch: a set, or images drawn from it once or every few passes."""
+class _TrainingBatches:
+    """Batches that one network is trained on: of a set, or of images drawn from it once or every few passes."""
 
     def __init__(self, synthetic: Synthetic, context: Context, key: tuple):
         self.synthetic, self.context, self.key = synthetic, context, (*key, "evaluate")
         self.drawn: tuple[int, Batches] | None = None
-        self.batches = self._of(0)
+        self.batches = self._draw(0)
 
     def __len__(self) -> int:
         return len(self.batches.synthetic)
@@ -52,10 +52,10 @@ class _Material:
 
     def __call__(self, i: int) -> tuple[Tensor, Tensor]:
         every = self.context.recipe.evaluation.sampling.redraw_every * self.per_pass
-        return (self._of(i // every) if every else self.batches)(i)
+        return (self._draw(i // every) if every else self.batches)(i)
 
-    def _of(self, draw: int) -> Batches:
-        """Batches of the images of one draw; the latest is kept."""
+    def _draw(self, draw: int) -> Batches:
+        """Batches of the images of one draw; the latest is cached."""
         if self.drawn is None or self.drawn[0] != draw:
             e, c = self.context.recipe.evaluation, self.context
             images = self.synthetic.sampled(e.sampling, rng.generator(c.seed, *self.key, "sample", draw))
@@ -65,28 +65,28 @@ class _Material:
 
 
 class Judge:
-    """Trains and scores networks; the training step is made, and compiled where that pays, at most once.
+    """Trains and scores networks; the training step is built, and compiled if that pays off, at most once.
 
-    `networks` is how many it will train, which decides whether compiling pays: by default those of a whole run. The
-    decision must not depend on who else trains some of them.
+    `networks` is the number of networks that compiling must pay off for, by default those of a whole run. It counts the
+    networks of all processes: compiled steps round differently, and results must not depend on the number of workers.
     """
 
     def __init__(self, context: Context, networks: int | None = None):
         self.context = context
-        self.network = Network(context.network.module, self._settings.bf16)  # whatever the engine runs in
+        self.network = Network(context.network.module, self._settings.bf16)  # its dtype is not the objective's
         self.networks = networks
         self.step: InnerStep | None = None
 
     def score(self, synthetic: Synthetic, lr: float | None, split: Split, networks: int, *key: str | int) -> Score:
-        """Accuracies on `split` of so many fresh networks trained on the set, at `lr` if it carries one.
+        """Accuracies on `split` of `networks` fresh networks trained on the set, at `lr` if it has a learned rate.
 
-        `key` names the draw of networks.
+        `key` identifies the random initialisations.
         """
         keys = [(*key, "network", i) for i in range(networks)]
         return headline(self.measure([synthetic] * networks, lr, split, keys))
 
     def random_real(self, counts: int | list[int], split: Split) -> Score:
-        """The same for random real images; every network gets its own draw of images."""
+        """Accuracies of networks trained on random real images, a different draw for each network."""
         n = range(self.context.recipe.evaluation.networks)
         sets = [real_set(self.context, counts, rng.generator(self.context.seed, "random real", i)) for i in n]
         return headline(self.measure(sets, None, split, [("random real", i, "network", 0) for i in n]))
@@ -94,16 +94,16 @@ class Judge:
     def measure(
         self, sets: Sequence[Synthetic], lr: float | None, split: Split, keys: Sequence[tuple]
     ) -> list[Measured]:
-        """One network for each pair of a set and a key, all sets of one size; a network depends on its key alone.
+        """Train one network for each pair of a set and a key; all sets have the same size.
 
-        On the last bits too, as long as the same ones come together.
+        A network depends only on its set and key, and in its last bits on the networks trained side by side with it.
         """
         size = len(sets) if self.together(sets[0]) else 1
         starts = range(0, len(sets), size)
         return [m for i in starts for m in self._group(sets[i : i + size], keys[i : i + size], lr, split)]
 
     def together(self, synthetic: Synthetic) -> bool:
-        """Whether networks are trained on the set side by side."""
+        """Whether networks on this set are trained side by side."""
         flops = forward_flops(self.network, self.context.data.shape) * self._settings.batch_of(len(synthetic))
         return self.context.device.type == "cuda" or flops < SIDE_BY_SIDE_FLOPS
 
@@ -112,52 +112,54 @@ class Judge:
         return self.context.recipe.evaluation
 
     def _group(self, sets, keys, lr: float | None, split: Split) -> list[Measured]:
-        parts = self._materials(sets, keys)
-        lengths = self._settings.lengths(len(parts[0]))
-        choosing = [self._chooses(split)] if len(lengths) > 1 else []
-        accuracies: list[list[list[float]]] = [[] for _ in keys]  # network, length, part
-        for thetas in self._train(parts, keys, lr, lengths):
-            for theta, part, own in zip(thetas, parts, accuracies, strict=True):
-                own.append(self._accuracies(theta, part, [split, *choosing]))
-        columns = [tuple(zip(*own, strict=True)) for own in accuracies]  # network, part, length
-        return [Measured(lengths, column[0], column[1] if choosing else ()) for column in columns]
+        """Train and measure networks side by side."""
+        batches = self._batches(sets, keys)
+        lengths = self._settings.lengths(len(batches[0]))
+        splits = [split] if len(lengths) == 1 else [split, self._selection_split(split)]
+        accuracies: list[list[list[float]]] = [[] for _ in keys]  # [network][length][split]
+        for thetas in self._train(batches, keys, lr, lengths):
+            for theta, own_batches, own in zip(thetas, batches, accuracies, strict=True):
+                own.append(self._accuracies(theta, own_batches, splits))
+        columns = [tuple(zip(*own, strict=True)) for own in accuracies]  # [network][split][length]
+        return [Measured(lengths, column[0], column[1] if len(splits) > 1 else ()) for column in columns]
 
-    def _materials(self, sets: Sequence[Synthetic], keys: Sequence[tuple]) -> list[_Material]:
-        return [_Material(s, self.context, k) for s, k in zip(sets, keys, strict=True)]
+    def _batches(self, sets: Sequence[Synthetic], keys: Sequence[tuple]) -> list[_TrainingBatches]:
+        return [_TrainingBatches(s, self.context, k) for s, k in zip(sets, keys, strict=True)]
 
-    def _chooses(self, split: Split) -> Split:
-        """The part that chooses between lengths."""
+    def _selection_split(self, split: Split) -> Split:
+        """The images that select between lengths of training."""
         return self.context.data.validation if self._settings.selection == "validation" else split
 
-    def _accuracies(self, theta: Tensor, part: _Material, splits: Sequence[Split]) -> list[float]:
-        seen = (part(i)[0] for i in range(max(SEEN, part.per_pass)))
+    def _accuracies(self, theta: Tensor, batches: _TrainingBatches, splits: Sequence[Split]) -> list[float]:
+        """Accuracies on each split, with batch norm statistics from the training images."""
+        seen = (batches(i)[0] for i in range(max(SEEN, batches.per_pass)))
         with torch.no_grad():
             known = statistics(self.step, theta, seen)
         return [hits(self.step, theta, split, statistics=known) / len(split) for split in splits]
 
     def _train(
-        self, parts: list[_Material], keys: Sequence[tuple], lr: float | None, lengths: Sequence[int]
+        self, batches: list[_TrainingBatches], keys: Sequence[tuple], lr: float | None, lengths: Sequence[int]
     ) -> Iterator[Tensor]:
-        """Parameters (s, p) of one network per key after each length, trained side by side when there are several."""
+        """Parameters (s, p) of one network per key after each length, trained side by side if there are several."""
         c, e = self.context, self._settings
-        self.step = self.step or self._new_step(len(parts[0]))
+        self.step = self.step or self._new_step(len(batches[0]))
         theta = torch.stack([self.network.init(rng.generator(c.seed, *k)) for k in keys]).to(c.device)
         state = self.step.optimizer.start(theta if len(keys) > 1 else theta[0])
         rate = torch.tensor((e.learned_lr and lr) or e.lr, device=c.device)
         half = lengths[-1] // 2 if e.decay == "half" else lengths[-1]
         with torch.no_grad():
             for i in range(lengths[-1]):
-                pairs = [part(i) for part in parts]
+                pairs = [own(i) for own in batches]
                 x, y = (torch.stack(t) if len(keys) > 1 else t[0] for t in zip(*pairs, strict=True))
                 state = self.step.forward(state, x, y, rate if i < half else rate * 0.1, i)
                 if i + 1 in lengths:
                     yield state[0].view(len(keys), -1)
 
     def _new_step(self, images: int) -> InnerStep:
-        """Compiled where that pays, a forward step being a quarter of an engine step; else recorded, if it is long."""
+        """The training step for sets of `images`: compiled if that pays off, else recorded if training is long."""
         c, e, outer = self.context, self._settings, self.context.recipe.outer
         networks = self.networks or outer.steps // outer.evaluate_every * e.selection_networks + 2 * e.networks
         steps = e.lengths(images)[-1]
-        seconds = eager_seconds(self.network, c.data.shape, e.batch_of(images)) / 4
+        seconds = eager_seconds(self.network, c.data.shape, e.batch_of(images)) / 4  # no adjoint step
         compiled = pays(c, seconds * steps * networks)
         return InnerStep(self.network, optimizer_of(e), compiled, traced=steps >= TRACED_STEPS)

@@ -1,12 +1,12 @@
-"""The rows of an evaluation: what networks are trained on, each by its name.
+"""The rows of an evaluation: the training sets that are compared, by name.
 
 distilled            the set
-random               random real images of its budget, another draw for every network
-herding, ...         real images of its budget that a selector chooses (distill/selectors/)
-distilled-hard       the set with the most likely class of each image for its label
-distilled-other, random-other   with augmentation where the protocol has none, without where it has some
+random               random real images of the same budget, a different draw for each network
+herding, ...         real images of the same budget chosen by a selector (distill/selectors/)
+distilled-hard       the set, with the most likely class of each image as its label
+distilled-other, random-other   with augmentation if the protocol has none, without if it has some
 
-The last three are what the scores need (distill/evaluate/robustness.py).
+The last three are for the scores in distill/evaluate/robustness.py.
 """
 
 from dataclasses import replace
@@ -28,9 +28,10 @@ OTHER, HARD = "-other", "-hard"
 
 
 class Rows:
-    """Measures rows for one network after another; `context` has the experts through which selectors look, if any.
+    """Measures rows for one network architecture after another; `context` has the experts that selectors use, if any.
 
-    `floats` is the budget of the real images; `lr` the rate that the set carries.
+    `floats` is the budget for real images; `lr` is the set's learned rate; `trainings` is the number of networks that
+    compiling must pay off for.
     """
 
     def __init__(self, context: Context, floats: int, synthetic: Synthetic | None, lr: float | None, trainings: int):
@@ -40,8 +41,8 @@ class Rows:
         self.judges: dict[bool, Judge] = {}
 
     def use(self, network: Settings) -> None:
-        """From now on train networks of this kind; what was compiled for the kind before is given up."""
-        torch.compiler.reset()
+        """From now on train networks of this kind."""
+        torch.compiler.reset()  # frees what was compiled for the previous kind
         recipe = self.context.recipe.model_copy(update={"network": network})
         built = nets.build(network, self.context.data.shape, self.context.classes)
         plain = replace(self.context, recipe=recipe, network=built)
@@ -49,9 +50,9 @@ class Rows:
         self.judges = {False: Judge(plain, self.trainings), True: Judge(other, self.trainings)}
 
     def measure(self, row: str, i: int) -> list[Measured]:
-        """Networks i, i + 1, ... of a row that are trained side by side; none where this one was with an earlier one.
+        """Network i of a row, or all of them if they are trained side by side: then i = 0 gives all, other i give none.
 
-        Raises DataError and RecipeError where a row cannot be made, with the reason.
+        Raises DataError and RecipeError, with the reason, if a row is impossible.
         """
         judge, base = self.judges[row.endswith(OTHER)], row.removesuffix(OTHER)
         networks = range(i, self.context.recipe.evaluation.networks)
@@ -62,11 +63,11 @@ class Rows:
         sets = [self.training_set(base, k) for k in networks]
         measured = judge.measure(sets, self.lr if base.startswith("distilled") else None, self.context.data.test,
                                  [_key(base, k) for k in networks])  # fmt: skip
-        self.judges[not row.endswith(OTHER)].step = judge.step
+        self.judges[not row.endswith(OTHER)].step = judge.step  # both judges train alike: compile once
         return measured
 
     def training_set(self, row: str, i: int) -> Synthetic:
-        """What network i of a row is trained on."""
+        """The set that network i of a row is trained on."""
         if row == "distilled":
             return self.synthetic
         if row == f"distilled{HARD}":
@@ -87,7 +88,7 @@ class Rows:
 
 
 class Hard(Synthetic):
-    """A set whose labels are the most likely classes."""
+    """A set with hard labels: the most likely class of each image."""
 
     def __init__(self, soft: Synthetic):
         super().__init__()
@@ -111,14 +112,14 @@ class Hard(Synthetic):
 
 
 def _key(row: str, i: int) -> tuple:
-    """The draw of a network. Rows of the set share it, so that they differ by what the networks are trained on."""
+    """Key of a network's initialisation. Rows share it, except random, so that they differ only in the training set."""
     if row == "random":
         return ("random real", i, "network", 0)
     return ("evaluate", "network", i)
 
 
 def _other_augmentation(recipe):
-    """The recipe without the protocol's augmentation, or with DSA where it has none."""
+    """The recipe without the protocol's augmentation, or with DSA if it has none."""
     e = recipe.evaluation
     other = e.augment.model_copy(update={"strategies": ()}) if e.augment.strategies else Augment(strategies=DSA)
     return recipe.model_copy(update={"evaluation": e.model_copy(update={"augment": other})})

@@ -1,4 +1,4 @@
-"""Accuracies of networks trained on a set, and which length of training counts where there were several."""
+"""Accuracies of networks trained on a set, and the choice between several lengths of training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,9 +12,9 @@ class Score:
 
     values: tuple[float, ...]
     steps: int | None = None
-    """The length of training that was chosen; None if there was no choice."""
+    """The selected length of training; None if there was only one."""
     by_steps: dict[int, "Score"] = field(default_factory=dict)
-    """The score after each number of steps, if there were several."""
+    """The score at each length, if there were several."""
 
     @property
     def n(self) -> int:
@@ -26,7 +26,7 @@ class Score:
 
     @property
     def std(self) -> float:
-        """Sample standard deviation; 0 for one network."""
+        """Sample standard deviation; 0 for a single network."""
         return float(torch.tensor(self.values, dtype=torch.float64).std()) if self.n > 1 else 0.0
 
     def as_dict(self) -> dict:
@@ -41,18 +41,18 @@ class Score:
 
 @dataclass(frozen=True)
 class Measured:
-    """One network: its accuracy after each length of its training."""
+    """The accuracy of one network after each length of training."""
 
     lengths: tuple[int, ...]
     """Steps."""
     accuracy: tuple[float, ...]
-    """On the part that is reported."""
+    """On the images whose accuracy is reported."""
     held_out: tuple[float, ...]
-    """On the part that chooses between lengths; empty where there is one length."""
+    """On the images that select between lengths; empty if there is only one length."""
 
 
 def headline(measured: Sequence[Measured]) -> Score:
-    """The score at the length that is best on average on the part that chooses, the shortest of equals."""
+    """The score at the length with the best mean accuracy on the images that select; the shortest in a tie."""
     lengths = measured[0].lengths
     scores = [Score(tuple(m.accuracy[k] for m in measured)) for k in range(len(lengths))]
     if len(lengths) == 1:

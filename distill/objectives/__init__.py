@@ -1,4 +1,4 @@
-"""Objectives. `kind = "trajectory"` in a recipe is the module distill/objectives/trajectory.py and its `Objective`."""
+"""Objectives. `kind = "trajectory"` in a recipe selects the class `Objective` in distill/objectives/trajectory.py."""
 
 from importlib import import_module
 
@@ -9,6 +9,6 @@ __all__ = ["Inner", "Objective", "Pass", "Work", "build"]
 
 
 def build(context: Context) -> Objective:
-    """The objective of a recipe, on the device."""
+    """The objective of a recipe, on its device."""
     settings = context.recipe.objective
     return import_module(f"distill.objectives.{settings.kind}").Objective(settings, context).to(context.device)

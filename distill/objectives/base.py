@@ -1,4 +1,4 @@
-"""What a synthetic set is asked to do. An Objective gives a loss whose gradients reach the synthetic parameters."""
+"""What a synthetic set is optimised for. An Objective gives a loss whose gradients reach the synthetic parameters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,9 +18,9 @@ class Inner:
     images: int
     """Synthetic images per step."""
     differentiated: int
-    """Steps that are differentiated."""
+    """Steps that are differentiated, at the end of the training."""
     plain: float = 0.0
-    """Steps before them, on average."""
+    """Mean number of steps before those."""
     optimizer: Optimizer = field(kw_only=True)
     augment: Augment = field(kw_only=True)
     side_by_side: int = 1
@@ -29,25 +29,25 @@ class Inner:
 
 @dataclass(frozen=True)
 class Pass:
-    """Images that go through a network once, outside of inner training."""
+    """Images that pass through a network once, outside of inner training."""
 
     images: int
     chunk: int = 0
-    """Images of one forward pass (0: all)."""
+    """Images per forward pass (0: all)."""
     gradient: bool = False
-    """Whether it is differentiated, by the parameters or by the images."""
+    """Whether it is differentiated with respect to the parameters or the images."""
     waits: bool = False
-    """Whether its graph waits for the backward pass of the whole outer step."""
+    """Whether its graph is kept for the backward pass of the whole outer step."""
     features: bool = False
-    """Up to the features, without the last layer."""
+    """Whether it ends at the features, without the last layer."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What one worker computes in one outer step: the one truth for engine, memory and time estimate."""
+    """What one worker computes in one outer step; the engine and the estimates of memory and time all read it."""
 
     segments: int
-    """Terms, each of which does all of the following."""
+    """Terms of the loss; each of them computes `inner` and `passes`."""
     inner: Inner | None = None
     passes: tuple[Pass, ...] = ()
 
@@ -55,8 +55,8 @@ class Work:
 class Objective(nn.Module):
     """Base of every objective; a new one is one file with a class named `Objective` that takes (settings, context).
 
-    It never asks which Synthetic it was given. Its own learned values are parameters, what it must remember between
-    steps are buffers; both are in the checkpoint.
+    It must not depend on the kind of Synthetic. Its own learned values are parameters, its state between steps is in
+    buffers; checkpoints contain both.
     """
 
     def __init__(self, settings: ObjectiveBase, context: Context):
@@ -65,7 +65,7 @@ class Objective(nn.Module):
 
     @property
     def segments(self) -> int:
-        """Independent terms of each outer step's loss, which workers share between them."""
+        """Independent terms in the loss of each outer step, divided among the workers."""
         return self.settings.segments
 
     @property
@@ -74,7 +74,7 @@ class Objective(nn.Module):
         return self.segments // self.context.recipe.outer.workers
 
     def loss(self, synthetic: Synthetic, step: int, segments: Sequence[int]) -> Tensor:
-        """Sum of the terms numbered `segments` of outer step `step`, divided by the number of all terms."""
+        """Sum of the terms `segments` of outer step `step`, divided by the number of all terms."""
         raise NotImplementedError
 
     def work(self, synthetic: Synthetic) -> Work:
@@ -82,20 +82,20 @@ class Objective(nn.Module):
         raise NotImplementedError
 
     def parameter_groups(self) -> list[Group]:
-        """What the outer optimisers move besides the set."""
+        """Parameters that the outer optimisers update in addition to those of the set."""
         return []
 
     def after_backward(self, parameters: list[nn.Parameter]) -> None:
-        """Change gradients, already summed over workers, before the outer optimisers use them."""
+        """Modify gradients, already summed over workers, before the outer optimisers use them."""
 
     def after_step(self, synthetic: Synthetic, step: int) -> None:
-        """What follows an outer step: keep own parameters in their range, train a network on the updated set."""
+        """Called after each outer step, to project own parameters or train a network on the updated set."""
 
     def metrics(self) -> dict[str, float]:
-        """Figures worth a curve besides the loss."""
+        """Metrics to log besides the loss."""
         return {}
 
     @property
     def student_lr(self) -> float | None:
-        """The learned rate at which students train on the set, if there is one."""
+        """The learned learning rate of students, if there is one."""
         return None

@@ -1,4 +1,4 @@
-"""Match distributions: in a random network, real and synthetic images of a class have the same mean embedding.
+"""Distribution matching: in random networks, real and synthetic images of a class should have the same mean embedding.
 
 Zhao & Bilen 2023 (DM), equation 5; L1 distance: Generative Dataset Distillation, section 3. It needs no inner training.
 """
@@ -29,7 +29,7 @@ class Objective(base.Objective):
         return Work(self.segments_per_worker, passes=passes)
 
     def _term(self, synthetic: Synthetic, step: int, segment: int) -> Tensor:
-        """Sum over classes of the squared distance of mean embeddings, in one random network."""
+        """Sum over classes of the squared distance between mean embeddings, in one random network."""
         c = self.context
         key = ("distribution", step, segment)
         theta = c.network.init(rng.generator(c.seed, *key, "network")).to(c.device)
@@ -41,31 +41,32 @@ class Objective(base.Objective):
     def _class_distance(
         self, synthetic: Synthetic, theta: Tensor, y: Tensor, k: int, items: Tensor, key: tuple
     ) -> Tensor:
-        """Of the items of class k, weighted by their labels. Real ones see the same augmentation (siamese)."""
+        """Squared distance for class k; items are weighted by their label for k."""
         c, o = self.context, self.settings
         weight = y[items, k] / y[items, k].sum()
 
         def embed(images: Tensor) -> Tensor:
-            shared = rng.generator(c.seed, *key, "augment", k)
+            shared = rng.generator(c.seed, *key, "augment", k)  # real and synthetic images share it (siamese)
             return c.network.features(theta, augment(images, o.augment, shared))
 
         with torch.no_grad():
-            real = embed(self._real(k, rng.generator(c.seed, *key, "real", k))).mean(0)
+            real = embed(self._real_batch(k, rng.generator(c.seed, *key, "real", k))).mean(0)
         images = synthetic.images(items.cpu(), rng.generator(c.seed, *key, "draw", k))
         apart = real - weight @ embed(images)
         return apart.abs().sum() if o.distance == "l1" else apart.square().sum()
 
-    def _real(self, k: int, g: torch.Generator) -> Tensor:
+    def _real_batch(self, k: int, g: torch.Generator) -> Tensor:
+        """Up to `batch_real` different random training images of class k."""
         train = self.context.data.train
         rows = (train.y == k).nonzero().flatten()
         return train.x[rows[torch.randperm(len(rows), generator=g)[: self.settings.batch_real].to(rows.device)]]
 
 
 def items_of_classes(y: Tensor) -> dict[int, Tensor]:
-    """The items (m,) that stand for each class, by labels y (n, classes): those it is the most likely class of.
+    """The items (m,) that represent each class, by labels y (n, classes): those whose most likely class it is.
 
-    So each item is rendered once, unless classes tie. A class that is no item's most likely one has those whose label
-    holds most of it; one that is in no label is left out.
+    So each item is rendered once, unless classes tie. A class that is never the most likely is represented by the items
+    with its highest probability; a class without any probability is left out.
     """
     y = y.detach()
     top = (y == y.amax(1, keepdim=True)) & (y > 0)

@@ -1,4 +1,4 @@
-"""Match training trajectories: a student trained on the synthetic set lands where the expert is M epochs later.
+"""Trajectory matching: a student trained on the synthetic set should reach the expert's parameters M epochs later.
 
 Cazenavette et al. 2022 (MTT), algorithm 1 and equation 3. L1 distance: Generative Dataset Distillation, section 3.
 Pruning of parameters that are hard to match: Li et al. 2022.
@@ -20,7 +20,7 @@ from distill.objectives.base import Inner, Work
 from distill.synthetic.base import Group, Synthetic, learned_of
 
 LEAST_LR = 1e-6
-"""The student's learning rate never falls below this; the published code lets it become negative."""
+"""Lower bound of the student's learning rate; in the published code it can become negative."""
 
 
 class Objective(base.Objective):
@@ -32,7 +32,8 @@ class Objective(base.Objective):
     def loss(self, synthetic: Synthetic, step: int, segments: Sequence[int]) -> Tensor:
         if self.unroll is None:
             self.unroll = engine(self.context, self.work(synthetic))
-        self._prefetch(step + 1, segments)
+        upcoming = [self._segment(step + 1, s) for s in segments]  # read from the store while this step computes
+        self.context.experts.prefetch([(expert, epoch) for expert, *ends in upcoming for epoch in ends])
         if len(segments) > 1 and self._vectorized:
             return self._distances(synthetic, step, segments).sum() / self.segments
         return sum(self._distances(synthetic, step, [s]).sum() for s in segments) / self.segments
@@ -63,10 +64,11 @@ class Objective(base.Objective):
         return self.lr.item()
 
     def _distances(self, synthetic: Synthetic, step: int, segments: Sequence[int]) -> Tensor:
-        """Normalised distance (s,) of student and expert at the end of each segment."""
-        draws = [self._segment(step, s) for s in segments]
-        start, target = (self._snapshots(which) for which in ([d[:2] for d in draws], [(d[0], d[2]) for d in draws]))
+        """Normalised distance (s,) between student and expert at the end of each segment."""
         o, c = self.settings, self.context
+        drawn = [self._segment(step, s) for s in segments]
+        start = torch.stack([c.experts.snapshot(expert, epoch) for expert, epoch, _ in drawn]).to(c.device)
+        target = torch.stack([c.experts.snapshot(expert, epoch) for expert, _, epoch in drawn]).to(c.device)
         batches = [Batches(synthetic, o.batch_syn, o.augment, c.seed, ("student", step, s)) for s in segments]
         one = len(batches) == 1
         theta = self.unroll(
@@ -79,36 +81,26 @@ class Objective(base.Objective):
         return self._normalised(theta.view_as(start), start, target)
 
     def _normalised(self, student: Tensor, start: Tensor, target: Tensor) -> Tensor:
+        """Equation 3: the distance from student to target, divided by that from start to target."""
         near, far = student - target, start - target
         if self.settings.prune:
             kept = near.detach().abs() <= self.settings.prune
             near, far = near * kept, far * kept
-        if self.settings.distance == "l1":
-            return near.abs().sum(1) / far.abs().sum(1).clamp(min=torch.finfo(far.dtype).tiny)
-        return near.square().sum(1) / far.square().sum(1).clamp(min=torch.finfo(far.dtype).tiny)
+        size = torch.abs if self.settings.distance == "l1" else torch.square
+        # `far` can be zero: pruning may leave no parameter, and an expert may stop changing
+        return size(near).sum(1) / size(far).sum(1).clamp(min=torch.finfo(far.dtype).tiny)
 
     def _segment(self, step: int, segment: int) -> tuple[int, int, int]:
         """(expert, start epoch, target epoch) of one term of one outer step."""
         o = self.settings
         g = rng.generator(self.context.seed, "segment", step, segment)
         expert = int(torch.randint(self.context.recipe.experts.count, (), generator=g))
-        starts = o.start_epochs(self.context.experts.epochs, self._latest(step))
+        below = o.max_start_epoch
+        if o.widen_from and step < o.widen_steps:  # DATM: late, hard segments come late in the run
+            below = o.widen_from + (o.max_start_epoch - o.widen_from) * step // o.widen_steps
+        starts = o.start_epochs(self.context.experts.epochs, below)
         start = starts[int(torch.randint(len(starts), (), generator=g))]
         return expert, start, start + o.expert_epochs
-
-    def _latest(self, step: int) -> int:
-        """Upper end of the start epochs at an outer step (DATM widens it, so that late segments come late)."""
-        o = self.settings
-        if not o.widen_from or step >= o.widen_steps:
-            return o.max_start_epoch
-        return o.widen_from + (o.max_start_epoch - o.widen_from) * step // o.widen_steps
-
-    def _snapshots(self, wanted: list[tuple[int, int]]) -> Tensor:
-        return torch.stack([self.context.experts.snapshot(*w) for w in wanted]).to(self.context.device)
-
-    def _prefetch(self, step: int, segments: Sequence[int]) -> None:
-        draws = [self._segment(step, s) for s in segments]
-        self.context.experts.prefetch([(e, epoch) for e, *ends in draws for epoch in ends])
 
     @property
     def _vectorized(self) -> bool:

@@ -1,8 +1,8 @@
-"""A network trained on the synthetic set has low loss on real images: backpropagation through (the end of) training.
+"""Unrolled training: a network trained on the synthetic set should have low loss on real images.
 
-Feng et al. 2024 (RaT-BPTT), algorithm 1: the length is random and only the last `window` steps are differentiated.
-window = unroll is plain BPTT; random = false is truncated BPTT. A pool of networks that live on between outer steps is
-Zhou et al. 2022 (FRePO).
+Feng et al. 2024 (RaT-BPTT), algorithm 1: the length of training is random and only the last `window` steps are
+differentiated. window = unroll is plain BPTT; random = false is truncated BPTT. A pool of networks that continue
+training from one outer step to the next is from Zhou et al. 2022 (FRePO).
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from distill.objectives.base import Inner, Pass, Work
 from distill.synthetic.base import Synthetic, learned_of
 
 CHUNK = 1000
-"""Real images per forward pass; the loss over the whole real batch is summed from chunks, so memory does not grow."""
+"""Real images per forward pass; the loss of a real batch is a sum over chunks, so memory is independent of its size."""
 
 
 class Objective(base.Objective):
@@ -53,10 +53,10 @@ class Objective(base.Objective):
         return Work(self.segments_per_worker, inner, (Pass(real, min(CHUNK, real), gradient=True),))
 
     def after_backward(self, parameters: list[nn.Parameter]) -> None:
-        """Clip the gradient at a multiple of the running mean of its norm."""
+        """Clip the gradient at `clip` times the running mean of its norm."""
         o, gradients = self.settings, [p.grad for p in parameters if p.grad is not None]
         self.norm = torch.stack([g.norm() for g in gradients]).norm()
-        first = not self.norm_mean > 0
+        first = not self.norm_mean > 0  # also after a mean of zero or NaN
         self.norm_mean = self.norm if first else o.clip_decay * self.norm_mean + (1 - o.clip_decay) * self.norm
         if o.clip and self.norm > o.clip * self.norm_mean:
             for g in gradients:
@@ -66,7 +66,7 @@ class Objective(base.Objective):
         return {"gradient_norm": self.norm.item()}
 
     def before_window(self, step: int, segment: int) -> int:
-        """Inner steps of an outer step that are not differentiated."""
+        """Number of inner steps before the differentiated window."""
         o = self.settings
         spare = o.unroll - o.window
         if not o.random:
@@ -75,27 +75,22 @@ class Objective(base.Objective):
         return int(torch.randint(spare + 1, (), generator=g))
 
     def _term(self, synthetic: Synthetic, step: int, segment: int) -> Tensor:
+        """Real loss of one student after its inner training."""
         o, c = self.settings, self.context
-        slot, start, before = self._student(step, segment)
+        if o.pool:
+            slot = int(torch.randint(o.pool, (), generator=rng.generator(c.seed, "pool", step, segment)))
+            start, before = self.pool[slot].clone(), 0
+        else:
+            start, before = self._fresh("student", step, segment).to(c.device), self.before_window(step, segment)
         batches = Batches(synthetic, o.batch_syn, o.augment, c.seed, ("student", step, segment))
-        theta = self.unroll(
-            start.to(c.device), self.lr, batches, before + o.window, learned_of(synthetic), window=o.window
-        )
-        if slot is not None:
-            self._give_back(slot, theta.detach(), before + o.window, step)
+        theta = self.unroll(start, self.lr, batches, before + o.window, learned_of(synthetic), window=o.window)
+        if o.pool:
+            self._update_pool(slot, theta.detach(), step)
         return self._real_loss(theta, rng.generator(c.seed, "real", step, segment))
 
-    def _student(self, step: int, segment: int) -> tuple[int | None, Tensor, int]:
-        """(pool slot, parameters, steps before the window) of one term."""
-        if not self.settings.pool:
-            return None, self._fresh("student", step, segment), self.before_window(step, segment)
-        g = rng.generator(self.context.seed, "pool", step, segment)
-        slot = int(torch.randint(self.settings.pool, (), generator=g))
-        return slot, self.pool[slot].clone(), 0
-
-    def _give_back(self, slot: int, theta: Tensor, steps: int, step: int) -> None:
-        """A pooled network is kept trained until it would be older than `unroll` steps, then replaced."""
-        self.pool_age[slot] += steps
+    def _update_pool(self, slot: int, theta: Tensor, step: int) -> None:
+        """Keep the trained network, or replace it if another window would make it older than `unroll` steps."""
+        self.pool_age[slot] += self.settings.window
         old = self.pool_age[slot] + self.settings.window > self.settings.unroll
         self.pool[slot] = self._fresh("pool", slot, step).to(theta.device) if old else theta
         self.pool_age[slot] *= int(not old)
@@ -104,7 +99,7 @@ class Objective(base.Objective):
         return self.context.network.init(rng.generator(self.context.seed, *key))
 
     def _real_loss(self, theta: Tensor, g: torch.Generator) -> Tensor:
-        """Mean cross-entropy of theta on a real batch; gradients for theta are gathered chunk by chunk."""
+        """Mean cross-entropy of theta on a real batch; the gradient for theta is accumulated chunk by chunk."""
         train, o = self.context.data.train, self.settings
         rows = torch.randperm(len(train), generator=g)[: o.batch_real].to(train.y.device)
         leaf, total = theta.detach().requires_grad_(), 0.0
@@ -114,5 +109,6 @@ class Objective(base.Objective):
             loss = loss * (len(part) / len(rows))
             loss.backward()
             total = total + loss.detach()
-        pull = theta @ leaf.grad
-        return total + (pull - pull.detach())
+        # A value of `total` whose gradient for theta is leaf.grad: the graphs of the chunks are already freed.
+        linear = theta @ leaf.grad
+        return total + (linear - linear.detach())

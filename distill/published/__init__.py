@@ -1,4 +1,4 @@
-"""Published sets: what a distilled set is once it has left its run, its files, and how anybody loads one.
+"""Published sets: distilled sets outside of their run, their files, and how to load one.
 
     from distill import load
     train = load("synthetic.safetensors")      # a file, a folder, models:/digits@best, s3://bucket/...

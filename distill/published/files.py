@@ -1,13 +1,13 @@
-"""The files of a published set: one folder that a person, a library or this project can read.
+"""The files of a published set: one folder that people, libraries and this project can read.
 
-    synthetic.safetensors   everything, exact: what read() reads, and what a network can be trained from alone
+    synthetic.safetensors   everything, exact: read() needs only this file, and so does training a network
     synthetic.parquet       one row per image in the Hugging Face image layout, with soft labels and exact pixels
-    images.png              a picture of it; more of them where it has more to show
+    images.png              a picture of the set; some sets have more pictures
     recipe.json             the resolved recipe
-    sampler.py              of a Sampler: the code that draws its images, for those who have no Stillhouse
+    sampler.py              for a Sampler: the code that draws its images, for use without Stillhouse
 
-Format version 3 names the form of the set (distill/published/forms.py) and holds its preprocessing. Versions 1 (images)
-and 2 (windows), which lack the preprocessing, are read too. docs/formats.md lists every key.
+Format version 3 names the form of the set (distill/published/forms.py) and contains its preprocessing. Versions 1
+(images) and 2 (windows), which lack the preprocessing, can be read too. docs/formats.md lists every key.
 """
 
 import json
@@ -29,20 +29,20 @@ from distill.published.table import table
 FORMAT = "stillhouse synthetic set"
 VERSION = 3
 FORM_OF_VERSION = {1: "images", 2: "windows"}
-"""Of the versions that do not name it."""
+"""The form of sets in versions that do not name it."""
 FILE = "synthetic.safetensors"
 FILES = ("recipe.json", "images.png", "synthetic.parquet", FILE)
 
 
 def write(published: Published, folder: Path) -> list[Path]:
-    """Write the four files, and a PNG for each further picture, into `folder`, made if need be; return their paths.
+    """Write the files, with a PNG for each additional picture, into `folder`, created if missing; return their paths.
 
-    Each file appears whole or not at all, the one that read() needs last. The same set gives the same bytes. Raises
+    Each file is written atomically, and the one that read() needs is last. The same set gives the same bytes. Raises
     DataError for a set that lacks its preprocessing or whose parts do not fit together.
     """
     published.check("set to publish")
     if published.preprocess is None:
-        raise DataError("set to publish: it lacks its preprocessing, without which nobody can train on it")
+        raise DataError("set to publish: it lacks its preprocessing, without which no network can be trained on it")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     recipe = (json.dumps(published.recipe, indent=2, sort_keys=True) + "\n").encode()
@@ -55,9 +55,9 @@ def write(published: Published, folder: Path) -> list[Path]:
 
 
 def read(path: Path) -> Published:
-    """The set in a file that write() made, or in the folder of one, equal bit for bit.
+    """The set in a file written by write(), or in its folder, bit for bit.
 
-    Raises DataError if there is none, if it is not such a file, and for another format version.
+    Raises DataError if there is none, if the file is damaged or of another kind, and for an unknown format version.
     """
     path = Path(path)
     file = path / FILE if path.is_dir() else path
@@ -68,11 +68,11 @@ def read(path: Path) -> Published:
             about = _about(opened.metadata(), file)
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}
     except SafetensorError as error:
-        raise DataError(f"{file}: not a whole safetensors file ({error}): fetch or publish it again") from None
+        raise DataError(f"{file}: not a complete safetensors file ({error}): fetch or publish it again") from None
     try:
         published = _assemble(tensors, about)
     except KeyError as error:
-        raise DataError(f"{file}: {error} is missing from it: fetch or publish it again") from None
+        raise DataError(f"{file}: {error} is missing: fetch or publish it again") from None
     except (TypeError, AttributeError, DataError) as error:
         raise DataError(f"{file}: {error}: fetch or publish it again") from None
     published.check(str(file))
@@ -80,7 +80,7 @@ def read(path: Path) -> Published:
 
 
 def picture(published: Published) -> Image.Image:
-    """The picture that shows it best; of a set that was read, its images with their classes."""
+    """The main picture of a set; for a set that was read from a file, its images with their classes."""
     best = published.pictures.get("synthetic")
     return best or sheet(published.pixels, published.labels, published.classes)
 
@@ -92,7 +92,7 @@ def _safetensors(published: Published) -> bytes:
     stored = published.stored
     tensors = stored.tensors() | ({} if published.shown is None else {"pixels": published.shown})
     same = {}
-    for name, tensor in published.state.items():  # most of the state is what is stored already: kept once
+    for name, tensor in published.state.items():  # most of the state equals a stored tensor: write it once
         twin = next((k for k, t in tensors.items() if t.dtype == tensor.dtype and equal(t, tensor)), None)
         if twin:
             same[name] = twin
@@ -119,11 +119,12 @@ def _about(metadata: dict[str, str] | None, file: Path) -> dict:
     version = about.get("version")
     if version not in (*FORM_OF_VERSION, VERSION):
         raise DataError(
-            f"{file}: format version {version}, this Stillhouse reads 1 to {VERSION}: use the one that wrote it"
+            f"{file}: format version {version}, but this Stillhouse reads versions 1 to {VERSION}: use the Stillhouse "
+            "that wrote it"
         )
     form = about.setdefault("form", FORM_OF_VERSION.get(version))
     if form not in FORMS:
-        raise DataError(f"{file}: a set in the form {form!r}, which this Stillhouse does not know")
+        raise DataError(f"{file}: unknown form {form!r} (known: {', '.join(FORMS)}): use the Stillhouse that wrote it")
     return about
 
 
@@ -147,7 +148,7 @@ def _assemble(tensors: dict[str, Tensor], about: dict) -> Published:
 
 
 def current(recipe: dict) -> dict:
-    """A stored recipe without settings that are gone since: a run of an early version may start before all experts."""
+    """A stored recipe without settings that no longer exist, which recipe.parse() would refuse."""
     objective = {k: v for k, v in recipe.get("objective", {}).items() if k not in ("first_experts", "first_steps")}
     return {**recipe, "objective": objective} if objective else recipe
 

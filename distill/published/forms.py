@@ -1,10 +1,10 @@
-"""The forms in which a distilled set is stored. All that reads published sets speaks this union:
+"""The forms in which a distilled set is stored. All code that reads published sets uses this union:
 
     Images    the training images themselves
-    Windows   larger images, and where the training images are cut out of them: posters, canvases
+    Windows   larger images, and the positions of the training images in them: posters, canvases
     Sampler   weights, and the module that draws training images from them: generators
 
-Each gives `images()`, `y` and a length, so that whoever trains on a set does not ask which form it has.
+Each has `images()`, `y` and a length, so that training on a set does not depend on its form.
 """
 
 import inspect
@@ -23,7 +23,7 @@ from distill.errors import DataError
 from distill.tiles import lay_out
 
 ToPixels = Callable[[Tensor], Tensor]
-"""Images (n, c, h, w) as networks see them to [0, 1]."""
+"""Converts images (n, c, h, w) as networks see them to pixels in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class Images:
         return self.x
 
     def cpu(self) -> "Images":
-        """The same on the CPU."""
+        """A copy on the CPU."""
         return Images(self.x.cpu(), self.y.cpu())
 
     def shown(self, to_pixels: ToPixels) -> Tensor:
-        """What is stored, in [0, 1]."""
+        """The stored images in [0, 1]."""
         return to_pixels(self.x)
 
     def pixels(self, shown: Tensor) -> Tensor:
@@ -57,31 +57,31 @@ class Images:
         return shown
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a file holds of it."""
+        """The tensors in its file."""
         return {"x": self.x, "y": self.y}
 
     def about(self) -> dict[str, Any]:
-        """JSON values that a file holds of it."""
+        """The JSON values in its file."""
         return {}
 
     @classmethod
     def of(cls, tensors: dict[str, Tensor], about: dict[str, Any]) -> "Images":
-        """From tensors() and about(). KeyError names what is missing, DataError says what does not fit."""
+        """From tensors() and about(). Raises KeyError if one is missing, DataError if they do not fit together."""
         return cls(tensors["x"], tensors["y"])
 
     def fault(self) -> str:
-        """What does not fit together; empty if all does."""
+        """What does not fit together; empty if all is well."""
         return "" if self.x.ndim == 4 else f"images of shape {tuple(self.x.shape)} are not (n, c, h, w)"
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Larger images and where training images are cut out of them; a window beyond an edge continues at the other."""
+    """Larger images and the positions of training images in them; windows wrap around the edges."""
 
     x: Tensor
     """The larger images as networks see them, float32 (m, c, H, W)."""
     corners: Tensor
-    """Image, top and left of each window, int64 (n, 3)."""
+    """Index of the larger image, top and left of each window, int64 (n, 3)."""
     size: tuple[int, int]
     """(h, w) of a window."""
     y: Tensor
@@ -101,7 +101,7 @@ class Windows:
         return Windows(self.x.cpu(), self.corners.cpu(), self.size, self.y.cpu(), self.colours)
 
     def shown(self, to_pixels: ToPixels) -> Tensor:
-        """The larger images in [0, 1]: the mean of their windows, each with its preprocessing undone; grey between."""
+        """The larger images in [0, 1]: preprocessing is undone per window and overlaps are averaged; gaps are grey."""
         return join(to_pixels(self.images()), self.corners, tuple(self.x.shape), empty=0.5)
 
     def pixels(self, shown: Tensor) -> Tensor:
@@ -129,30 +129,30 @@ class Windows:
     def fault(self) -> str:
         m, _, height, width = self.x.shape if self.x.ndim == 4 else (0, 0, 0, 0)
         inside = (self.corners >= 0) & (self.corners < self.corners.new_tensor([m, height, width]))
-        return "" if inside.all() else "windows lie outside of the images that they are cut out of"
+        return "" if inside.all() else "windows are outside of the images that contain them"
 
 
 SAMPLER_MODULES = ("distill.nets.",)
-"""Where the modules of samplers are looked up; a file cannot name others."""
+"""Packages that may contain the modules of samplers; a file that names another is refused."""
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """Weights and the module that draws images from them, as many as one likes.
+    """Weights and the module that draws any number of images from them.
 
-    The module imports torch and the standard library alone, so that its source travels with a set, and has
+    The module imports only torch and the standard library, so that its source can be stored with a set, and has
 
         draw(weights, settings, labels (n,), generator, truncation) -> images (n, c, h, w) as networks see them
     """
 
     weights: dict[str, Tensor]
     module: str
-    """Dotted name, below one of SAMPLER_MODULES."""
+    """Dotted name, inside one of SAMPLER_MODULES."""
     settings: dict[str, Any]
-    """JSON values that draw() takes."""
+    """JSON values for draw()."""
     classes: int
     per_class: int
-    """Images per class of one training set, unless another number is asked for."""
+    """Images per class of one training set, by default."""
 
     form = "sampler"
 
@@ -162,11 +162,11 @@ class Sampler:
     @property
     def y(self) -> Tensor:
         """Labels (n, classes) of images(), ordered by class."""
-        return F.one_hot(self._labels(self.per_class), self.classes).float()
+        return F.one_hot(self._labels(), self.classes).float()
 
     def images(self) -> Tensor:
         """One training set, always the same."""
-        return self.draw(self._labels(self.per_class), torch.Generator().manual_seed(0))
+        return self.draw(self._labels(), torch.Generator().manual_seed(0))
 
     def draw(self, labels: Tensor, generator: torch.Generator, truncation: float = 1.0) -> Tensor:
         """Images (n, c, h, w) of the classes `labels` (n,) as networks see them."""
@@ -201,17 +201,17 @@ class Sampler:
             return str(error)
         return ""
 
-    def _labels(self, per_class: int) -> Tensor:
-        return torch.arange(self.classes).repeat_interleave(per_class)
+    def _labels(self) -> Tensor:
+        return torch.arange(self.classes).repeat_interleave(self.per_class)
 
     def _code(self) -> ModuleType:
-        """The installed module of that name: code that a file brings is never run."""
+        """The installed module of that name: code inside a file is never run."""
         try:
             if not self.module.startswith(SAMPLER_MODULES):
                 raise ModuleNotFoundError
             return import_module(self.module)
         except ModuleNotFoundError:
-            raise DataError(f"images are drawn by {self.module}, which this Stillhouse does not have") from None
+            raise DataError(f"its images are drawn by {self.module}, which this Stillhouse does not have") from None
 
 
 Stored = Images | Windows | Sampler

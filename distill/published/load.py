@@ -9,10 +9,10 @@ from distill.published.published import Published
 
 
 def load(source: str | Path) -> Published:
-    """The set at a file, a folder, or a url: `models:/digits@best`, `s3://bucket/prefix/published`.
+    """The set in a file, in a folder, or at a URL: `models:/digits@best`, `s3://bucket/prefix/published`.
 
-    Urls are fetched by the application around this package, which must be installed. Raises DataError when there is no
-    set, or when nothing here fetches such urls.
+    Fetching URLs needs an installed package that supports their scheme, such as this application. Raises DataError if
+    there is no set, or if no installed package can fetch the URL.
     """
     scheme, separator, _ = str(source).partition(":/")
     if not separator or Path(source).exists():

@@ -1,4 +1,4 @@
-"""A distilled set, ready to train on, with what made it."""
+"""A distilled set, ready to train on, with its recipe."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,22 +20,22 @@ class Published:
     stored: Stored
     classes: tuple[str, ...]
     preprocess: Preprocess | None
-    """Real [0, 1] images (n, c, h, w) to what networks see: test images must go through it. None in sets of the first
-    two format versions, which do not hold it."""
+    """Converts real images (n, c, h, w) in [0, 1] to what networks see: apply it to test images. None in format
+    versions 1 and 2, which do not contain it."""
     lr: float | None
-    """The learned rate for training on the set; None if none was learned."""
+    """The learned learning rate for training on the set; None if it was not learned."""
     recipe: dict
-    """The resolved recipe as JSON values; `recipe["evaluation"]` says how networks are trained on the set."""
+    """The resolved recipe as JSON values; `recipe["evaluation"]` is how networks are trained on the set."""
     step: int
-    """The outer step it was taken at."""
+    """The outer step of the set."""
     state: dict[str, Tensor]
-    """learned_state() of the Synthetic it was taken from, which restores it."""
+    """learned_state() of the Synthetic, which restores it."""
     shown: Tensor | None = None
-    """What is stored, in [0, 1] (Stored.shown)."""
+    """The stored images in [0, 1] (Stored.shown)."""
     data: dict[str, str] = field(default_factory=dict)
-    """Digests of the raw data's training and test part (Raw.parts); sets of early versions have none."""
+    """Digests of the raw training and test data (Raw.parts); empty in sets of early versions."""
     pictures: dict[str, Image.Image] = field(default_factory=dict)
-    """What Synthetic.pictures() gave; a set that was read has none."""
+    """Synthetic.pictures(); empty in a set that was read from a file."""
 
     def __len__(self) -> int:
         return len(self.stored)
@@ -52,7 +52,7 @@ class Published:
 
     @cached_property
     def pixels(self) -> Tensor:
-        """The images in [0, 1], float32 (n, c, h, w), for looking at."""
+        """The images in [0, 1], float32 (n, c, h, w), for display."""
         if self.shown is None:
             return self.preprocess.to_pixels(self.images)
         return self.stored.pixels(self.shown)
@@ -63,19 +63,19 @@ class Published:
         return tuple(self.images.shape[1:])
 
     def dataset(self) -> TensorDataset:
-        """Pairs of an image and its label probabilities, for a torch DataLoader."""
+        """Pairs of image and label probabilities, for a torch DataLoader."""
         return TensorDataset(self.images, self.labels)
 
     def draw(self, per_class: int, seed: int = 0, truncation: float = 1.0) -> tuple[Tensor, Tensor]:
-        """Fresh images and labels (n, classes) of a set that is a Sampler. DataError for one that is not."""
+        """New images and labels (n, classes) from a set that is a Sampler. Raises DataError for other sets."""
         if not isinstance(self.stored, Sampler):
-            raise DataError("this set holds its training images: use images and labels, there are no others to draw")
+            raise DataError("this set stores its training images and has no others to draw: use images and labels")
         labels = torch.arange(len(self.classes)).repeat_interleave(per_class)
         x = self.stored.draw(labels, torch.Generator().manual_seed(seed), truncation)
         return x, torch.nn.functional.one_hot(labels, len(self.classes)).float()
 
     def check(self, where: str) -> None:
-        """Raise DataError if the parts do not fit together; `where` is named."""
+        """Raise DataError, naming `where`, if the parts do not fit together."""
         if fault := self.stored.fault():
             raise DataError(f"{where}: {fault}: publish it again")
         y, n, classes = self.stored.y, len(self.stored), len(self.classes)

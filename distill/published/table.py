@@ -14,7 +14,7 @@ from distill.published.published import Published
 
 
 def table(published: Published) -> bytes:
-    """The bytes of the Parquet file: image (PNG), label, soft_label, and the exact values or where they are cut out."""
+    """The bytes of the Parquet file: image (PNG), label, soft_label, and the exact values or the window's position."""
     labels = published.labels.argmax(1)
     images = [
         {"bytes": png(image), "path": f"{i:05d}_{label}.png"}
@@ -33,10 +33,10 @@ def table(published: Published) -> bytes:
 
 
 def _exact(published: Published) -> dict[str, pa.Array]:
-    """What a PNG of 256 levels cannot hold."""
+    """Columns with what the 256 levels of a PNG cannot represent: exact values or, for Windows, their positions."""
     if isinstance(published.stored, Windows):
-        places = zip(("source", "top", "left"), published.stored.corners.T.cpu(), strict=True)
-        return {name: pa.array(place.numpy(), pa.int64()) for name, place in places}
+        corners = zip(("source", "top", "left"), published.stored.corners.T.cpu(), strict=True)
+        return {name: pa.array(values.numpy(), pa.int64()) for name, values in corners}
     return {"pixels": _fixed(published.pixels), "x": _fixed(published.images)}
 
 
@@ -44,7 +44,7 @@ def _features(published: Published, columns: dict) -> dict:
     """Column types as the `datasets` library writes them into a Parquet schema."""
     floats = {"dtype": "float32", "_type": "Value"}
     image = {"feature": floats, "length": published.images[0].numel(), "_type": "Sequence"}
-    place = {"dtype": "int64", "_type": "Value"}
+    integer = {"dtype": "int64", "_type": "Value"}
     kinds = {
         "image": {"_type": "Image"},
         "label": {"names": list(published.classes), "_type": "ClassLabel"},
@@ -52,7 +52,7 @@ def _features(published: Published, columns: dict) -> dict:
         "pixels": image,
         "x": image,
     }
-    return {name: kinds.get(name, place) for name in columns}
+    return {name: kinds.get(name, integer) for name in columns}
 
 
 def _floats(x: Tensor) -> np.ndarray:
@@ -60,6 +60,6 @@ def _floats(x: Tensor) -> np.ndarray:
 
 
 def _fixed(x: Tensor) -> pa.FixedSizeListArray:
-    """Each image's values in (c, h, w) order as one list of known length."""
+    """Each image's values in (c, h, w) order as one list of fixed length."""
     values = _floats(x)
     return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel(), pa.float32()), values.shape[1])

@@ -1,4 +1,4 @@
-"""Synthetic sets. `kind = "pixels"` in a recipe is the class of that kind in distill/synthetic/pixels.py."""
+"""Synthetic sets. `kind = "pixels"` in a recipe selects the class in distill/synthetic/pixels.py."""
 
 from importlib import import_module
 
@@ -11,22 +11,22 @@ __all__ = ["Budget", "Group", "Synthetic", "blank", "build", "check", "learned_o
 
 
 def build(context: Context) -> Synthetic:
-    """The synthetic set of a recipe at its start, on the device."""
+    """The initial synthetic set of a recipe, on its device."""
     return _class(context).build(context.recipe.synthetic, context).to(context.device)
 
 
 def blank(context: Context) -> Synthetic:
-    """A set of the recipe's shapes, whatever its values, on the device; needs no experts."""
+    """A set with the recipe's shapes and arbitrary values, on its device; needs no experts."""
     return _class(context).blank(context.recipe.synthetic, context).to(context.device)
 
 
 def check(context: Context) -> None:
-    """Raise what build() would, as far as it can be known without experts and in a moment."""
+    """Raise the errors of build() that can be found quickly and without experts."""
     _class(context).check(context.recipe.synthetic, context)
 
 
 def restore(context: Context, state: dict[str, Tensor]) -> Synthetic:
-    """The set of a recipe as it was published, on the device."""
+    """The set that was published with `state`, on the device of the recipe."""
     return _class(context).restore(context.recipe.synthetic, context, state).to(context.device)
 
 

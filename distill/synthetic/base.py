@@ -18,7 +18,7 @@ FLOAT_BITS = 32
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters that one optimiser moves at one rate."""
+    """Parameters that share an optimiser and a learning rate."""
 
     params: list[nn.Parameter]
     lr: float
@@ -28,27 +28,27 @@ class Group:
 
 @dataclass(frozen=True)
 class Budget:
-    """What a user must store to train on a set; shared or frozen parts stand apart."""
+    """What a user must store to train on a set; shared or frozen parts are listed separately."""
 
     floats: dict[str, int]
-    """Values by the name of the part; labels count unless they are plain classes."""
+    """Number of values in each part; labels count unless they are plain classes."""
     shared: dict[str, int] = field(default_factory=dict)
-    """Values that several sets share or that were not learned, such as a frozen generator's weights."""
+    """Number of values in parts that several sets share or that are not learned, such as a frozen generator."""
     bits: dict[str, int] = field(default_factory=dict)
     """Bits per value of the parts that are not stored as 32-bit floats."""
 
     @property
     def total(self) -> int:
-        """Floats of all parts, shared ones not included: a part of fewer bits counts as fewer floats."""
+        """32-bit floats of all parts except shared ones: a part with fewer bits counts as fewer floats."""
         return sum(-(-n * self._bits(part) // FLOAT_BITS) for part, n in self.floats.items())
 
     @property
     def bytes(self) -> int:
-        """Bytes of all parts, shared ones not included."""
+        """Bytes of all parts except shared ones."""
         return sum(-(-n * self._bits(part) // 8) for part, n in self.floats.items())
 
     def bits_per_class(self, classes: int) -> float:
-        """Bits of all parts over the classes (DD-RUO counts budgets so)."""
+        """Bits of all parts per class, as DD-RUO counts budgets."""
         return sum(n * self._bits(part) for part, n in self.floats.items()) / classes
 
     def _bits(self, part: str) -> int:
@@ -60,8 +60,8 @@ class Synthetic(nn.Module):
 
         class Pixels(Synthetic, kind="pixels"): ...
 
-    It never asks which Objective drives it. All that the objective, the judge, the exporter, the cost estimate and the
-    pictures use is here. An item is one training image of a pass, virtual where images are cut or generated.
+    It must not depend on the Objective. The objective, the judge, the exporter, the cost estimate and the pictures use
+    only what is declared here. An item is one training image of a pass; it is virtual if images are cut or generated.
     """
 
     kinds: dict[str, type["Synthetic"]] = {}
@@ -76,17 +76,17 @@ class Synthetic(nn.Module):
 
     @classmethod
     def build(cls, settings: SyntheticBase, context: Context) -> Self:
-        """The set at its start. Raises what blank() and check() raise, and RecipeError when experts are missing."""
+        """The initial set. Raises what blank() and check() raise, and RecipeError when experts are missing."""
         raise NotImplementedError
 
     @classmethod
     def blank(cls, settings: SyntheticBase, context: Context) -> Self:
-        """A set of the recipe's shapes, whatever its values: needs neither experts nor time."""
+        """A set with the recipe's shapes and arbitrary values: quick, and needs no experts."""
         return cls.build(settings, context)
 
     @classmethod
     def check(cls, settings: SyntheticBase, context: Context) -> None:
-        """Raise what build() would, as far as it can be known without experts and in a moment."""
+        """Raise the errors of build() that can be found quickly and without experts."""
         cls.blank(settings, context)
 
     @classmethod
@@ -99,11 +99,11 @@ class Synthetic(nn.Module):
     # ------------------------------------------------------------ training images
 
     def __len__(self) -> int:
-        """Items of one pass."""
+        """Number of items in one pass."""
         raise NotImplementedError
 
     def images(self, index: Tensor, generator: torch.Generator) -> Tensor:
-        """Images (b, c, h, w) of the items `index` (b,). All chance comes from the generator."""
+        """Images (b, c, h, w) of the items `index` (b,). All randomness comes from the generator."""
         raise NotImplementedError
 
     def labels(self, index: Tensor) -> Tensor:
@@ -121,22 +121,22 @@ class Synthetic(nn.Module):
     # ------------------------------------------------------------ learning
 
     def parameter_groups(self, outer: Outer) -> list[Group]:
-        """What the outer optimisers move."""
+        """The parameters that the outer optimisers update."""
         return [Group([p for p in self.parameters() if p.requires_grad], outer.lr_img)]
 
     def penalty(self, step: int, generator: torch.Generator) -> Tensor | float:
-        """A term of the set's own, added once to the loss of an outer step."""
+        """A loss term of the set itself, added once per outer step."""
         return 0.0
 
     def project(self) -> None:
-        """Bring parameters back into their allowed range, after each outer step."""
+        """Project parameters back into their allowed range, after each outer step."""
 
     def learned_state(self) -> dict[str, Tensor]:
-        """What a checkpoint and the best set hold: all that blank() does not give."""
+        """The state that checkpoints and the best set store: everything that blank() cannot reconstruct."""
         return self.state_dict()
 
     def load_learned_state(self, state: dict[str, Tensor]) -> None:
-        """Put back what learned_state() gave."""
+        """Load a state returned by learned_state()."""
         self.load_state_dict(state)
 
     # ------------------------------------------------------------ what is stored and shown
@@ -146,14 +146,14 @@ class Synthetic(nn.Module):
         raise NotImplementedError
 
     def stored(self) -> Stored:
-        """The published form, detached."""
+        """The published form, without gradients."""
         index = torch.arange(len(self))
         with torch.no_grad():
             x, y = self.batch(index, torch.Generator().manual_seed(0))
         return Images(x.detach(), y.detach())
 
     def describe(self) -> str:
-        """What the set is, in a line."""
+        """The set in one line."""
         return f"{len(self)} training images"
 
     def measures(self, preprocess: Preprocess) -> dict[str, float]:
@@ -161,11 +161,11 @@ class Synthetic(nn.Module):
         return {}
 
     def pictures(self, preprocess: Preprocess, classes: tuple[str, ...]) -> dict[str, Image.Image]:
-        """Pictures of the set by name, `synthetic` the one that shows it best."""
+        """Pictures of the set by name; `synthetic` is the main one."""
         stored = self.stored()
         return {"synthetic": sheet(preprocess.to_pixels(stored.images()), stored.y, classes)}
 
 
 def learned_of(synthetic: Synthetic) -> list[nn.Parameter]:
-    """The leaves that gradients go to."""
+    """The learned parameters of a set: the leaves that receive gradients."""
     return [p for p in synthetic.parameters() if p.requires_grad]

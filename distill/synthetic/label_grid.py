@@ -1,6 +1,6 @@
-"""Labels of patches (PoDDL, Shul et al. 2024, section 4.3), all from how many pixels of a patch lie in each grid cell.
+"""Labels of patches (PoDDL, Shul et al. 2024, section 4.3), from the number of pixels of a patch in each grid cell.
 
-A grid is laid over the poster as nearest-neighbour upsampling lays it: pixel y of a side of H belongs to cell
+A grid covers the poster as nearest-neighbour upsampling would: pixel y of a side of H pixels belongs to cell
 floor(y * cells / H).
 """
 
@@ -16,7 +16,7 @@ from distill.synthetic.patches import Size
 
 
 def cell_counts(corners: Tensor, patch: Size, size: Size, grid: Size) -> Tensor:
-    """(n, rows * columns) float32: pixels of each patch (n, 3 corners) in each cell of a grid over its poster."""
+    """(n, rows * columns) float32: pixels that each patch (corners (n, 3)) has in each cell of its poster's grid."""
     sides = []
     for axis in (0, 1):
         pixels = (corners[:, axis + 1, None] + torch.arange(patch[axis], device=corners.device)) % size[axis]
@@ -27,7 +27,8 @@ def cell_counts(corners: Tensor, patch: Size, size: Size, grid: Size) -> Tensor:
 def fixed(counts: Tensor, order: Tensor, rule: str, classes: int) -> Tensor:
     """Label probabilities (n, classes) of patches with `counts` (n, cells) pixels of the classes `order` (n, cells).
 
-    majority: the class with most pixels, ties shared equally; share: each class by its pixels; softmax: of the counts.
+    majority: the class with the most pixels, ties shared equally; share: fractions of the pixels; softmax: softmax of
+    the counts.
     """
     pixels = torch.zeros(len(counts), classes, device=counts.device).scatter_add_(1, order, counts)
     if rule == "majority":
@@ -38,7 +39,7 @@ def fixed(counts: Tensor, order: Tensor, rule: str, classes: int) -> Tensor:
 def average(counts: Tensor, cells: Tensor, poster: Tensor) -> Tensor:
     """Label probabilities (n, classes): the mean of learned cells (m, cells, classes) over each window, L1-normalised.
 
-    `poster` (n,) says which of the m grids is each patch's. A window whose cells are all zero has a label of zeros.
+    `poster` (n,) is the index of each patch's grid. A window whose cells are all zero has a label of zeros.
     """
     m = len(cells)
     placed = (F.one_hot(poster, m)[:, :, None] * counts[:, None]).flatten(1).to(cells.dtype)  # (n, m * cells)
@@ -46,10 +47,11 @@ def average(counts: Tensor, cells: Tensor, poster: Tensor) -> Tensor:
 
 
 def learned_shape(settings: recipe.PosterLabels, ipc: float, classes: int, grid: Size, posters: int) -> Size:
-    """(rows, columns) of the learned grid of one poster: the class grid, grown by the root of the cells per class.
+    """(rows, columns) of the learned grid of one poster: the class grid times the square root of the cells per class.
 
     Raises RecipeError when it has more cells than the budget, or fewer than classes.
     """
+    # 1e-6 so that a product such as 0.7 * 10 = 6.999... is not rounded down
     budget = math.floor((settings.ipc or max(1.0, ipc)) * classes + 1e-6)
     if settings.rows:
         rows, columns = settings.rows, settings.columns
@@ -63,14 +65,17 @@ def learned_shape(settings: recipe.PosterLabels, ipc: float, classes: int, grid:
         )
     if rows < grid[0] or columns < grid[1]:
         raise RecipeError(
-            f"synthetic.labels: a grid of {columns}x{rows} cells does not hold the {grid[1]}x{grid[0]} classes: "
+            f"synthetic.labels: a grid of {columns}x{rows} cells does not hold the {grid[1]}x{grid[0]} class grid: "
             f"raise synthetic.labels.ipc to 1 or more"
         )
     return rows, columns
 
 
 def one_hot_blocks(order: Tensor, shape: Size, classes: int) -> Tensor:
-    """The learned grid at its start (m, rows * columns, classes): the classes `order` (m, R, C), each a block."""
-    at = [torch.arange(n, device=order.device) * side // n for n, side in zip(shape, order.shape[1:], strict=True)]
-    blocks = order.index_select(1, at[0]).index_select(2, at[1])
+    """The initial learned grid (m, rows * columns, classes): one-hot, a block of cells for each class of `order`
+    (m, R, C)."""
+    rows, columns = (
+        torch.arange(n, device=order.device) * side // n for n, side in zip(shape, order.shape[1:], strict=True)
+    )
+    blocks = order.index_select(1, rows).index_select(2, columns)
     return F.one_hot(blocks, classes).flatten(1, 2).float()

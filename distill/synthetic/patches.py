@@ -1,4 +1,4 @@
-"""How large a poster is and where its patches lie (PoDD, sections 4.1 and 5.1)."""
+"""Size of a poster and positions of its patches (PoDD, sections 4.1 and 5.1)."""
 
 import math
 
@@ -13,16 +13,16 @@ Size = tuple[int, int]
 """(height, width) in pixels, or (rows, columns) of a grid."""
 
 
-def budget_pixels(ipc: float, images: int, image: Size) -> int:
-    """Pixels that posters for so many classes may have at `ipc` images per class."""
-    return math.floor(ipc * images * image[0] * image[1] + 1e-6)
+def budget_pixels(ipc: float, classes: int, image: Size) -> int:
+    """Pixels in the budget of a poster: `ipc` images of size `image` for each of `classes` classes."""
+    return math.floor(ipc * classes * image[0] * image[1] + 1e-6)  # 1e-6: 0.7 * 10 is 6.999... in floating point
 
 
 def poster_size(area: int, image: Size, grid: Size) -> Size:
-    """(height, width) of a poster of at most `area` pixels whose aspect is that of a grid of images.
+    """(height, width) of a poster of at most `area` pixels with the aspect of a grid of images.
 
-    The shorter side is rounded down and the longer one takes what is left; a square stays a square. No side is
-    smaller than an image's. Raises RecipeError when not one patch fits.
+    The shorter side is rounded down and the longer one uses the remaining pixels; a square stays a square. No side is
+    smaller than an image's. Raises RecipeError if not even one patch fits.
     """
     (h, w), (rows, columns) = image, grid
     if area < h * w:
@@ -41,9 +41,9 @@ def poster_size(area: int, image: Size, grid: Size) -> Size:
 
 
 def starts(length: int, window: int, count: int, cyclic: bool = False) -> list[int]:
-    """Evenly spaced first pixels of `count` windows: round(linspace(0, length - window, count)).
+    """First pixels of `count` evenly spaced windows: round(linspace(0, length - window, count)).
 
-    On a cyclic side they are spaced over the whole length, and the last one wraps.
+    On a cyclic side they are spaced over the whole length, and the last windows wrap around.
     """
     if cyclic:
         return np.linspace(0, length, count, endpoint=False).round().astype(int).tolist()
@@ -51,17 +51,16 @@ def starts(length: int, window: int, count: int, cyclic: bool = False) -> list[i
 
 
 def corners(posters: int, tops: list[int], lefts: list[int]) -> Tensor:
-    """(n, 3) int64: poster, top and left of each patch; poster by poster, row by row."""
-    every = torch.cartesian_prod(torch.arange(posters), torch.tensor(tops), torch.tensor(lefts))
-    return every.view(-1, 3)
+    """(n, 3) int64: poster, top and left of each patch, ordered by poster, then row by row."""
+    return torch.cartesian_prod(torch.arange(posters), torch.tensor(tops), torch.tensor(lefts)).view(-1, 3)
 
 
 def counts(settings: recipe.Poster, size: Size, image: Size, grid: Size) -> Size:
-    """(patches_y, patches_x) of a poster of `size`; those that the recipe leaves open are bounded by the positions.
+    """(patches_y, patches_x) of a poster of `size`; defaults are limited to the number of possible positions.
 
     Raises RecipeError for patches larger than the poster and for more patches than positions.
     """
-    found = []
+    result = []
     for axis, (name, side) in enumerate((("y", "height"), ("x", "width"))):
         length, window = size[axis], image[axis]
         if length < window:
@@ -70,12 +69,12 @@ def counts(settings: recipe.Poster, size: Size, image: Size, grid: Size) -> Size
                 f"{image[1]}x{image[0]}: make it at least {window}, or raise synthetic.ipc"
             )
         positions = length if settings.cyclic else length - window + 1
-        asked = getattr(settings, f"patches_{name}")
-        if asked > positions:
+        count = getattr(settings, f"patches_{name}")
+        if count > positions:
             raise RecipeError(
-                f"synthetic.patches_{name} = {asked}: patches of {window} have only {positions} positions on a side "
+                f"synthetic.patches_{name} = {count}: patches of {window} have only {positions} positions on a side "
                 f"of {length}: lower it"
             )
-        one = 2 * grid[axis] if settings.posters == "one" else 2 * math.ceil(length / window)
-        found.append(asked or min(one, positions))
-    return tuple(found)
+        default = 2 * grid[axis] if settings.posters == "one" else 2 * math.ceil(length / window)
+        result.append(count or min(default, positions))
+    return tuple(result)

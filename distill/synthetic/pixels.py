@@ -25,23 +25,28 @@ class Pixels(Synthetic, kind="pixels"):
 
     @classmethod
     def build(cls, settings: recipe.Pixels, context: Context) -> "Pixels":
-        """Real images, random or chosen by a selector, or noise with the data's mean and deviation.
+        """Real images, random or chosen by a selector, or noise with the data's mean and standard deviation.
 
         Raises DataError when a class has too few images, and RecipeError when init or labels need experts that are
         missing.
         """
-        y = _classes(settings, context)
-        x = _noise(context, len(y)) if settings.init == "noise" else _real(settings, context)
-        return cls(x, _labels(settings, context, x, y), settings.labels)
+        train, g = context.data.train, rng.generator(context.seed, "synthetic init")
+        if settings.init == "noise":
+            x = _noise(settings, context)
+        elif settings.init == "real":
+            x = real_images(train, context.classes, settings.ipc, g)
+        else:
+            rows = select(settings.init, Evidence(context), [settings.ipc] * context.classes, g)
+            x = train.x[rows.to(train.x.device)].clone()
+        y = _expert_labels(context, x) if settings.labels.mode == "expert" else _one_hot(settings, context)
+        return cls(x, y, settings.labels)
 
     @classmethod
     def blank(cls, settings: recipe.Pixels, context: Context) -> "Pixels":
-        """The set as noise with plain labels. Raises DataError when a class has too few images to start from."""
-        y = _classes(settings, context)
+        """Noise with one-hot labels. Raises DataError if a class has too few images for the initialisation."""
         for c in range(context.classes) if settings.init != "noise" else ():
             members_of(context.data.train, c, settings.ipc)
-        x = _noise(context, len(y))
-        return cls(x, F.one_hot(y, context.classes).to(x), settings.labels)
+        return cls(_noise(settings, context), _one_hot(settings, context), settings.labels)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -75,39 +80,25 @@ def real_images(split: Split, classes: int, per_class: int, g: torch.Generator) 
     return split.x[rows.to(split.x.device)].clone()
 
 
-def _real(settings: recipe.Pixels, context: Context) -> Tensor:
-    train = context.data.train
-    if settings.init == "real":
-        return real_images(train, context.classes, settings.ipc, _chance(context))
-    rows = select(settings.init, Evidence(context), [settings.ipc] * context.classes, _chance(context))
-    return train.x[rows.to(train.x.device)].clone()
-
-
-def _noise(context: Context, n: int) -> Tensor:
-    data = context.data
-    x = torch.randn(n, *data.shape, generator=_chance(context))
+def _noise(settings: recipe.Pixels, context: Context) -> Tensor:
+    data, g = context.data, rng.generator(context.seed, "synthetic init")
+    x = torch.randn(context.classes * settings.ipc, *data.shape, generator=g)
     return (x * data.train.x.std().cpu() + data.train.x.mean().cpu()).to(data.train.x.device)
 
 
-def _chance(context: Context) -> torch.Generator:
-    return rng.generator(context.seed, "synthetic init")
+def _one_hot(settings: recipe.Pixels, context: Context) -> Tensor:
+    classes = torch.arange(context.classes).repeat_interleave(settings.ipc)
+    return F.one_hot(classes, context.classes).to(context.data.train.x)
 
 
-def _classes(settings: recipe.Pixels, context: Context) -> Tensor:
-    """The class (n,) of each image, in order."""
-    return torch.arange(context.classes).repeat_interleave(settings.ipc)
-
-
-def _labels(settings: recipe.Pixels, context: Context, x: Tensor, y: Tensor) -> Tensor:
-    hard = F.one_hot(y, context.classes).to(x)
-    if settings.labels.mode != "expert":
-        return hard
+def _expert_labels(context: Context, x: Tensor) -> Tensor:
+    """Mean probabilities (n, classes) of up to 10 experts (Pixels.most_experts) after their last epoch."""
     if context.experts is None:
         raise RecipeError('synthetic.labels.mode = "expert" needs expert trajectories: run `stillhouse experts` first')
     last = context.experts.epochs[-1]
     with torch.no_grad():
-        votes = [
+        probabilities = [
             context.network(context.experts.snapshot(e, last).to(x.device), x).softmax(1)
-            for e in range(min(context.experts.count, 10))
+            for e in range(min(context.experts.count, context.recipe.synthetic.most_experts))
         ]
-    return torch.stack(votes).mean(0)
+    return torch.stack(probabilities).mean(0)

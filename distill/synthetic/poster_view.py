@@ -1,4 +1,4 @@
-"""What a poster looks like: as a picture, as stored, with its class regions and patch grid, and its patches."""
+"""Pictures of a poster: as pixels, as stored, with its class regions and patch grid, and its patches."""
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -7,17 +7,17 @@ from torch import Tensor
 from distill.picture import grid, shorten, tidy_columns
 from distill.published.forms import Windows
 
-LONGEST = 960  # pixels that a poster is enlarged to, by a whole factor
-WIDEST_SHEET = 40  # patches side by side where several posters follow each other
-SPREAD = 2.5  # deviations of stored values between grey and black or white
+LONGEST = 960  # pixels of the longer side that a poster is enlarged to, by an integer factor
+WIDEST_SHEET = 40  # patches side by side in the sheet of several posters
+SPREAD = 2.5  # standard deviations of stored values between grey and black or white
 COLOURS = [(214, 69, 65), (52, 120, 199), (60, 145, 75), (204, 132, 28), (128, 80, 165), (20, 140, 150)]
 
 
 def pictures(
     stored: Windows, shown: Tensor, order: Tensor, counts: tuple[int, int], classes: tuple[str, ...]
 ) -> dict[str, Image.Image]:
-    """Pictures by name, the poster itself first. `shown` (m, c, H, W) is the poster in [0, 1], `counts` how many
-    patches are below and beside each other, `order` (m, rows, columns) the class grid."""
+    """Pictures by name, the poster itself first. `shown` (m, c, H, W) is the poster in [0, 1], `counts` the number of
+    patches (down, across), `order` (m, rows, columns) the class grid."""
     names = list(classes) if len(stored.x) > 1 else None
     columns = counts[1] if len(stored.x) == 1 else counts[1] * min(counts[0], max(1, WIDEST_SHEET // counts[1]))
     as_stored = 0.5 + (stored.x - stored.x.mean()) / (2 * SPREAD * stored.x.std())
@@ -30,13 +30,13 @@ def pictures(
 
 
 def sources(pixels: Tensor, labels: list[str] | None = None) -> Image.Image:
-    """Posters (m, c, H, W) in [0, 1], side by side where there are several."""
+    """Posters (m, c, H, W) in [0, 1], side by side if there are several."""
     columns = tidy_columns(len(pixels))
     return grid(pixels, columns=columns, scale=_scale(pixels, columns), labels=labels)
 
 
 def regions(stored: Windows, shown: Tensor, order: Tensor, classes: tuple[str, ...]) -> Image.Image:
-    """Posters side by side, each with the regions of its classes, their names, and a cross at each patch's centre."""
+    """Posters side by side, each with its class regions, class names and a cross at the centre of each patch."""
     m, _, height, width = shown.shape
     columns = tidy_columns(m)
     scale = max(_scale(shown, columns), 2)
@@ -51,7 +51,7 @@ def regions(stored: Windows, shown: Tensor, order: Tensor, classes: tuple[str, .
 
 
 def _draw_patches(draw: ImageDraw.ImageDraw, stored: Windows, poster: int, at: tuple[int, int], scale: int) -> None:
-    """A small cross at the centre of each patch, and the outline of the first one."""
+    """Draw a small cross at the centre of each patch, and the outline of the first patch."""
     (h, w), (height, width) = stored.size, stored.x.shape[2:]
     arm = min(max(2, scale // 2), 5)
     mine = stored.corners[stored.corners[:, 0] == poster, 1:].tolist()
@@ -69,7 +69,7 @@ def _draw_patches(draw: ImageDraw.ImageDraw, stored: Windows, poster: int, at: t
 def _draw_classes(
     draw: ImageDraw.ImageDraw, order: Tensor, at: tuple[int, int], size, scale: int, classes: tuple[str, ...]
 ) -> None:
-    """A frame and the name of the class in each cell."""
+    """Draw a frame and the class name in each cell."""
     rows, columns = order.shape
     font = ImageFont.load_default(13)
     for row in range(rows):

@@ -11,20 +11,20 @@ import torch
 import torch.distributed as dist
 from support import small
 
-from cluster.jobs.distilling import together
+from cluster.jobs.together import together
 from distill.loop import Loop, Watcher
 
 TIMEOUT = timedelta(seconds=2)
 
 
 class SlowJudge(Watcher):
-    """Takes its time over every judgement but the first."""
+    """Takes its time over the first judgement."""
 
     def __init__(self, seconds: float):
         self.seconds = seconds
 
     def judged(self, step, score, best):
-        time.sleep(self.seconds if step else 0)
+        time.sleep(0 if step else self.seconds)
 
 
 if __name__ == "__main__":
@@ -34,7 +34,7 @@ if __name__ == "__main__":
     reduce, wait = together(2)
     if manner == "impatient":
         wait = lambda: None  # noqa: E731
-    context = small.context("trajectory", "objective.segments=2", "outer.steps=2", "outer.evaluate_every=1")
+    context = small.context("trajectory", "objective.segments=2", "outer.steps=1")
     loop = Loop(context, SlowJudge(float(seconds)), int(rank), 2, reduce, wait)
     loop.run()
     print(f"done {loop.done}")

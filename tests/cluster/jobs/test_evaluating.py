@@ -59,7 +59,7 @@ def test_budgets_are_numbers_above_nothing():
 
 
 def test_every_network_of_every_row_is_an_item_once():
-    items = judging.trainings(2, ["distilled", "full"], 3)
+    items = judging.assignments(2, ["distilled", "full"], 3)
     assert len({*items}) == len(items) == 12
     assert [i.row for i in items[:3]] == ["full"] * 3 and [i.network for i in items] == [0] * 6 + [1] * 6
 

@@ -109,6 +109,7 @@ def fail(worker: Worker, config: dict) -> None:
     raise Refused("/data/birds", ["no labels"])
 
 
+@pytest.mark.ray
 def test_a_real_worker_that_meets_a_damaged_dataset_says_so():
     with session() as opened:
         opened.wait()

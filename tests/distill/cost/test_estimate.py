@@ -87,7 +87,7 @@ def test_half_of_the_snapshot_s_precision_is_half_of_its_storage():
 
 
 def test_time_grows_with_the_work(monkeypatch):
-    monkeypatch.setattr(estimates._Clock, "_run", estimates._Clock._guess)  # arithmetic alone: no clock in a test
+    monkeypatch.setattr(estimates._Clock, "_measured", estimates._Clock._counted)  # no clock in a test
 
     def seconds(kind, *overrides):
         e = estimate(small.context(kind, "objective.engine.compile=off", *overrides))

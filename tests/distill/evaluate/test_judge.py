@@ -41,7 +41,7 @@ def trained(judge: Judge, images, lr, networks=1, keys=None) -> list[torch.Tenso
     """Parameters (s, p) after each length of training."""
     keys = keys or [("key", "network", i) for i in range(networks)]
     lengths = judge.context.recipe.evaluation.lengths(len(images))
-    return list(judge._train(judge._materials([images] * len(keys), keys), keys, lr, lengths))
+    return list(judge._train(judge._batches([images] * len(keys), keys), keys, lr, lengths))
 
 
 def test_training_follows_the_mtt_protocol():

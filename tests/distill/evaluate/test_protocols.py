@@ -92,7 +92,7 @@ def test_podd_is_adam_at_its_own_rate_and_stops_at_every_length():
     context = small.context("trajectory", *settings, "network.norm=none")
     images = real_set(context, 2, rng.generator(0, "images"))
     judge, key = Judge(context), ("key", "network", 0)
-    thetas = list(judge._train(judge._materials([images], [key]), [key], 0.7, (2, 5)))
+    thetas = list(judge._train(judge._batches([images], [key]), [key], 0.7, (2, 5)))
     flat = context.network.init(rng.generator(context.seed, *key)).requires_grad_()
     optimizer, (x, y) = torch.optim.Adam([flat], lr=1e-3), plain(images)
     for step in range(1, 6):
@@ -120,7 +120,7 @@ def test_the_length_is_chosen_on_held_out_images_alone():
 def test_the_judge_asks_the_held_out_part_or_the_test_part():
     for selection, part in (("validation", "validation"), ("best-on-test", "test")):
         context = small.context("trajectory", f"evaluation.selection={selection}")
-        assert Judge(context)._chooses(context.data.test) is getattr(context.data, part)
+        assert Judge(context)._selection_split(context.data.test) is getattr(context.data, part)
 
 
 def test_the_judge_uses_bfloat16_only_where_it_is_asked_for():

@@ -96,7 +96,7 @@ def test_batch_norms_judge_with_what_they_saw_in_training():
     context = small.context("trajectory", "network.norm=batch", "evaluation.epochs=40", digits=200)
     judge, key = Judge(context), ("k", "network", 0)
     images = real_set(context, 2, rng.generator(0, "images"))
-    parts = judge._materials([images], [key])
+    parts = judge._batches([images], [key])
     (theta,) = [t[0] for t in judge._train(parts, [key], 0.05, (40,))]
     known = statistics(judge.step, theta, (parts[0](i)[0] for i in range(3)))
     few = Split(context.data.test.x[:40], context.data.test.y[:40])

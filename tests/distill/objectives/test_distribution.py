@@ -92,11 +92,11 @@ def test_a_class_that_learned_labels_left_out_is_left_out():
     assert 0 < loss < whole and torch.autograd.grad(loss, made.x)[0].isfinite().all()
 
 
-def test_the_real_batch_is_so_many_different_images_of_the_class():
+def test_a_real_batch_has_batch_real_different_images_of_its_class():
     c, made, objective = build("objective.batch_real=4")
     seen = []
     for step in range(20):
-        batch = objective._real(1, rng.generator(step, "real"))
+        batch = objective._real_batch(1, rng.generator(step, "real"))
         rows = [(c.data.train.x == image).flatten(1).all(1).nonzero().item() for image in batch]
         assert len(set(rows)) == 4 and all(c.data.train.y[r] == 1 for r in rows)
         seen += rows

@@ -201,10 +201,10 @@ def test_windows_outside_of_their_image_are_refused(tmp_path):
     about, held = {"stillhouse": safe_open(file, "pt").metadata()["stillhouse"]}, safetensors.torch.load_file(file)
     for corner in ([0, 20, 0], [1, 0, 0], [0, 0, -1]):
         corners = torch.cat([original.stored.corners[:-1], torch.tensor([corner])])
-        with pytest.raises(DataError, match="windows lie outside of the images"):
+        with pytest.raises(DataError, match="windows are outside of the images"):
             write(dataclasses.replace(original, stored=dataclasses.replace(original.stored, corners=corners)), tmp_path)
         safetensors.torch.save_file({**held, "crops.corners": corners}, file, about)
-        with pytest.raises(DataError, match=f"{file}: windows lie outside of the images"):
+        with pytest.raises(DataError, match=f"{file}: windows are outside of the images"):
             read(tmp_path)
 
 
@@ -255,7 +255,7 @@ def test_missing_and_damaged_files_are_refused_by_name(tmp_path):
     whole = (tmp_path / FILE).read_bytes()
     for damaged in (whole[:-10], whole[:5], b"", b"\xff" * 100):
         (tmp_path / FILE).write_bytes(damaged)
-        with pytest.raises(DataError, match=f"{FILE}: not a whole safetensors file"):
+        with pytest.raises(DataError, match=f"{FILE}: not a complete safetensors file"):
             read(tmp_path)
 
 

@@ -232,9 +232,9 @@ def test_augmented_patches_depend_on_their_generator_and_pictures_show_the_plain
 
 
 def test_turned_patches_stay_within_their_bounds():
-    from distill.synthetic.poster import _turn_and_scale
+    from distill.synthetic.poster import _rotation_and_scale
 
-    matrix = _turn_and_scale(recipe.PatchAugment(rotate=30, scale=1.5), 500, rng.generator(0, "m"))
+    matrix = _rotation_and_scale(recipe.PatchAugment(rotate=30, scale=1.5), 500, rng.generator(0, "m"))
     lengths = matrix.norm(dim=1)  # of the columns: the factors
     assert 1 / 1.5 <= lengths.min() < 0.7 and 1.45 < lengths.max() <= 1.5
     angle = torch.atan2(matrix[:, 1, 0], matrix[:, 0, 0]).rad2deg()
