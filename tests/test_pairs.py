@@ -47,7 +47,7 @@ def test_a_pair_is_estimated_distilled_published_loaded_and_judged(context, tmp_
     write(published, tmp_path)
     train = load(tmp_path)
     assert torch.equal(train.images, published.images) and torch.equal(train.labels, published.labels)
-    assert train.stored.form in FORMS and train.classes == context.data.classes and train.lr == loop.best.student_lr
+    assert train.stored.form in FORMS and train.classes == context.data.classes and train.lr == loop.selected.student_lr
     assert train.images.shape == (len(train), *context.data.shape) and (tmp_path / "images.png").stat().st_size > 100
     assert torch.allclose(train.labels.sum(1), torch.ones(len(train)), atol=1e-5)
     real = context.data.preprocess.to_pixels(context.data.test.x[:5])

@@ -83,7 +83,7 @@ def _expert(context, url: str) -> TrainedNetwork | None:
     """Expert 0 of the set that the recipe uses. Raises TrajectoryError when a set that it names is not there."""
     from cluster.jobs.experts import find_reader, open_set
 
-    named = getattr(context.recipe.objective, "trajectories", "")
+    named = context.recipe.objective.expert_set
     reader = open_set(context, url) if named else find_reader(context, url)
     if reader is None:
         return None

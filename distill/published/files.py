@@ -25,6 +25,7 @@ from distill.picture import png, sheet
 from distill.published.forms import FORMS
 from distill.published.published import Published
 from distill.published.table import table
+from distill.recipe import current
 
 FORMAT = "stillhouse synthetic set"
 VERSION = 3
@@ -145,12 +146,6 @@ def _assemble(tensors: dict[str, Tensor], about: dict) -> Published:
         shown=tensors.get("pixels", tensors.get("crops.pixels")),
         data=about.get("data", {}),
     )
-
-
-def current(recipe: dict) -> dict:
-    """A stored recipe without settings that no longer exist, which recipe.parse() would refuse."""
-    objective = {k: v for k, v in recipe.get("objective", {}).items() if k not in ("first_experts", "first_steps")}
-    return {**recipe, "objective": objective} if objective else recipe
 
 
 def _replace(path: Path, content: bytes) -> Path:

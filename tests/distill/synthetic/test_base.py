@@ -125,7 +125,7 @@ def test_budgets_count_shared_parts_apart_and_fewer_bits_as_fewer_floats():
 def test_a_network_is_trained_on_images_drawn_for_it_and_drawn_again_when_asked(redraw, distinct):
     sampling = f"evaluation.sampling={{per_class=3, redraw_every={redraw}}}"
     context = small.context("trajectory", sampling, "evaluation.epochs=4", "evaluation.batch=5")
-    one, two = Judge(context)._materials([Decoded(context)] * 2, [("a", 0), ("a", 1)])
+    one, two = Judge(context)._batches([Decoded(context)] * 2, [("a", 0), ("a", 1)])
     assert len(one) == 9 and one.per_pass == 2
     passes = [torch.cat([one(i)[0] for i in (2 * p, 2 * p + 1)]) for p in range(4)]
     sums = {round(x.square().sum().item(), 4) for x in passes}
