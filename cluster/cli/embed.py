@@ -92,7 +92,7 @@ def _expert(context, url: str) -> TrainedNetwork | None:
 
 
 def _map(context, trained: TrainedNetwork, published, images: int, classes: int):
-    """The Embedding of at most so many test images, and of the distilled images of the first `classes` classes."""
+    """The Embedding of at most `images` test images and of the distilled images of the first `classes` classes."""
     from distill.accuracy import probe
     from distill.embed import chosen, embed, features
 
