@@ -10,7 +10,7 @@ from torch import Tensor
 
 from distill.errors import StoreError
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)

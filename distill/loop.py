@@ -80,22 +80,24 @@ class Loop:
         self.segments = range(rank, self.objective.segments, world)
         self.judge = Judge(context)
         self.best = Best()
+        self.end: Best | None = None
         self.done = 0
 
     def run(self) -> Best:
-        """Continue to the last step and return the selected set. Raises DivergedError on NaN or Inf."""
+        """Continue to the last step; returns the selected set. Raises DivergedError on NaN or Inf."""
         outer = self.context.recipe.outer
         if self.done == 0:
-            self._judge_and_show(force=True)
+            self._show_and_judge()
         while self.done < outer.steps:
             metrics = self._step()
             self.done += 1
             self.watcher.step(self.done, metrics)
-            last = self.done == outer.steps
-            self._judge_and_show(force=last)
-            if self.rank == 0 and (last or self.done % outer.checkpoint_every == 0):
+            self._show_and_judge()
+            if self.rank == 0 and (self.done == outer.steps or self.done % outer.checkpoint_every == 0):
                 self.watcher.save(self.checkpoint())
-        return self.best
+        if self.done % outer.evaluate_every:  # after the last checkpoint: a longer run would not judge here
+            self._judge(end=True)
+        return self.selected
 
     def _step(self) -> dict[str, float]:
         """One outer step; returns its metrics."""
@@ -125,26 +127,44 @@ class Loop:
                 f"{self.watcher.last_saved()}. Lower outer.lr_img, or objective.lr_lr if the learning rate is learned"
             )
 
-    def _judge_and_show(self, force: bool) -> None:
+    def _show_and_judge(self) -> None:
+        """What the recipe asks for after this many steps."""
         outer, data = self.context.recipe.outer, self.context.data
-        judging = force or self.done % outer.evaluate_every == 0
-        if self.rank == 0 and (force or self.done % outer.picture_every == 0):
+        if self.rank == 0 and (self.done == outer.steps or self.done % outer.picture_every == 0):
             self.watcher.picture(self.done, self.synthetic.pictures(data.preprocess, data.classes))
             self.watcher.measured(self.done, self.synthetic.measures(data.preprocess))
-        if self.rank == 0 and judging:
+        if self.done % outer.evaluate_every == 0:
             self._judge()
-        if judging:
-            self.wait()
 
-    def _judge(self) -> None:
-        e, data = self.context.recipe.evaluation, self.context.data
+    def _judge(self, end: bool = False) -> None:
+        """Judge the set as it is now, on rank 0 while the others wait, and keep it if it is the best so far.
+
+        At the end of a run between two scheduled judgements the result is no part of the state, so that a longer run
+        continues as if it had not been judged there.
+        """
+        if self.rank == 0:
+            best, score = self._better()
+            if end:
+                self.end = best
+            else:
+                self.best = best
+            self.watcher.judged(self.done, score, best.step == self.done)
+        self.wait()
+
+    def _better(self) -> tuple[Best, Score]:
+        """The better of the best set so far and the set as it is now, and the score of the latter."""
+        e, data, best = self.context.recipe.evaluation, self.context.data, self.best
         split = data.validation if e.selection == "validation" else data.test
         score = self.judge.score(self.synthetic, self.rate, split, e.selection_networks, "selection", self.done)
-        better = score.mean > self.best.score
-        if better:
+        if score.mean > best.score:
             state = {name: t.detach().cpu().clone() for name, t in self.synthetic.learned_state().items()}
-            self.best = Best(self.done, score.mean, state, self.objective.student_lr)
-        self.watcher.judged(self.done, score, better)
+            best = Best(self.done, score.mean, state, self.objective.student_lr)
+        return best, score
+
+    @property
+    def selected(self) -> Best:
+        """The set that is published: the best of those that were judged."""
+        return self.end or self.best
 
     @property
     def rate(self) -> float:
@@ -153,16 +173,16 @@ class Loop:
 
     def published(self) -> Published:
         """The best set, ready to publish; this also loads its state into the loop's set."""
-        self.synthetic.load_learned_state(self.best.state)
+        self.synthetic.load_learned_state(self.selected.state)
         data, stored = self.context.data, self.synthetic.stored().cpu()
         return Published(
             stored=stored,
             classes=data.classes,
             preprocess=data.preprocess,
-            lr=self.best.student_lr,
+            lr=self.selected.student_lr,
             recipe=self.context.recipe.model_dump(mode="json"),
-            step=self.best.step,
-            state=self.best.state,
+            step=self.selected.step,
+            state=self.selected.state,
             shown=stored.shown(data.preprocess.to_pixels),
             data=data.parts,
             pictures=self.synthetic.pictures(data.preprocess, data.classes),

@@ -8,6 +8,7 @@ from support.small import plain
 from distill import load, objectives, recipe, synthetic
 from distill.context import Context
 from distill.cost.estimate import estimate
+from distill.cost.memory import PeakMemory, outer_step_bytes
 from distill.engine.inner import InnerStep
 from distill.evaluate import Judge
 from distill.loop import Loop, Watcher
@@ -47,7 +48,7 @@ def test_a_pair_is_estimated_distilled_published_loaded_and_judged(context, tmp_
     write(published, tmp_path)
     train = load(tmp_path)
     assert torch.equal(train.images, published.images) and torch.equal(train.labels, published.labels)
-    assert train.stored.form in FORMS and train.classes == context.data.classes and train.lr == loop.best.student_lr
+    assert train.stored.form in FORMS and train.classes == context.data.classes and train.lr == loop.selected.student_lr
     assert train.images.shape == (len(train), *context.data.shape) and (tmp_path / "images.png").stat().st_size > 100
     assert torch.allclose(train.labels.sum(1), torch.ones(len(train)), atol=1e-5)
     real = context.data.preprocess.to_pixels(context.data.test.x[:5])
@@ -101,3 +102,25 @@ def test_a_step_does_the_work_that_it_says(context, monkeypatch):
         assert max(counted["adjoint"]) == work.inner.images and len(counted["forward"]) >= len(counted["adjoint"])
     embedded = sum(p.images for p in work.passes if p.features)
     assert len(made) <= sum(counted["embedded"]) <= embedded if embedded else not counted["embedded"]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_workers_share_the_segments_and_students_may_be_trained_side_by_side(objective):
+    settings = ["objective.segments=4", "outer.workers=2"]
+    context = small.context(objective, *settings)
+    assert objectives.build(context).work(synthetic.build(context)).segments == 2
+    if "engine" in type(context.recipe.objective).model_fields:
+        context = small.context(objective, *settings, "objective.engine.vectorize=on")
+        work = objectives.build(context).work(synthetic.build(context))
+        assert work.inner.side_by_side == (2 if objective == "trajectory" else 1)
+
+
+@pytest.mark.parametrize("segments", [1, 4])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_memory_of_an_outer_step_is_the_one_that_is_estimated(objective, segments):
+    context = small.context(objective, f"objective.segments={segments}", "synthetic.ipc=10", "network.width=16")
+    made, built = synthetic.build(context), objectives.build(context)
+    expected = outer_step_bytes(context, made, built.work(made))
+    with PeakMemory() as memory:
+        built.loss(made, 0, range(segments)).backward()
+    assert 0.6 * memory.peak < expected < 2.5 * memory.peak

@@ -121,15 +121,15 @@ def train_missing_experts(plan: Plan, shared: Shared, watch: Watch) -> None:
     wanted: dict[str, tuple[Context, ray.ObjectRef]] = {}
     for recipe in expert_recipes(plan):
         config = shared.config(recipe.model_dump(mode="json"))
-        context = shared_context(config, torch.device("cpu"))
-        name = experts.set_name(recipe, context.data.fingerprint)
+        context = experts.needed_part(shared_context(config, torch.device("cpu")))
+        recipe, name = context.recipe, experts.set_name(recipe, context.data.fingerprint)
         if name not in wanted or recipe.experts.count > wanted[name][0].recipe.experts.count:
             wanted[name] = context, config["dataset"]
     for context, dataset in wanted.values():
         try:
             experts.open_reader(context, shared.store)
         except ExpertsMissing:
-            if context.recipe.objective.trajectories:
+            if context.recipe.objective.expert_set:
                 raise
             watch.event(Note("the store does not hold all experts: training them first"))
             experts.train_experts(context, shared.store, dataset, watch.event, shared.tracking)

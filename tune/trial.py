@@ -118,7 +118,7 @@ class Attempt:
         resume(self.loop, run, reporter)
         self.loop.run()
         if self.last_report.get("step") != self.loop.done:
-            reporter.report(self.loop.done, self.loop.best.score)
+            reporter.report(self.loop.done, self.loop.selected.score)
         return self._ended(FINISHED)
 
     def failed(self, error: Exception) -> End:
@@ -199,7 +199,7 @@ class TrialReporter(Reporter):
 
     def report(self, step: int, accuracy: float) -> None:
         """Record a judgement and report it."""
-        best, attempt = self.loop.best, self.attempt
+        best, attempt = self.loop.selected, self.attempt
         report = Judgement(
             step=step,
             accuracy=accuracy,
@@ -223,7 +223,7 @@ class TrialReporter(Reporter):
             return None
         self.shown, context = report.picture, self.loop.context
         best = synthetic.build(context)
-        best.load_learned_state(self.loop.best.state)
+        best.load_learned_state(self.loop.selected.state)
         buffer = io.BytesIO()
         best.pictures(context.data.preprocess, context.data.classes)["synthetic"].save(buffer, "PNG")
         return buffer.getvalue()
@@ -234,9 +234,10 @@ def prepare_trial(config: dict, device: torch.device) -> Context:
     try:
         return distilling.context_with_experts(config, device)
     except ExpertsMissing:
-        if config["recipe"]["objective"]["trajectories"]:
+        context = shared_context(config, device)
+        if context.recipe.objective.expert_set:
             raise
-    experts.train_here(shared_context(config, device), config["store"])
+    experts.train_here(experts.needed_part(context), config["store"])
     return distilling.context_with_experts(config, device)
 
 

@@ -1,7 +1,6 @@
 """`stillhouse distill RECIPE`: experts if they are missing, then the loop, then publication. Run again, it resumes."""
 
 import time
-from dataclasses import replace
 
 from cluster.cli import common, estimate
 from cluster.cli.options import DryRun, Json, Overrides, RecipeName, Store, app
@@ -39,11 +38,10 @@ def run(context, url: str, tracking: str, ray) -> dict:
     dataset = ray.share(context.data)
     if missing:
         from cluster.cli.experts import train
+        from cluster.jobs.experts import needed_part
 
         common.console.print("the store does not hold this recipe's experts: training them first")
-        needed = context.recipe.experts.model_copy(update={"count": context.recipe.experts_needed})
-        part = replace(context, recipe=context.recipe.model_copy(update={"experts": needed}))
-        train(part, url, tracking, dataset)
+        train(needed_part(context), url, tracking, dataset)
 
     from cluster.jobs.distilling import distill
     from cluster.jobs.progress import Bar

@@ -83,7 +83,7 @@ def _expert(context, url: str) -> TrainedNetwork | None:
     """Expert 0 of the set that the recipe uses. Raises TrajectoryError when a set that it names is not there."""
     from cluster.jobs.experts import find_reader, open_set
 
-    named = getattr(context.recipe.objective, "trajectories", "")
+    named = context.recipe.objective.expert_set
     reader = open_set(context, url) if named else find_reader(context, url)
     if reader is None:
         return None
@@ -92,7 +92,7 @@ def _expert(context, url: str) -> TrainedNetwork | None:
 
 
 def _map(context, trained: TrainedNetwork, published, images: int, classes: int):
-    """The Embedding of at most so many test images, and of the distilled images of the first `classes` classes."""
+    """The Embedding of at most `images` test images and of the distilled images of the first `classes` classes."""
     from distill.accuracy import probe
     from distill.embed import chosen, embed, features
 

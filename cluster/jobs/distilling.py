@@ -114,6 +114,9 @@ def resume(loop: Loop, run: Run, reporter: Reporter) -> None:
         loop.resume(checkpoint)
         reporter.saved = source.checkpoints()[-1]
         reporter.post(DistillingResumed(loop.done, "" if source is run else source.run_id))
+        if reporter.tracker and source is not run:
+            reporter.tracker.tag({"stillhouse.continues": source.run_id})
+            reporter.tracker.log(loop.best.step, {"selection_accuracy": loop.best.score})
 
 
 def _work(worker: group.Worker, config: dict) -> None:
@@ -123,8 +126,8 @@ def _work(worker: group.Worker, config: dict) -> None:
     tracker = open_tracker(context, config) if worker.rank == 0 else None
     reporter = Reporter(run, tracker, worker.post)
     loop = Loop(context, reporter, worker.rank, worker.world, *together(worker.world))
-    resume(loop, run, reporter)
     try:
+        resume(loop, run, reporter)
         loop.run()
     except Exception as error:
         if tracker:
@@ -156,8 +159,8 @@ def open_tracker(context: Context, config: dict) -> Tracker:
 def _publish(loop: Loop, run: Run, tracker: Tracker, worker: group.Worker) -> None:
     """Judge the selected set on the test part, then publish it: store, MLflow artifacts, registry version."""
     context, e = loop.context, loop.context.recipe.evaluation
-    loop.synthetic.load_learned_state(loop.best.state)
-    lr = loop.best.student_lr or e.lr
+    loop.synthetic.load_learned_state(loop.selected.state)
+    lr = loop.selected.student_lr or e.lr
     worker.post(Note("judging the selected set on the test images"))
     test = loop.judge.score(loop.synthetic, lr, context.data.test, e.networks, "test")
     result = result_of(context, loop, test) | {"run_id": run.run_id}
@@ -165,7 +168,7 @@ def _publish(loop: Loop, run: Run, tracker: Tracker, worker: group.Worker) -> No
         folder = Path(scratch) / "published"
         files = write(loop.published(), folder)
         result["sha256"] = registry.sha256(files[-1])
-        tracker.log(loop.best.step, {"test_accuracy": test.mean, "test_accuracy_std": test.std})
+        tracker.log(loop.selected.step, {"test_accuracy": test.mean, "test_accuracy_std": test.std})
         tags = {key: str(result[key]) for key in TAGS}
         result["version"] = registry.publish(tracker, context.recipe.name, folder, tags)
         result["model"] = context.recipe.name
@@ -183,9 +186,9 @@ def result_of(context: Context, loop: Loop, test: Score) -> dict:
     recipe, budget = context.recipe, loop.synthetic.budget()
     return {
         "run_id": context.run_id,
-        "step": loop.best.step,
+        "step": loop.selected.step,
         "selection": recipe.evaluation.selection,
-        "selection_accuracy": loop.best.score,
+        "selection_accuracy": loop.selected.score,
         "test_mean": test.mean,
         "test_std": test.std,
         "test_n": test.n,
@@ -196,5 +199,5 @@ def result_of(context: Context, loop: Loop, test: Score) -> dict:
         "budget_ipc": per_class(context, budget.total),
         "budget_bits_per_class": budget.bits_per_class(context.classes),
         "shared_floats": sum(budget.shared.values()),
-        "student_lr": loop.best.student_lr,
+        "student_lr": loop.selected.student_lr,
     }

@@ -3,7 +3,7 @@
 stillhouse experts mtt-cifar10-1ipc experts.workers=4
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import ray
@@ -54,6 +54,12 @@ def spec_of(context: Context) -> SetSpec:
         epochs=recipe.experts.saved_epochs,
         dtype=recipe.experts.dtype,
     )
+
+
+def needed_part(context: Context) -> Context:
+    """The same with experts.count lowered to the experts that the recipe needs: what is to be trained for it."""
+    experts = context.recipe.experts.model_copy(update={"count": context.recipe.experts_needed})
+    return replace(context, recipe=context.recipe.model_copy(update={"experts": experts}))
 
 
 def open_reader(context: Context, store_url: str) -> Reader:

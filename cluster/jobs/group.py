@@ -176,7 +176,7 @@ def _notes_to_driver(worker: Worker) -> Iterator[None]:
 
 
 def uses_gpu(device: str) -> bool:
-    """Whether workers of a recipe with this `device` get GPUs. Raises DeviceError when it names one in vain."""
+    """Whether workers of a recipe with this `device` get GPUs. Raises DeviceError if there are none."""
     if device == "cpu":
         return False
     if device.startswith("cuda") and not gpus():

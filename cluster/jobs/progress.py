@@ -77,10 +77,13 @@ class Bar:
     def _advance(self, note: str) -> None:
         now = time.monotonic()
         self.first = self.first or (now, self.done)
-        rate = (self.done - self.first[1]) / (now - self.first[0]) if now > self.first[0] else 0.0
-        self.bars.update(self.task, completed=self.done, note=f"{note}  {rate:.2f} it/s")
-        left = f"{(self.total - self.done) / rate:.0f} s left" if rate else ""
-        self._say(f"{self.title} {self.done}/{self.total} {note} {rate:.2f} it/s {left}")
+        seconds = now - self.first[0]
+        # Steps arrive in bundles: the speed of one bundle says nothing.
+        rate = (self.done - self.first[1]) / seconds if seconds > QUICK_SECONDS else 0.0
+        speed = f"  {rate:.2f} it/s" if rate else ""
+        self.bars.update(self.task, completed=self.done, note=f"{note}{speed}")
+        left = f" {(self.total - self.done) / rate:.0f} s left" if rate else ""
+        self._say(f"{self.title} {self.done}/{self.total} {note}{speed[1:]}{left}")
 
     def _say(self, text: str, always: bool = False) -> None:
         if self.live:

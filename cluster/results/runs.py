@@ -7,13 +7,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from cluster.results.evaluations import with_current_names
+from cluster.results.evaluations import as_current
 from cluster.store import open_store
 from cluster.store.base import Store
 from distill.checkpoint import Checkpoint, unpack
 from distill.errors import ConflictError, MissingError, StoreError
 from distill.published import FILE, Published, read
-from distill.recipe import digest
+from distill.recipe import current, digest
 
 KEPT = 2
 """Checkpoints kept: the last one, and the one before it should the last prove unreadable."""
@@ -42,7 +42,7 @@ class Run:
         checkpoint = self.latest()
         if checkpoint is None:
             raise MissingError(f"run {self.run_id} in {self.store.url} has neither published nor a checkpoint")
-        recipe = json.loads(self.store.read(f"{self.folder}/recipe.json"))
+        recipe = current(json.loads(self.store.read(f"{self.folder}/recipe.json")))
         return recipe, unpack("best", checkpoint.tensors), checkpoint.notes["best_lr"]
 
     def save(self, checkpoint: Checkpoint) -> str:
@@ -102,14 +102,14 @@ class Run:
     def evaluation(self, name: str) -> dict | None:
         """The figures that were stored under a name, if there are any."""
         try:
-            return with_current_names(json.loads(self.store.read(f"{self.folder}/evaluations/{name}.json")))
+            return as_current(json.loads(self.store.read(f"{self.folder}/evaluations/{name}.json")))
         except MissingError:
             return None
 
     def evaluations(self) -> list[dict]:
         """All figures that evaluations of the run have stored."""
         entries = self.store.list(f"{self.folder}/evaluations/")
-        return [with_current_names(json.loads(self.store.read(entry.key))) for entry in entries]
+        return [as_current(json.loads(self.store.read(entry.key))) for entry in entries]
 
     def published(self) -> Published:
         """The set the run published. Raises MissingError when it has published nothing."""

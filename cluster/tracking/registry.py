@@ -31,7 +31,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 REFERENCE = re.compile(r"(?:models:/)?(?P<name>[a-z0-9][a-z0-9_-]{0,62})(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))?")
-NEEDS = ("mlflow", "numpy", "pandas", "safetensors")  # what cluster/tracking/registered_model.py imports
+NEEDS = ("mlflow", "numpy", "pandas", "safetensors", "torch")  # what cluster/tracking/registered_model.py imports
 FLOATS = Array(DataType.float)
 PREDICTION = ModelSignature(  # what DistilledSet.predict returns
     outputs=Schema(

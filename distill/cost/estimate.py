@@ -95,8 +95,8 @@ def free_bytes(context: Context) -> int:
 
 def _savings(context: Context, needed: int) -> list[str]:
     """One line per setting that saves memory, the most effective first; each is measured by tracing with it."""
-    saved = {}
-    for setting in _levers(context):
+    work, saved = objectives.build(context).work(synthetic.blank(context)), {}
+    for setting in context.recipe.objective.memory_levers(work.inner.images if work.inner else 0):
         other = recipe.override(context.recipe.model_dump(mode="json"), [setting], context.recipe.name)
         network = nets.build(other.network, context.data.shape, context.classes, other.objective.bf16)
         less = needed - memory.memory_bytes(replace(context, recipe=other, network=network))
@@ -105,20 +105,6 @@ def _savings(context: Context, needed: int) -> list[str]:
     ordered = sorted(saved.items(), key=lambda item: -item[1])
     lines = [f"{setting} saves {size(less)} (then {size(needed - less)})" for setting, less in ordered]
     return lines or ["no setting of the engine helps: lower network.width or use a machine with more memory"]
-
-
-def _levers(context: Context) -> list[str]:
-    """Overrides that may save memory: the engine's, which change at most the last bits, and smaller batches."""
-    blank = synthetic.blank(context)
-    work, o = objectives.build(context).work(blank), context.recipe.objective
-    levers = []
-    if work.inner:
-        levers += ["objective.engine.keep=thin", f"objective.batch_syn={max(1, work.inner.images // 2)}"]
-        levers += ["objective.engine.bf16=true"]
-        levers += ["objective.engine.vectorize=off"] * (work.inner.side_by_side > 1)
-    if any(not p.gradient for p in work.passes) and "batch_real" in type(o).model_fields:
-        levers += [f"objective.batch_real={max(1, o.batch_real // 2)}"]
-    return levers
 
 
 # ---------------------------------------------------------------- time

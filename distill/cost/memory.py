@@ -65,15 +65,16 @@ def memory_bytes(context: Context) -> int:
 
 def outer_step_bytes(context: Context, blank: Synthetic, work: Work) -> int:
     """Peak bytes of an outer step, in addition to what is kept throughout the run."""
-    waiting = sum(pass_bytes(context, p) for p in work.passes if p.waits)
+    waiting = work.segments * sum(pass_bytes(context, p) for p in work.passes if p.waits)
     brief = max((pass_bytes(context, p) for p in work.passes if not p.waits), default=0)
     if work.inner is None:
         return waiting + brief
     inner, side = work.inner, work.inner.side_by_side
+    rounds = work.segments // side  # all keep their states until the backward pass of their sum
     ends = (8 if side > 1 else 6) * side * context.network.layout.size * 4  # theta, start, target, their gradients
     batch = side * _batch_bytes(blank, inner)
     step = batch + step_bytes(context, inner.optimizer, inner.images, side)
-    return waiting + ends + _kept_bytes(context, inner) + max(step, brief)
+    return waiting + rounds * (ends + _kept_bytes(context, inner)) + max(step, brief)
 
 
 def step_bytes(context: Context, optimizer: Optimizer, images: int, side: int = 1) -> int:
@@ -136,7 +137,7 @@ def traced(run: Callable[[], None]) -> int:
 
 def _kept_bytes(context: Context, inner: Inner) -> int:
     """States on the device that are kept for the backward pass, and the two that a step works on."""
-    steps, keep = inner.differentiated, context.recipe.objective.engine.keep
+    steps, keep = inner.differentiated, context.recipe.objective.engine_settings.keep
     state = inner.optimizer.start(torch.empty(inner.side_by_side, context.network.layout.size, device="meta"))
     keep = resolve_keep(state, steps, context.device) if keep == "auto" else keep
     count = {"device": steps, "thin": 2 * math.isqrt(steps) + 1, "host": 0 if context.device.type == "cuda" else steps}

@@ -4,6 +4,7 @@ A Preprocess goes both ways, and travels with every published set: `state()` is 
 it again. Fitting is done on the CPU in float64, so that every device sees the same transform up to its own rounding.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -45,6 +46,17 @@ class Preprocess:
         """The tensors it is made of, as published sets store them."""
         return {}
 
+    def expected(self, shape: tuple[int, int, int]) -> dict[str, tuple[int, ...]]:
+        """The shape of each of its tensors for images of `shape` (c, h, w)."""
+        return {}
+
+    def fault(self, shape: tuple[int, int, int]) -> str:
+        """Why it cannot transform images of `shape` (c, h, w); empty if it can."""
+        for name, wanted in self.expected(shape).items():
+            if (tensor := getattr(self, name)).shape != wanted or not tensor.is_floating_point():
+                return f"preprocess.{name} of shape {tuple(tensor.shape)} is not of images {shape}"
+        return ""
+
 
 @dataclass(frozen=True, eq=False)
 class Standardize(Preprocess):
@@ -62,6 +74,9 @@ class Standardize(Preprocess):
 
     def state(self) -> dict[str, Tensor]:
         return {"mean": self.mean, "std": self.std}
+
+    def expected(self, shape: tuple[int, int, int]) -> dict[str, tuple[int, ...]]:
+        return {"mean": (shape[0], 1, 1), "std": (shape[0], 1, 1)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +101,9 @@ class Whitening(Preprocess):
 
     def state(self) -> dict[str, Tensor]:
         return {"mean": self.mean, "whiten": triangle(self.whiten)}
+
+    def expected(self, shape: tuple[int, int, int]) -> dict[str, tuple[int, ...]]:
+        return {"mean": (math.prod(shape),), "whiten": (math.prod(shape),) * 2}
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +134,9 @@ class NormalisedWhitening(Preprocess):
     def state(self) -> dict[str, Tensor]:
         return {"whiten": triangle(self.whiten), "length": self.length, "level": self.level}
 
+    def expected(self, shape: tuple[int, int, int]) -> dict[str, tuple[int, ...]]:
+        return {"whiten": (math.prod(shape),) * 2, "length": (), "level": ()}
+
 
 def restored(kind: str, state: dict[str, Tensor]) -> Preprocess:
     """The Preprocess of `kind` from its `state()`. Raises DataError for an unknown kind or a part that is missing."""
@@ -136,8 +157,10 @@ def triangle(matrix: Tensor) -> Tensor:
 
 
 def square(rows: Tensor) -> Tensor:
-    """The symmetric matrix (d, d) of triangle()."""
-    d = int(((8 * len(rows) + 1) ** 0.5 - 1) / 2)
+    """The symmetric matrix (d, d) of triangle(). Raises DataError if `rows` are not of a triangle."""
+    d = (math.isqrt(8 * rows.numel() + 1) - 1) // 2
+    if rows.ndim != 1 or d * (d + 1) // 2 != len(rows):
+        raise DataError(f"a whitening matrix of shape {tuple(rows.shape)} is not stored as its upper triangle")
     upper = rows.new_zeros(d, d)
     start = 0
     for i in range(d):

@@ -32,13 +32,13 @@ STEP_FLOPS = 12
 
 def engine(context: Context, work: "Work") -> Unroll:
     """The engine for outer steps that do `work`, which must have inner training."""
-    compiled = compiles(context, work)
-    return Unroll(InnerStep(context.network, work.inner.optimizer, compiled), context.recipe.objective.engine.keep)
+    step = InnerStep(context.network, work.inner.optimizer, compiles(context, work))
+    return Unroll(step, context.recipe.objective.engine_settings.keep)
 
 
 def compiles(context: Context, work: "Work") -> bool:
     """Whether the steps of engine() are compiled."""
-    choice, steps = context.recipe.objective.engine.compile, work.inner.differentiated * work.segments
+    choice, steps = context.recipe.objective.engine_settings.compile, work.inner.differentiated * work.segments
     seconds = eager_seconds(context.network, context.data.shape, work.inner.images) * steps * context.recipe.outer.steps
     return choice == "on" or (choice == "auto" and pays(context, seconds))
 

@@ -134,8 +134,8 @@ class Judge:
         """Accuracies on each split, with batch norm statistics from the training images."""
         seen = (batches(i)[0] for i in range(max(SEEN, batches.per_pass)))
         with torch.no_grad():
-            known = statistics(self.step, theta, seen)
-        return [hits(self.step, theta, split, statistics=known) / len(split) for split in splits]
+            norms = statistics(self.step, theta, seen)
+        return [hits(self.step, theta, split, statistics=norms) / len(split) for split in splits]
 
     def _train(
         self, batches: list[_TrainingBatches], keys: Sequence[tuple], lr: float | None, lengths: Sequence[int]

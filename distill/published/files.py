@@ -13,18 +13,21 @@ Format version 3 names the form of the set (distill/published/forms.py) and cont
 import json
 import os
 from pathlib import Path
+from typing import Literal
 
 import safetensors.torch
 from PIL import Image
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, equal
 
 from distill.data import preprocess
 from distill.errors import DataError
 from distill.picture import png, sheet
-from distill.published.forms import FORMS
+from distill.published.forms import FORMS, SamplerHeader
 from distill.published.published import Published
 from distill.published.table import table
+from distill.recipe import current
 
 FORMAT = "stillhouse synthetic set"
 VERSION = 3
@@ -65,15 +68,15 @@ def read(path: Path) -> Published:
         raise DataError(f"no distilled set at {file}: give the folder or the {FILE} that `stillhouse distill` wrote")
     try:
         with safe_open(file, framework="pt") as opened:
-            about = _about(opened.metadata(), file)
+            header = _header(opened.metadata(), file)
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}
     except SafetensorError as error:
         raise DataError(f"{file}: not a complete safetensors file ({error}): fetch or publish it again") from None
     try:
-        published = _assemble(tensors, about)
+        published = _assemble(tensors, header)
     except KeyError as error:
         raise DataError(f"{file}: {error} is missing: fetch or publish it again") from None
-    except (TypeError, AttributeError, DataError) as error:
+    except DataError as error:
         raise DataError(f"{file}: {error}: fetch or publish it again") from None
     published.check(str(file))
     return published
@@ -109,48 +112,71 @@ def _safetensors(published: Published) -> bytes:
     return safetensors.torch.save(copies, {"stillhouse": json.dumps(about, sort_keys=True)})
 
 
-def _about(metadata: dict[str, str] | None, file: Path) -> dict:
+class _Header(BaseModel):
+    """The JSON values of a file, checked before anything is made of them."""
+
+    model_config = ConfigDict(extra="ignore")
+    version: Literal[1, 2, 3]
+    form: Literal["images", "windows", "sampler"]
+    classes: list[str]
+    student_lr: float | None
+    step: int
+    recipe: dict
+    data: dict[str, str] = {}
+    same: dict[str, str] = {}
+    preprocess: str | None = None
+    crop: tuple[PositiveInt, PositiveInt] | None = None
+    sampler: SamplerHeader | None = None
+    code: str = ""
+
+    @model_validator(mode="after")
+    def _has_what_its_form_needs(self):
+        needed = {"windows": "crop", "sampler": "sampler"}.get(self.form)
+        if needed and getattr(self, needed) is None:
+            raise ValueError(f"{needed} is missing")
+        return self
+
+
+def _header(metadata: dict[str, str] | None, file: Path) -> _Header:
     try:
         about = json.loads((metadata or {}).get("stillhouse", "{}"))
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         about = {}
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise DataError(f"{file}: a safetensors file, but not a distilled set; `stillhouse distill` writes {FILE}")
-    version = about.get("version")
+    version, form = about.get("version"), about.get("form")
     if version not in (*FORM_OF_VERSION, VERSION):
         raise DataError(
             f"{file}: format version {version}, but this Stillhouse reads versions 1 to {VERSION}: use the Stillhouse "
             "that wrote it"
         )
-    form = about.setdefault("form", FORM_OF_VERSION.get(version))
-    if form not in FORMS:
+    if version in FORM_OF_VERSION:
+        form = FORM_OF_VERSION[version]
+    if not isinstance(form, str) or form not in FORMS:
         raise DataError(f"{file}: unknown form {form!r} (known: {', '.join(FORMS)}): use the Stillhouse that wrote it")
-    return about
+    try:
+        return _Header.model_validate({**about, "form": form})
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise DataError(f"{file}: its header is damaged ({faults}): fetch or publish it again") from None
 
 
-def _assemble(tensors: dict[str, Tensor], about: dict) -> Published:
+def _assemble(tensors: dict[str, Tensor], header: _Header) -> Published:
     def part(prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
-    twins = {name: tensors[twin] for name, twin in about.get("same", {}).items()}
-    kind = about.get("preprocess")
+    kind = header.preprocess
     return Published(
-        stored=FORMS[about["form"]].of(tensors, about),
-        classes=tuple(about["classes"]),
+        stored=FORMS[header.form].of(tensors, header.model_dump()),
+        classes=tuple(header.classes),
         preprocess=preprocess.restored(kind, part("preprocess.")) if kind else None,
-        lr=about["student_lr"],
-        recipe=current(about["recipe"]),
-        step=about["step"],
-        state=part("state.") | twins,
+        lr=header.student_lr,
+        recipe=current(header.recipe),
+        step=header.step,
+        state=part("state.") | {name: tensors[twin] for name, twin in header.same.items()},
         shown=tensors.get("pixels", tensors.get("crops.pixels")),
-        data=about.get("data", {}),
+        data=header.data,
     )
-
-
-def current(recipe: dict) -> dict:
-    """A stored recipe without settings that no longer exist, which recipe.parse() would refuse."""
-    objective = {k: v for k, v in recipe.get("objective", {}).items() if k not in ("first_experts", "first_steps")}
-    return {**recipe, "objective": objective} if objective else recipe
 
 
 def _replace(path: Path, content: bytes) -> Path:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, PositiveInt
 from torch import Tensor
 
 from distill.crops import cut, join
@@ -71,7 +72,19 @@ class Images:
 
     def fault(self) -> str:
         """What does not fit together; empty if all is well."""
-        return "" if self.x.ndim == 4 else f"images of shape {tuple(self.x.shape)} are not (n, c, h, w)"
+        return _not_images(self.x) or _not_labels(self.y, len(self))
+
+    def fits(self, shown: Tensor) -> bool:
+        """Whether `shown` has the shape of shown()."""
+        return shown.shape == self.x.shape
+
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """(c, h, w) of a training image; None if only drawing one would tell."""
+        return tuple(self.x.shape[1:])
+
+    def fresh(self, labels: Tensor, generator: torch.Generator, truncation: float) -> Tensor:
+        """New images (n, c, h, w) of the classes `labels` (n,). Raises DataError for a form that stores its images."""
+        raise DataError("this set stores its training images and has no others to draw: use images and labels")
 
 
 @dataclass(frozen=True)
@@ -127,9 +140,34 @@ class Windows:
         return cls(x, corners, tuple(about["crop"]), tensors["y"], colours)
 
     def fault(self) -> str:
-        m, _, height, width = self.x.shape if self.x.ndim == 4 else (0, 0, 0, 0)
+        if fault := _not_images(self.x):
+            return fault
+        if self.corners.ndim != 2 or self.corners.shape[1] != 3 or self.corners.dtype != torch.int64:
+            return f"corners of shape {tuple(self.corners.shape)}, {self.corners.dtype}, are not int64 (n, 3)"
+        (m, _, height, width), (h, w) = self.x.shape, self.size
+        if not 0 < h <= height or not 0 < w <= width:
+            return f"windows of {h}x{w} do not fit into images of {height}x{width}"
         inside = (self.corners >= 0) & (self.corners < self.corners.new_tensor([m, height, width]))
-        return "" if inside.all() else "windows are outside of the images that contain them"
+        return _not_labels(self.y, len(self)) if inside.all() else "windows are outside of the images that contain them"
+
+    def fits(self, shown: Tensor) -> bool:
+        return shown.shape == self.x.shape
+
+    def image_shape(self) -> tuple[int, int, int] | None:
+        return self.x.shape[1], *self.size
+
+    def fresh(self, labels: Tensor, generator: torch.Generator, truncation: float) -> Tensor:
+        raise DataError("this set stores its training images and has no others to draw: use images and labels")
+
+
+class SamplerHeader(BaseModel):
+    """The JSON values of a Sampler in a file."""
+
+    model_config = ConfigDict(extra="forbid")
+    module: str
+    settings: dict[str, Any]
+    classes: PositiveInt
+    per_class: PositiveInt
 
 
 SAMPLER_MODULES = ("distill.nets.",)
@@ -166,9 +204,9 @@ class Sampler:
 
     def images(self) -> Tensor:
         """One training set, always the same."""
-        return self.draw(self._labels(), torch.Generator().manual_seed(0))
+        return self.fresh(self._labels(), torch.Generator().manual_seed(0))
 
-    def draw(self, labels: Tensor, generator: torch.Generator, truncation: float = 1.0) -> Tensor:
+    def fresh(self, labels: Tensor, generator: torch.Generator, truncation: float = 1.0) -> Tensor:
         """Images (n, c, h, w) of the classes `labels` (n,) as networks see them."""
         with torch.no_grad():
             return self._code().draw(self.weights, self.settings, labels, generator, truncation)
@@ -194,6 +232,12 @@ class Sampler:
         weights = {k.removeprefix("sampler."): t for k, t in tensors.items() if k.startswith("sampler.")}
         return cls(weights, **about["sampler"])
 
+    def fits(self, shown: Tensor) -> bool:
+        return shown.ndim == 4 and len(shown) == len(self)
+
+    def image_shape(self) -> tuple[int, int, int] | None:
+        return None
+
     def fault(self) -> str:
         try:
             self._code()
@@ -209,10 +253,22 @@ class Sampler:
         try:
             if not self.module.startswith(SAMPLER_MODULES):
                 raise ModuleNotFoundError
-            return import_module(self.module)
+            module = import_module(self.module)
+            if not callable(getattr(module, "draw", None)):
+                raise ModuleNotFoundError
+            return module
         except ModuleNotFoundError:
             raise DataError(f"its images are drawn by {self.module}, which this Stillhouse does not have") from None
 
 
 Stored = Images | Windows | Sampler
 FORMS: dict[str, type[Stored]] = {cls.form: cls for cls in (Images, Windows, Sampler)}
+
+
+def _not_images(x: Tensor) -> str:
+    return "" if x.ndim == 4 and x.is_floating_point() else f"images of shape {tuple(x.shape)} are not (n, c, h, w)"
+
+
+def _not_labels(y: Tensor, n: int) -> str:
+    good = y.ndim == 2 and len(y) == n and y.is_floating_point()
+    return "" if good else f"labels of shape {tuple(y.shape)} and {n} images do not fit together"

@@ -14,8 +14,9 @@ def load(source: str | Path) -> Published:
     Fetching URLs needs an installed package that supports their scheme, such as this application. Raises DataError if
     there is no set, or if no installed package can fetch the URL.
     """
-    scheme, separator, _ = str(source).partition(":/")
+    source = str(source).removeprefix("file:")
+    scheme, separator, _ = source.partition(":/")
     if not separator or Path(source).exists():
         return read(Path(source))
     with tempfile.TemporaryDirectory(prefix="stillhouse-") as folder:
-        return read(remote.published(scheme, str(source), Path(folder)))
+        return read(remote.published(scheme, source, Path(folder)))

@@ -10,7 +10,7 @@ from torch.utils.data import TensorDataset
 
 from distill.data.preprocess import Preprocess
 from distill.errors import DataError
-from distill.published.forms import Sampler, Stored
+from distill.published.forms import Stored
 
 
 @dataclass(frozen=True)
@@ -68,21 +68,23 @@ class Published:
 
     def draw(self, per_class: int, seed: int = 0, truncation: float = 1.0) -> tuple[Tensor, Tensor]:
         """New images and labels (n, classes) from a set that is a Sampler. Raises DataError for other sets."""
-        if not isinstance(self.stored, Sampler):
-            raise DataError("this set stores its training images and has no others to draw: use images and labels")
         labels = torch.arange(len(self.classes)).repeat_interleave(per_class)
-        x = self.stored.draw(labels, torch.Generator().manual_seed(seed), truncation)
+        x = self.stored.fresh(labels, torch.Generator().manual_seed(seed), truncation)
         return x, torch.nn.functional.one_hot(labels, len(self.classes)).float()
 
     def check(self, where: str) -> None:
         """Raise DataError, naming `where`, if the parts do not fit together."""
-        if fault := self.stored.fault():
+        if fault := self._fault():
             raise DataError(f"{where}: {fault}: publish it again")
-        y, n, classes = self.stored.y, len(self.stored), len(self.classes)
-        shown = self.shown is None or self.shown.shape == getattr(self.stored, "x", self.shown).shape
-        if y.shape != (n, classes) or not shown:
-            shapes = {"y": y, **({} if self.shown is None else {"pixels": self.shown})}
-            listed = ", ".join(f"{name} {tuple(t.shape)}" for name, t in shapes.items())
-            raise DataError(
-                f"{where}: {n} images, {listed} and {classes} classes do not fit together: publish it again"
-            )
+
+    def _fault(self) -> str:
+        if fault := self.stored.fault():
+            return fault
+        if self.stored.y.shape[1] != len(self.classes):
+            return f"labels {tuple(self.stored.y.shape)} and {len(self.classes)} classes do not fit together"
+        if self.shown is None and self.preprocess is None:
+            return "it has neither pixels nor the preprocessing to make them"
+        if self.shown is not None and not self.stored.fits(self.shown):
+            return f"pixels {tuple(self.shown.shape)} and the images do not fit together"
+        shape = self.stored.image_shape()
+        return self.preprocess.fault(shape) if self.preprocess and shape else ""

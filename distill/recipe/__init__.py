@@ -24,7 +24,7 @@ from distill.recipe.experts import DSA, Augment, Experts, ExpertUse
 from distill.recipe.network import VGG, AlexNet, CarRacing, ConvNet, Network, ResNet, ViT
 from distill.recipe.objective import Distribution, Engine, ObjectiveBase, ObjectiveSettings, Trajectory, Unrolled
 from distill.recipe.outer import PROTOCOLS, Baseline, Evaluation, Outer, Sampling
-from distill.recipe.reading import load, override, parse, shipped
+from distill.recipe.reading import current, load, override, parse, shipped
 from distill.recipe.settings import Name, Settings, dotted, members
 from distill.recipe.synthetic import (
     Canvas,
@@ -86,7 +86,7 @@ __all__ = [
     "Trajectory",
     "Unrolled",
     "ViT",
-    "Wang",
+    "current",
     "digest",
     "dotted",
     "load",

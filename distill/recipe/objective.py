@@ -24,6 +24,12 @@ class Engine(Settings):
     vectorize: Literal["auto", "on", "off"] = "auto"
     """Compute several segments as one batch; auto: on GPUs."""
 
+    def memory_levers(self, segments: int) -> list[str]:
+        """Overrides that save memory and change at most the last bits."""
+        return ["objective.engine.keep=thin", "objective.engine.bf16=true"] + ["objective.engine.vectorize=off"] * (
+            segments > 1
+        )
+
 
 class ObjectiveBase(Settings):
     """Base of the settings of every objective."""
@@ -42,6 +48,15 @@ class ObjectiveBase(Settings):
     def last_expert_epoch(self) -> int:
         """The latest epoch of an expert that is read."""
         return 0
+
+    @property
+    def engine_settings(self) -> Engine:
+        """How inner training is differentiated, if there is any."""
+        return Engine()
+
+    def memory_levers(self, images: int) -> list[str]:
+        """Overrides that may save memory; `images` is the batch size of inner training, 0 without any."""
+        return []
 
     @property
     def bf16(self) -> bool:
@@ -85,6 +100,13 @@ class Trajectory(ObjectiveBase):
     """Trajectory segments averaged per outer step, over all workers."""
     augment: Augment = Augment(strategies=DSA)
     engine: Engine = Engine()
+
+    @property
+    def engine_settings(self) -> Engine:
+        return self.engine
+
+    def memory_levers(self, images: int) -> list[str]:
+        return self.engine.memory_levers(self.segments) + [f"objective.batch_syn={max(1, images // 2)}"]
 
     @property
     def bf16(self) -> bool:
@@ -142,6 +164,10 @@ class Distribution(ObjectiveBase):
     segments: Count = 1
     """Random networks averaged per outer step, over all workers."""
 
+    def memory_levers(self, images: int) -> list[str]:
+        fewer = [f"objective.batch_real={max(1, self.batch_real // 2)}"]
+        return fewer + [f"objective.segments={self.segments // 2}"] * (self.segments > 1)
+
 
 class Unrolled(ObjectiveBase):
     """Minimise the loss on real images of a network trained on the synthetic set (RaT-BPTT, Feng et al. 2024)."""
@@ -172,6 +198,13 @@ class Unrolled(ObjectiveBase):
     """Networks averaged per outer step, over all workers."""
     augment: Augment = Augment(strategies=("flip", "rotate"))
     engine: Engine = Engine()
+
+    @property
+    def engine_settings(self) -> Engine:
+        return self.engine
+
+    def memory_levers(self, images: int) -> list[str]:
+        return self.engine.memory_levers(self.segments) + [f"objective.batch_syn={max(1, images // 2)}"]
 
     @property
     def bf16(self) -> bool:

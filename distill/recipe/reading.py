@@ -16,6 +16,8 @@ from distill.recipe.settings import Settings, members
 from distill.recipe.synthetic import SyntheticSettings
 from distill.recipe.whole import Recipe
 
+REMOVED = ("first_experts", "first_steps")
+"""Settings of the objective that earlier versions had: starting before all experts are trained."""
 UNIONS = {"dataset": Dataset, "network": Network, "synthetic": SyntheticSettings, "objective": ObjectiveSettings}
 
 
@@ -59,6 +61,12 @@ def override(table: dict, overrides: list[str], source: str) -> Recipe:
     for assignment in sorted(overrides, key=lambda text: not text.startswith("evaluation.protocol=")):
         _override(table, assignment)
     return parse(table, source)
+
+
+def current(values: dict) -> dict:
+    """A recipe that an earlier version stored, without the settings that were removed since."""
+    objective = {k: v for k, v in values.get("objective", {}).items() if k not in REMOVED}
+    return {**values, "objective": objective} if "objective" in values else values
 
 
 def _override(table: dict, assignment: str) -> None:

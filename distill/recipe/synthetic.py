@@ -17,6 +17,12 @@ ClassKey = str | Annotated[int, Field(strict=True)]
 """A class by name or number."""
 
 
+LABEL_EXPERTS = 10
+"""Experts whose answers are averaged into labels, at most."""
+FORGETTING_EXPERTS = 3
+"""Experts over which forgetting is counted, at most."""
+
+
 class Labels(Settings):
     """Labels of the synthetic images."""
 
@@ -68,7 +74,7 @@ class Pixels(SyntheticBase):
 
     @property
     def most_experts(self) -> int:
-        return 10
+        return max(LABEL_EXPERTS * (self.labels.mode == "expert"), FORGETTING_EXPERTS * (self.init == "forgetting"))
 
 
 class PosterLabels(Settings):

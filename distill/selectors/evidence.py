@@ -15,12 +15,11 @@ from distill import train
 from distill.context import Context
 from distill.data.base import Split
 from distill.errors import RecipeError
+from distill.recipe.synthetic import FORGETTING_EXPERTS
 
 log = logging.getLogger("stillhouse")
 
 BRIEF_STEPS = 500
-FORGETTING_EXPERTS = 3
-"""Experts whose epochs are searched for forgotten images: each epoch is a pass over the training images."""
 CHUNK = 1000  # images per forward pass
 
 

@@ -10,6 +10,7 @@ from distill.data.base import Split
 from distill.errors import RecipeError
 from distill.published.forms import Images
 from distill.recipe import Outer
+from distill.recipe.synthetic import LABEL_EXPERTS
 from distill.selectors import Evidence, members_of, select
 from distill.synthetic.base import Budget, Group, Synthetic
 
@@ -92,13 +93,13 @@ def _one_hot(settings: recipe.Pixels, context: Context) -> Tensor:
 
 
 def _expert_labels(context: Context, x: Tensor) -> Tensor:
-    """Mean probabilities (n, classes) of up to 10 experts (Pixels.most_experts) after their last epoch."""
+    """Mean probabilities (n, classes) of up to LABEL_EXPERTS experts after their last epoch."""
     if context.experts is None:
         raise RecipeError('synthetic.labels.mode = "expert" needs expert trajectories: run `stillhouse experts` first')
     last = context.experts.epochs[-1]
     with torch.no_grad():
         probabilities = [
             context.network(context.experts.snapshot(e, last).to(x.device), x).softmax(1)
-            for e in range(min(context.experts.count, context.recipe.synthetic.most_experts))
+            for e in range(min(context.experts.count, LABEL_EXPERTS))
         ]
     return torch.stack(probabilities).mean(0)

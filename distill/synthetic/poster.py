@@ -60,8 +60,8 @@ class Poster(Synthetic, kind="poster"):
     @classmethod
     def blank(cls, settings: recipe.Poster, context: Context) -> "Poster":
         """The same without computing an embedding: classes ordered by similarity are in the dataset's order."""
-        given = settings.model_copy(update={"order": "given"}) if settings.by_similarity else settings
-        return _build(settings, context, class_grid(given, context))
+        plain = settings.model_copy(update={"order": "given"}) if settings.by_similarity else settings
+        return _build(settings, context, class_grid(plain, context))
 
     @classmethod
     def check(cls, settings: recipe.Poster, context: Context) -> None:
@@ -197,9 +197,9 @@ def blended(context: Context, order: Tensor, size: Size, g: torch.Generator) -> 
 def _image_of_each_cell(context: Context, order: Tensor, g: torch.Generator) -> Tensor:
     """(cells, c, h, w): random real images of the classes `order` (cells,), all different."""
     each = int(torch.bincount(order).max())
-    drawn = real_images(context.data.train, context.classes, each, g)  # ordered by class
+    images = real_images(context.data.train, context.classes, each, g)  # ordered by class
     nth = torch.stack([(order[:i] == order[i]).sum() for i in range(len(order))])
-    return drawn[(order * each + nth).to(drawn.device)]
+    return images[(order * each + nth).to(images.device)]
 
 
 def _rotation_and_scale(settings: recipe.PatchAugment, n: int, g: torch.Generator) -> Tensor:

@@ -228,7 +228,7 @@ def golden_context(objective):
     return replace(c, experts=experts)
 
 
-@pytest.mark.parametrize("objective", ["trajectory", "unrolled"])
+@pytest.mark.parametrize("objective", ["trajectory", "unrolled", "distribution"])
 def test_golden_losses_do_not_move(objective, one_thread):
     """Within 1e-5: equal to the bit on one machine; other instruction sets and thread counts move them up to 6e-7."""
     recorder = Recorder()

@@ -59,6 +59,18 @@ def test_a_longer_run_continues_from_the_longest_shorter_one(tmp_path, one_threa
     assert last.checkpoint().encode() == whole.checkpoint().encode()
 
 
+def test_a_run_that_ends_between_two_judgements_leaves_no_trace_in_a_longer_one(tmp_path, one_thread):
+    """The set at the end is judged too, which a run that goes further would not have done."""
+    whole, _ = distill(open_store(f"file:{tmp_path}/whole"), 6)
+    store = open_store(f"file:{tmp_path}/parts")
+    odd, _ = distill(store, 5)
+    assert odd.end is not None and whole.end is None
+    last, (resumed,) = distill(store, 6)
+    assert resumed.step == 5 and last.checkpoint().encode() == whole.checkpoint().encode()
+    again, _ = distill(store, 5)
+    assert again.selected.step == odd.selected.step and again.selected.score == odd.selected.score
+
+
 def test_a_shorter_run_or_one_of_other_settings_starts_at_0(tmp_path):
     store = open_store(f"file:{tmp_path}/store")
     distill(store, 4)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,10 +16,10 @@ from cluster.tracking import registered_model, registry
 from cluster.tracking.run import Tracker
 from distill import context as contexts
 from distill import load
-from distill.data.preprocess import fit, restored, square, triangle
+from distill.data.preprocess import Standardize, fit, restored, square, triangle
 from distill.evaluate import Judge
 from distill.loop import Loop, Watcher
-from distill.published import write
+from distill.published import FILE, Images, Published, Sampler, Windows, write
 
 SETTINGS = (
     "synthetic.ipc=10", "network.depth=2", "network.width=32", "outer.steps=1", "outer.lr_img=0.001",
@@ -42,7 +43,7 @@ def block(i, o):
     return nn.Sequential(nn.Conv2d(i, o, 3, padding=1), nn.GroupNorm(o, o), nn.ReLU(), nn.AvgPool2d(2))
 
 scores = []
-for seed in range(5):
+for seed in range(12):
     torch.manual_seed(seed)
     net = nn.Sequential(block(1, 32), block(32, 32), nn.Flatten(), nn.Linear(128, 10))
     sgd = torch.optim.SGD(net.parameters(), lr=0.02, momentum=0.9, weight_decay=5e-4)
@@ -67,7 +68,7 @@ def whitened(tmp_path_factory):
     loop = Loop(context, Watcher())
     loop.run()
     published = loop.published()
-    score = Judge(context).score(loop.synthetic, None, context.data.test, 5, "test")
+    score = Judge(context).score(loop.synthetic, None, context.data.test, 12, "test")
     torch.set_num_threads(before)
     write(published, place / "set")
     uri = f"sqlite:///{place}/mlflow.db"
@@ -128,6 +129,29 @@ def test_the_registered_code_preprocesses_as_the_set_does(kind):
     again = restored(kind, preprocess.state())
     assert torch.equal(again(pixels), preprocess(pixels))
     assert torch.allclose(again.inverse(again(pixels)), preprocess.inverse(preprocess(pixels)), atol=1e-4)
+
+
+@pytest.mark.parametrize("form", ["images", "windows", "sampler"])
+def test_the_registered_code_answers_with_every_form(form, tmp_path, monkeypatch):
+    monkeypatch.setattr("distill.published.forms.SAMPLER_MODULES", ("support.",))
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.randn(6, 1, 4, 5, generator=g), torch.eye(3).repeat(2, 1)
+    stored = {
+        "images": Images(x, y),
+        "windows": Windows(torch.randn(2, 1, 6, 7, generator=g), torch.tensor([[1, 4, 5], [0, 0, 2]]), (4, 5), y[:2]),
+        "sampler": Sampler({"mean": x[:3, :, :, :4], "scale": torch.tensor(0.1)}, "support.clouds", {"side": 4}, 3, 2),
+    }[form]
+    preprocess = Standardize(torch.full((1, 1, 1), 0.5), torch.full((1, 1, 1), 0.25))
+    shown = stored.shown(preprocess.to_pixels)
+    published = Published(stored, ("a", "b", "c"), preprocess, 0.1, {}, 3, {}, shown)
+    files = {path.name: str(path) for path in write(published, tmp_path)}
+    model = registered_model.DistilledSet()
+    model.load_context(SimpleNamespace(artifacts=files | {"synthetic": files[FILE]}))
+    assert np.array_equal(model.images, published.images.numpy()) and model.lr == 0.1
+    assert np.array_equal(model.labels, published.labels.numpy())
+    table = model.predict(None, None)
+    assert np.array_equal(np.stack(table["x"]), published.images.numpy())
+    assert np.allclose(np.stack(table["pixels"]), published.pixels.numpy(), atol=1e-6)
 
 
 def test_a_symmetric_matrix_is_its_triangle():

@@ -108,7 +108,7 @@ def test_publishing_the_same_file_again_is_the_same_version(uri, first, export, 
 def test_a_publish_that_stopped_before_the_alias_is_completed(uri, export, monkeypatch):
     tracker = run(uri, "halted")
     with monkeypatch.context() as patch:
-        patch.setattr(registry, "_move_alias", lambda *_: None)
+        patch.setattr(mlflow.MlflowClient, "set_registered_model_alias", lambda *_: None)
         registry.publish(tracker, "halted", export, tags(0.5))
     with pytest.raises(mlflow.exceptions.MlflowException):
         best(uri, "halted")

@@ -151,7 +151,7 @@ def test_the_clock_is_not_run_where_it_would_not_fit(monkeypatch):
     def refuse(*args):
         raise AssertionError("a step was run that does not fit")
 
-    monkeypatch.setattr(estimates._Clock, "_run", refuse)
+    monkeypatch.setattr(estimates._Clock, "_measured", refuse)
     monkeypatch.setattr(estimates, "free_host_bytes", lambda: 1000)
     e = estimate(small.context("trajectory"))
     assert e.distill_seconds > 0 and e.advice

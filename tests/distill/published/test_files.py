@@ -18,6 +18,7 @@ from safetensors import safe_open
 
 from distill import recipe
 from distill.crops import cut
+from distill.data import preprocess as preprocessing
 from distill.data.preprocess import Standardize
 from distill.errors import DataError
 from distill.picture import grid
@@ -241,6 +242,66 @@ def test_what_is_not_a_distilled_set_is_refused_by_name(tmp_path, content, about
     with pytest.raises(DataError, match=says) as caught:
         read(file)
     assert str(file) in str(caught.value)
+
+
+HOSTILE = {
+    "images": [
+        {"form": []}, {"form": {}}, {"classes": "abc"}, {"classes": [1, 2, 3]}, {"step": "x"}, {"recipe": []},
+        {"same": {"x": "nowhere"}}, {"same": []}, {"preprocess": 5}, {"preprocess": "zca"}, {"student_lr": "much"},
+    ],
+    "windows": [{"crop": [5]}, {"crop": [-1, 5]}, {"crop": "ab"}, {"crop": [10**6, 10**6]}, {"crop": None}],
+    "sampler": [
+        {"sampler": {"module": 5}}, {"sampler": None}, {"sampler": {"per_class": "a"}}, {"sampler": {"per_class": 1.5}},
+        {"sampler": {"per_class": -1}}, {"sampler": {"module": "support.small"}}, {"sampler": {"more": 1}},
+        {"sampler": {"module": "os"}}, {"sampler": {"module": "distill.nets.nowhere"}},
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("form", "change"), [(form, change) for form, changes in HOSTILE.items() for change in changes], ids=str
+)
+def test_hostile_headers_are_refused_by_name(tmp_path, clouds, form, change):
+    write({"images": published, "windows": cropped, "sampler": sampled}[form](), tmp_path)
+    file = tmp_path / FILE
+    about, held = json.loads(safe_open(file, "pt").metadata()["stillhouse"]), safetensors.torch.load_file(file)
+    for key, value in change.items():
+        about[key] = {**about[key], **value} if isinstance(value, dict) and isinstance(about.get(key), dict) else value
+    safetensors.torch.save_file(held, file, {"stillhouse": json.dumps(about)})
+    with pytest.raises(DataError) as caught:
+        read(file)
+    assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "tensor"),
+    [
+        ("images", "x", torch.zeros(4)),
+        ("images", "x", torch.zeros(4, 3, 5, 6, dtype=torch.int64)),
+        ("images", "y", torch.zeros(4)),
+        ("images", "pixels", torch.zeros(4, 3, 5)),
+        ("images", "preprocess.mean", torch.zeros(2, 1, 1)),
+        ("images", "preprocess.std", torch.zeros(3)),
+        ("windows", "crops.corners", torch.zeros(60, 2, dtype=torch.int64)),
+        ("windows", "crops.corners", torch.zeros(60, dtype=torch.int64)),
+        ("windows", "crops.corners", torch.zeros(60, 3)),
+        ("windows", "crops.x", torch.zeros(3, 20, 40)),
+        ("windows", "y", torch.zeros(59, 3)),
+    ],
+)
+def test_hostile_tensors_are_refused_by_name(tmp_path, form, name, tensor):
+    write({"images": published, "windows": cropped}[form](), tmp_path)
+    file = tmp_path / FILE
+    about, held = safe_open(file, "pt").metadata(), safetensors.torch.load_file(file)
+    safetensors.torch.save_file({**held, name: tensor}, file, {"stillhouse": about["stillhouse"]})
+    with pytest.raises(DataError) as caught:
+        read(file)
+    assert str(file) in str(caught.value)
+
+
+def test_a_whitening_that_is_no_triangle_is_refused():
+    with pytest.raises(DataError, match="upper triangle"):
+        preprocessing.restored("zca", {"mean": torch.zeros(3), "whiten": torch.zeros(5)})
 
 
 def test_what_fits_is_not_refused(tmp_path):

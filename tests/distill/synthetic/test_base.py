@@ -115,6 +115,19 @@ def test_the_penalty_is_added_once_and_draws_from_its_own_generator(loop):
     assert first_loss(0.5, rank=1)[1] == [], "one worker adds it"
 
 
+def test_an_objective_is_called_after_each_step_with_its_number_and_the_updated_set(loop):
+    run, called = loop("outer.steps=3"), []
+    codes = [run.synthetic.codes.detach().clone()]
+
+    def after_step(synthetic, step):
+        called.append(step)
+        codes.append(synthetic.codes.detach().clone())
+
+    run.objective.after_step = after_step
+    run.run()
+    assert called == [0, 1, 2] and all(not torch.equal(a, b) for a, b in zip(codes, codes[1:], strict=False))
+
+
 def test_budgets_count_shared_parts_apart_and_fewer_bits_as_fewer_floats():
     budget = Budget({"images": 1000, "labels": 10}, {"generator": 5000}, {"images": 8})
     assert (budget.total, budget.bytes, budget.bits_per_class(10)) == (260, 1040, 832.0)
@@ -125,7 +138,7 @@ def test_budgets_count_shared_parts_apart_and_fewer_bits_as_fewer_floats():
 def test_a_network_is_trained_on_images_drawn_for_it_and_drawn_again_when_asked(redraw, distinct):
     sampling = f"evaluation.sampling={{per_class=3, redraw_every={redraw}}}"
     context = small.context("trajectory", sampling, "evaluation.epochs=4", "evaluation.batch=5")
-    one, two = Judge(context)._materials([Decoded(context)] * 2, [("a", 0), ("a", 1)])
+    one, two = Judge(context)._batches([Decoded(context)] * 2, [("a", 0), ("a", 1)])
     assert len(one) == 9 and one.per_pass == 2
     passes = [torch.cat([one(i)[0] for i in (2 * p, 2 * p + 1)]) for p in range(4)]
     sums = {round(x.square().sum().item(), 4) for x in passes}
