@@ -5,11 +5,11 @@
 Lossless formats keep the seam. A lossy one alters each side of the edge by itself, and since a file cannot be cut after
 encoding, a larger encode of the wrapped tile does not help. Measured on rough and smooth tiles of 64 to 1024 pixels:
 
-jpeg        Blocks are coded each by itself: a tile whose sides are multiples of 8 comes out just as it does in the middle
-            of a padded encode, and its edge is as visible as the edges of blocks are. With chroma halved (4:2:0, Pillow's
-            default) that is up to 4.3 times the change inside, since the decoder smooths chroma everywhere but at the
-            edge of the file. With full chroma (4:4:4) it is up to 1.5 at quality 95 and within 0.8 to 1.2 at 98. So:
-            4:4:4, and the lowest quality, from 95 on, whose decoded seam is closed. Sides may be any.
+jpeg        Blocks are coded each by itself: a tile whose sides are multiples of 8 comes out just as it does in the
+            middle of a padded encode, and its edge is as visible as the edges of blocks are. With chroma halved (4:2:0,
+            Pillow's default) that is up to 4.3 times the change inside, since the decoder smooths chroma everywhere but
+            at the edge of the file. With full chroma (4:4:4) it is up to 1.5 at quality 95 and within 0.8 to 1.2 at 98.
+            So: 4:4:4, and the lowest quality, from 95 on, whose decoded seam is closed. Sides may be any.
 webp-lossy  WebP's own lossy coder always halves chroma, predicts from what is left and above, and smooths the edges of
             blocks but not those of the file: up to 3.7, at quality 100 too, and still 1.8 where chroma at the edge is
             altered beforehand to make up for it. So values are rounded to every fourth level and coded losslessly: what

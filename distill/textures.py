@@ -18,7 +18,7 @@ from torch import Tensor
 from distill.data.decode import MAX_PIXELS, MAX_SIDE, decode_picture
 from distill.errors import DataError, StoreError
 from distill.image_files import SUFFIXES, encode, seam_of
-from distill.lanczos import resize
+from distill.lanczos import MEAN, resize
 from distill.picture import grid
 from distill.published import Published
 from distill.published.forms import Windows
@@ -122,7 +122,7 @@ def picture(texture: Texture, tiles: int = 1, width: int | None = None) -> Tenso
     if min(size) < 4:
         raise DataError(f"{texture.name}: {size[1]}x{size[0]} pixels are too few, at least 4x4: make it larger")
     laid = texture.tiled(tiles)
-    return laid if size == tuple(laid.shape[1:]) else resize(laid.float(), size, texture.wraps).clamp(0, 1)
+    return laid if size == tuple(laid.shape[1:]) else resize(laid.float(), size, texture.wraps, MEAN).clamp(0, 1)
 
 
 def export(

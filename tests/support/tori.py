@@ -4,15 +4,17 @@ import torch
 from torch import Tensor
 
 from distill import rng
+from distill.data.preprocess import Preprocess
 from distill.published import Published
 from distill.published.forms import Windows
-from distill.data.preprocess import Preprocess
 
 
 def torus(height: int, width: int, smooth: float = 1.0, channels: int = 3, seed: int = 0) -> Tensor:
     """(c, H, W) in [0, 1]: noise whose spectrum falls with frequency to the power of `smooth`."""
     noise = torch.fft.rfft2(torch.randn(channels, height, width, generator=rng.generator(seed, "torus")))
-    radius = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)).clamp(min=1 / max(height, width))
+    radius = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)).clamp(
+        min=1 / max(height, width)
+    )
     x = torch.fft.irfft2(noise * radius**-smooth, s=(height, width))
     return ((x - x.mean()) / x.std() * 0.2 + 0.5).clamp(0, 1)
 
