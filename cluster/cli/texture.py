@@ -22,12 +22,12 @@ def texture(
     store: Store = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="The files are written here.")] = Path("textures"),
     tiles: Annotated[
-        int | None, typer.Option(min=1, help="Copies along each axis that wraps [default: 3, at a given size 1]")
+        int | None, typer.Option(min=1, help="Copies along each axis that wraps: 3, or 1 at a given size.")
     ] = None,
     size: Annotated[int | None, typer.Option(min=4, help="Width of a file in pixels, all its copies together.")] = None,
     width_mm: Annotated[float | None, typer.Option(help="Width in millimetres, at --dpi.")] = None,
     dpi: Annotated[
-        float | None, typer.Option(min=1, max=10000, help="Written into the files [default: 300 with --width-mm]")
+        float | None, typer.Option(min=1, max=10000, help="Written into the files; 300 with --width-mm.")
     ] = None,
     formats: Annotated[
         str, typer.Option("--format", help="With commas: png, png16, webp (lossless), webp-lossy, jpeg.")
@@ -109,5 +109,5 @@ def show(file: dict) -> None:
     """One line per file."""
     measured, size = file["seam"], f"{file['width']}x{file['height']}"
     seam = " ".join(f"{name.removeprefix('seam_')} {ratio:.2f}" for name, ratio in measured.items()) if measured else ""
-    verdict = "seamless" if file["seamless"] else "[yellow]not seamless[/]"
+    verdict = "seamless" if file["seamless"] else "[yellow]seam outside 0.8 to 1.2[/]"
     common.console.print(f"{escape(file['file'])}  {size}  {verdict}  {seam}", soft_wrap=True)

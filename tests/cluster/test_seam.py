@@ -36,7 +36,8 @@ def test_pictures_of_every_mode_are_measured(mode, cut, tmp_path, monkeypatch, c
         Image.fromarray(levels(x)).convert(mode).save(file)
     found = measure(monkeypatch, file)
     assert found.keys() == KEYS and (found["width"], found["height"]) == (cut, 192)
-    assert (found["y"], found["x"]) == ("seamless", "seamless" if cut == 192 else "line") or mode in ("P", "1")
+    if mode != "1":  # its dither does not wrap
+        assert (found["y"], found["x"]) == ("seamless", "seamless" if cut == 192 else "line")
     assert ("a line" in capsys.readouterr().out) == ("line" in (found["x"], found["y"]))
 
 

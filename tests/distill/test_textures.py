@@ -9,9 +9,11 @@ from PIL import Image
 from support import small
 from support.tori import canvases, torus
 
+from distill import synthetic
 from distill.data.decode import decode_picture
 from distill.errors import DataError, StoreError
 from distill.image_files import FORMATS
+from distill.published import Published
 from distill.seam import seam
 from distill.textures import RESERVED, Texture, export, picture, pixels, sheet, slugs, textures, write
 
@@ -45,6 +47,18 @@ def test_canvases_are_named_by_the_class_of_their_windows():
     assert torch.equal(found[1].x, torus(48, 64, seed=1))
     several = textures(canvases(("lemon", "fig"), per_class=2))
     assert [one.slug for one in several] == ["lemon-1", "lemon-2", "fig-1", "fig-2"]
+
+
+@pytest.mark.parametrize("pattern, size", [("p1", (16, 16)), ("half-drop", (16, 32)), ("mirror", (32, 32))])
+def test_textures_of_a_canvas_are_one_period_of_its_plane(pattern, size):
+    overrides = ("synthetic={}", "synthetic.kind=canvas", f"synthetic.pattern={pattern}", "synthetic.canvases=2")
+    context = small.context("distribution", *overrides)
+    canvas = synthetic.build(context)
+    recipe = context.recipe.model_dump(mode="json")
+    found = textures(Published(canvas.stored(), context.data.classes, context.data.preprocess, None, recipe, 0, {}))
+    assert [one.name for one in found] == [f"class {k} {i}" for k in range(3) for i in (1, 2)]
+    for one, plane in zip(found, canvas.plane(), strict=True):
+        assert one.x.shape == (3, *size) and torch.allclose(one.x, plane.sigmoid(), atol=1e-5)
 
 
 def test_file_names_do_not_depend_on_the_classes_asked_for():
