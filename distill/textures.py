@@ -113,12 +113,13 @@ def picture(texture: Texture, tiles: int = 1, width: int | None = None) -> Tenso
     Raises DataError where the picture would be too small to hold a tile or too large for a file.
     """
     (height, wide), (down, across) = texture.x.shape[1:], (tiles if wrap else 1 for wrap in texture.wraps)
-    size = (height * down, wide * across)
+    copies = size = (height * down, wide * across)
     if width is not None:
         size = (max(1, round(size[0] * width / size[1])), width)
-    if max(size) > MAX_SIDE or size[0] * size[1] > MAX_PIXELS:
-        limit = f"{MAX_SIDE} pixels a side and {MAX_PIXELS >> 20} million in all"
-        raise DataError(f"{texture.name}: {size[1]}x{size[0]} pixels are too many, at most {limit}: make it smaller")
+    for h, w in (copies, size):
+        if max(h, w) > MAX_SIDE or h * w > MAX_PIXELS:
+            limit = f"{MAX_SIDE} pixels a side and {MAX_PIXELS >> 20} million in all"
+            raise DataError(f"{texture.name}: {w}x{h} pixels are too many, at most {limit}: fewer copies, or smaller")
     if min(size) < 4:
         raise DataError(f"{texture.name}: {size[1]}x{size[0]} pixels are too few, at least 4x4: make it larger")
     laid = texture.tiled(tiles)

@@ -103,6 +103,7 @@ def test_sizes_that_no_file_should_have_are_refused():
     for tiles, width, message in (
         (1, 20000, "lemon: 20000x625 pixels are too many"),
         (100, None, "too many"),
+        (10_000, 640, "5120000x160000 pixels are too many"),
         (1, 64, "too few"),
     ):
         with pytest.raises(DataError, match=message):
