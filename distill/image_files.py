@@ -33,6 +33,7 @@ from distill.seam import SEAMLESS, Seam, seam
 QUALITIES = (95, 97, 98, 99, 100)
 LEVELS = 4
 """Lossy WebP keeps every fourth of 256 levels."""
+WEBP_SIDE = 16383
 RESOLUTION_X, RESOLUTION_Y, RESOLUTION_UNIT, INCH = 0x011A, 0x011B, 0x0128, 2
 
 
@@ -89,6 +90,8 @@ def _png16(x: Tensor, dpi: float | None, wraps) -> bytes:
 
 
 def _webp(x: Tensor, dpi: float | None, wraps) -> bytes:
+    if max(x.shape[1:]) > WEBP_SIDE:
+        raise DataError(f"a WebP has at most {WEBP_SIDE} pixels a side: make it smaller, or take another format")
     options = {}
     if dpi:  # WebP has no field for it but its EXIF data
         options["exif"] = exif = Image.Exif()

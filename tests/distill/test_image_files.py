@@ -156,6 +156,13 @@ def test_other_channels_are_refused():
         encode(torch.zeros(4, 8, 8), "png")
 
 
+@pytest.mark.parametrize("kind", ["webp", "webp-lossy"])
+def test_what_is_too_long_for_webp_is_refused(kind):
+    assert encode(torch.rand(1, 4, 16383), kind)
+    with pytest.raises(DataError, match="at most 16383 pixels a side"):
+        encode(torch.rand(1, 4, 16384), kind)
+
+
 def test_every_format_has_a_suffix_of_its_own():
     assert SUFFIXES.keys() == FORMATS.keys() and len({*SUFFIXES.values()}) == len(FORMATS)
 
