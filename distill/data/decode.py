@@ -1,12 +1,14 @@
 """Encoded images to one uint8 tensor: `decode` for each image's bytes, `stack` for all of them.
 
 Only PNG, JPEG, WebP and BMP are tried, the sides are checked before pixels are decoded, and transparency is dropped.
-Photographs are rotated as their EXIF data says.
+Photographs are rotated as their EXIF data says. `decode_picture` reads a picture as it looks, for measuring it.
 """
 
 import io
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -33,6 +35,8 @@ UPRIGHT = {
 """The transposition that sets an image upright, by its EXIF orientation."""
 GREY = {"1", "L", "LA"}
 COLOUR = {"RGB", "RGBA", "P", "PA", "CMYK", "YCbCr"}
+DEEP = {"I;16", "I;16B", "I"}
+"""Grey of 16 bits; `I` is how some versions of Pillow open it."""
 DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
@@ -42,16 +46,39 @@ def decode(data: bytes, size: int = 0, resize: str = "shorter") -> np.ndarray:
 
     DataError says why an image is refused.
     """
+    with _opened(data, GREY | COLOUR) as image:
+        if size and resize != "none":
+            image.draft(None, (2 * size, 2 * size))  # a JPEG is decoded at about this size only
+        mode, turn = "L" if image.mode in GREY else "RGB", _turn(image)
+        image = image if image.mode == mode else image.convert(mode)
+        image = resize_image(image if turn is None else image.transpose(turn), size, resize)
+        shape = (image.height, image.width, 3)[: 2 if mode == "L" else 3]
+        return np.frombuffer(image.tobytes(), np.uint8).reshape(shape)
+
+
+def decode_picture(data: bytes) -> Tensor:
+    """One encoded picture to float32 (1 or 3, h, w) in [0, 1], as it looks on white paper.
+
+    Grey keeps 16 bits; Pillow reads RGB of 16 bits at 8. DataError says why a picture is refused.
+    """
+    with _opened(data, GREY | COLOUR | DEEP) as image:
+        turn, deep = _turn(image), image.mode in DEEP
+        if not deep and image.has_transparency_data:
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")
+        elif not deep:
+            image = image.convert("L" if image.mode in GREY else "RGB")
+        levels = np.asarray(image if turn is None else image.transpose(turn))
+        x = torch.from_numpy(levels.astype(np.float32)) / (65535 if deep else 255)
+        return x[None] if x.ndim == 2 else x.permute(2, 0, 1)
+
+
+@contextmanager
+def _opened(data: bytes, modes: set[str]) -> Iterator[Image.Image]:
+    """The image, its sides and mode checked before its pixels are decoded; Pillow's errors as DataErrors."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _check(image)
-            if size and resize != "none":
-                image.draft(None, (2 * size, 2 * size))  # a JPEG is decoded at about this size only
-            mode, turn = "L" if image.mode in GREY else "RGB", _turn(image)
-            image = image if image.mode == mode else image.convert(mode)
-            image = resize_image(image if turn is None else image.transpose(turn), size, resize)
-            shape = (image.height, image.width, 3)[: 2 if mode == "L" else 3]
-            return np.frombuffer(image.tobytes(), np.uint8).reshape(shape)
+            _check(image, modes)
+            yield image
     except DataError:
         raise
     except Image.UnidentifiedImageError:
@@ -62,13 +89,13 @@ def decode(data: bytes, size: int = 0, resize: str = "shorter") -> np.ndarray:
         raise DataError(f"damaged image ({error}): encode it again, or remove it") from None
 
 
-def _check(image: Image.Image) -> None:
+def _check(image: Image.Image, modes: set[str]) -> None:
     if max(image.size) > MAX_SIDE:
         raise DataError(f"{image.width}x{image.height} image, more than {MAX_SIDE} pixels a side: make it smaller")
     if image.width * image.height > MAX_PIXELS:
         size = f"{image.width}x{image.height} image"
         raise DataError(f"{size}, more than {MAX_PIXELS >> 20} million pixels: make it smaller")
-    if image.mode not in GREY | COLOUR:
+    if image.mode not in modes:
         raise DataError(f"image of mode {image.mode}, not 8 bits a channel: convert it to RGB or 8-bit grey")
 
 
