@@ -22,6 +22,7 @@ from distill.lanczos import MEAN, resize
 from distill.picture import grid
 from distill.published import Published
 from distill.published.forms import Windows
+from distill.tiles import lay_out
 
 LONGEST = 80
 SHEET, ANIMATION = "sheet", "forming"
@@ -43,6 +44,14 @@ class Texture:
     """In [0, 1], (1 or 3, H, W)."""
     wraps: tuple[bool, bool]
     """Whether rows (bottom to top) and columns (right to left) continue at the opposite edge."""
+    colours: int = 0
+    """Of a sheet of Wang tiles: how many colours their edges have."""
+
+    def laid_out(self, height: int, width: int, seed: int = 0) -> Tensor:
+        """A picture (c, height, width) without a period, of Wang tiles. Raises DataError for other textures."""
+        if not self.colours:
+            raise DataError(f"{self.name} is one tile, which repeats itself: distill with synthetic.kind = \"wang\"")
+        return lay_out(self.x[None], self.colours, height, width, torch.Generator().manual_seed(seed))[0]
 
     def tiled(self, tiles: int) -> Tensor:
         """`tiles` copies along each axis that wraps."""
@@ -55,20 +64,19 @@ def textures(published: Published, classes: Sequence[str] = ()) -> list[Texture]
 
     File names depend on the whole set, so that they are the same whichever classes are asked for.
     """
-    synthetic, stored = published.recipe.get("synthetic", {}), published.stored
-    if synthetic.get("kind") != "canvas" or not isinstance(stored, Windows):
+    stored = published.stored
+    if not isinstance(stored, Windows) or not any(stored.wraps):
         raise DataError(
-            f"this set is of kind {synthetic.get('kind', 'pixels')!r}, whose images do not tile: distill a recipe with "
-            'synthetic.kind = "canvas"'
+            f"this set is stored as {stored.form} that do not tile: distill a recipe with "
+            'synthetic.kind = "canvas" or "wang"'
         )
-    wrap = synthetic.get("wrap", "both")
     shown = stored.shown(published.preprocess.to_pixels) if published.shown is None else published.shown
     owners = [_owner(published, k) for k in range(len(shown))]
     counts, seen, names = Counter(owners), Counter(), []
     for owner in owners:
         seen[owner] += 1
         names.append(f"{owner} {seen[owner]}" if counts[owner] > 1 else owner)
-    made = [Texture(name, slug, x, (wrap != "x", wrap != "y"))
+    made = [Texture(name, slug, x, stored.wraps, stored.colours)
             for name, slug, x in zip(names, slugs(names), shown, strict=True)]  # fmt: skip
     if unknown := [name for name in classes if name not in owners]:
         known = ", ".join(published.classes[:20]) + (", ..." if len(published.classes) > 20 else "")

@@ -37,11 +37,15 @@ def texture(
     animate: Annotated[
         bool, typer.Option("--animate", help="Also forming.webp, an animation: how the run's textures formed.")
     ] = False,
+    layout: Annotated[
+        int | None,
+        typer.Option(min=16, help="Also NAME-layout.png: this many pixels square without a period, of Wang tiles."),
+    ] = None,
     json: Json = None,
 ):
     """Write the canvases of a distilled set as pictures that tile without a seam."""
     from cluster.jobs import evaluating
-    from distill.picture import png
+    from distill.picture import png, to_images
     from distill.textures import ANIMATION, SHEET, export, textures, write
     from distill.textures import sheet as drawn
 
@@ -58,6 +62,8 @@ def texture(
         for file in files:
             show(file)
         written += files
+        if layout:
+            write(out / f"{one.slug}-layout.png", png(to_images(one.laid_out(layout, layout)[None])[0]))
     if sheet:
         write(out / f"{SHEET}.png", png(drawn(found)))
     common.console.print(f"{len(written)} files in {escape(str(out.absolute()))}", soft_wrap=True)

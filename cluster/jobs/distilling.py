@@ -75,6 +75,9 @@ class Reporter(Watcher):
         self.accuracy = score.mean
         self.tracker.log(step, {"selection_accuracy": score.mean, "selection_accuracy_std": score.std})
 
+    def measured(self, step: int, measures: dict[str, float]) -> None:
+        self.tracker.log(step, measures)
+
     def picture(self, step: int, pictures: dict[str, Image.Image]) -> None:
         for name, image in pictures.items():
             self.tracker.picture(step, name, image)

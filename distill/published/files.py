@@ -17,7 +17,7 @@ from typing import Literal
 
 import safetensors.torch
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, equal
 
@@ -128,6 +128,8 @@ class _Header(BaseModel):
     crop: tuple[PositiveInt, PositiveInt] | None = None
     sampler: SamplerHeader | None = None
     code: str = ""
+    wraps: tuple[bool, bool] = (False, False)
+    colours: NonNegativeInt = 0
 
     @model_validator(mode="after")
     def _has_what_its_form_needs(self):

@@ -99,6 +99,8 @@ class Windows:
     """(h, w) of a window."""
     y: Tensor
     """Label probabilities of the windows, float32 (n, classes)."""
+    wraps: tuple[bool, bool] = (False, False)
+    """Whether the larger images are seamless from bottom to top and from right to left."""
     colours: int = 0
     """If the larger images are sets of Wang tiles: how many colours their edges have (distill/tiles.py); else 0."""
 
@@ -111,7 +113,7 @@ class Windows:
         return cut(self.x, self.corners, self.size)
 
     def cpu(self) -> "Windows":
-        return Windows(self.x.cpu(), self.corners.cpu(), self.size, self.y.cpu(), self.colours)
+        return Windows(self.x.cpu(), self.corners.cpu(), self.size, self.y.cpu(), self.wraps, self.colours)
 
     def shown(self, to_pixels: ToPixels) -> Tensor:
         """The larger images in [0, 1]: preprocessing is undone per window and overlaps are averaged; gaps are grey."""
@@ -132,12 +134,14 @@ class Windows:
         return {"crops.x": self.x, "crops.corners": self.corners, "y": self.y}
 
     def about(self) -> dict[str, Any]:
-        return {"crop": list(self.size)} | ({"colours": self.colours} if self.colours else {})
+        seamless = {"wraps": list(self.wraps)} if any(self.wraps) else {}
+        return {"crop": list(self.size)} | seamless | ({"colours": self.colours} if self.colours else {})
 
     @classmethod
     def of(cls, tensors: dict[str, Tensor], about: dict[str, Any]) -> "Windows":
-        x, corners, colours = tensors["crops.x"], tensors["crops.corners"], about.get("colours", 0)
-        return cls(x, corners, tuple(about["crop"]), tensors["y"], colours)
+        x, corners, size = tensors["crops.x"], tensors["crops.corners"], tuple(about["crop"])
+        wraps, colours = tuple(about.get("wraps", (False, False))), about.get("colours", 0)
+        return cls(x, corners, size, tensors["y"], wraps, colours)
 
     def fault(self) -> str:
         if fault := _not_images(self.x):

@@ -86,6 +86,7 @@ __all__ = [
     "Trajectory",
     "Unrolled",
     "ViT",
+    "Wang",
     "current",
     "digest",
     "dotted",

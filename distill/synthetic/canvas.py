@@ -134,7 +134,8 @@ class Canvas(Synthetic, kind="canvas"):
         ]
         corners = torch.cartesian_prod(torch.arange(len(self.x)), *starts).to(plane.device)
         y = self.labels(corners[:, 0] * self.settings.crops)
-        return Windows(plane, corners, self.image, y.detach())
+        wraps = (self.settings.wrap != "x", self.settings.wrap != "y")
+        return Windows(plane, corners, self.image, y.detach(), wraps)
 
     def plane(self) -> Tensor:
         """One period of the pattern (m, c, H', W'), detached: the canvas itself for p1."""

@@ -91,7 +91,7 @@ class Wang(Synthetic, kind="wang"):
         steps = [torch.arange(0, sheet.shape[2], max(1, k // 2)) for k in self.image]
         corners = torch.cartesian_prod(torch.arange(self.classes), *steps).to(sheet.device)
         y = F.one_hot(corners[:, 0], self.classes).to(sheet)
-        return Windows(sheet, corners, self.image, y, self.settings.colours)
+        return Windows(sheet, corners, self.image, y, (True, True), self.settings.colours)
 
     def sheet(self) -> Tensor:
         """All tiles of each class, (classes, c, k^2 side, k^2 side), detached, as distill/tiles.py orders them."""

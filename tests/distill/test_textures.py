@@ -82,11 +82,23 @@ def test_copies_are_laid_out_along_the_axes_that_wrap(wrap, shape):
 def test_sets_whose_images_do_not_tile_are_refused():
     x = torch.rand(2, 3, 8, 8)
     plain = small.published(x, torch.eye(2), x, ("a", "b"), None, {"synthetic": {"kind": "pixels"}}, 1, {})
-    with pytest.raises(DataError, match="'pixels', whose images do not tile"):
+    with pytest.raises(DataError, match="stored as images that do not tile"):
         textures(plain)
     published = canvases(("a", "b"))
-    with pytest.raises(DataError, match="'poster', whose images do not tile"):
-        textures(replace(published, recipe={"synthetic": {"kind": "poster"}}))
+    poster = replace(published.stored, wraps=(False, False))
+    with pytest.raises(DataError, match="stored as windows that do not tile"):
+        textures(replace(published, stored=poster))
+
+
+def test_wang_tiles_are_laid_out_without_a_period_and_a_torus_is_not():
+    published = canvases(("a", "b"), size=(64, 64))
+    sheet = replace(published.stored, colours=2)
+    one, _ = textures(replace(published, stored=sheet))
+    picture = one.laid_out(100, 90, seed=1)
+    assert picture.shape == (3, 100, 90) and torch.equal(picture, one.laid_out(100, 90, seed=1))
+    assert not torch.equal(picture, one.laid_out(100, 90, seed=2))
+    with pytest.raises(DataError, match="one tile, which repeats itself"):
+        textures(published)[0].laid_out(100, 90)
 
 
 def test_a_print_is_as_wide_as_asked_and_its_seam_is_closed():

@@ -26,5 +26,5 @@ def canvases(
     x = torch.stack([torus(*size, channels=channels, seed=k) for k in range(len(classes) * per_class)])
     corners = torch.cartesian_prod(torch.arange(len(x)), torch.arange(0, size[0], 16), torch.arange(0, size[1], 16))
     y = torch.nn.functional.one_hot(corners[:, 0] // per_class, len(classes)).float()
-    recipe = {"name": "fabric", "synthetic": {"kind": "canvas", "wrap": wrap, "canvases": per_class}}
-    return Published(Windows(x, corners, (16, 16), y), classes, Preprocess(), None, recipe, 1, {}, x)
+    stored = Windows(x, corners, (16, 16), y, (wrap != "x", wrap != "y"))
+    return Published(stored, classes, Preprocess(), None, {"name": "fabric"}, 1, {}, x)
