@@ -12,7 +12,7 @@ MUTABLE = ("outer.lr_img", "outer.momentum", "objective.lr_lr", "synthetic.label
 """Recipe values that may change during a run: rates of the outer optimiser, which are not in checkpoints."""
 
 
-class Budget(Settings):
+class TrialBudget(Settings):
     """When a sweep ends: as soon as one of these is used up."""
 
     trials: Count = 20
@@ -116,7 +116,7 @@ class Sweep(Settings):
     """How trials are compared, on held-out training images; the test images are used once, for the winner."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the draws."""
-    budget: Budget = Budget()
+    budget: TrialBudget = TrialBudget()
     scheduler: Scheduler = Asha()
     searcher: Searcher = Optuna()
     resources: Resources = Resources()

@@ -31,7 +31,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 REFERENCE = re.compile(r"(?:models:/)?(?P<name>[a-z0-9][a-z0-9_-]{0,62})(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))?")
-NEEDS = ("mlflow", "numpy", "pandas", "safetensors", "torch")  # what cluster/tracking/registered_model.py imports
+NEEDS = ("mlflow", "numpy", "pandas", "safetensors")  # what cluster/tracking/registered_model.py imports
 FLOATS = Array(DataType.float)
 PREDICTION = ModelSignature(  # what DistilledSet.predict returns
     outputs=Schema(
@@ -146,6 +146,7 @@ def _register(tracker: Tracker, name: str, folder: Path, step: int, tags: dict[s
 def _save(model: Model, local: Path, folder: Path) -> None:
     """Write the files of a set as an MLflow model to the folder `local`."""
     artifacts = {"synthetic" if file.name == FILE else file.name: str(file) for file in sorted(Path(folder).iterdir())}
+    needs = (*NEEDS, "torch") if "sampler.py" in artifacts else NEEDS  # images that are drawn are drawn by torch
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*input example was not provided", UserWarning)  # predict() has none
         mlflow.pyfunc.save_model(
@@ -154,7 +155,7 @@ def _save(model: Model, local: Path, folder: Path) -> None:
             artifacts=artifacts,
             signature=PREDICTION,
             mlflow_model=model,
-            pip_requirements=[f"{package}=={installed(package)}" for package in NEEDS],
+            pip_requirements=[f"{package}=={installed(package).partition('+')[0]}" for package in needs],
         )
 
 

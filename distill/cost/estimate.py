@@ -170,7 +170,8 @@ def _distill_seconds(context: Context, blank: Synthetic, clock: _Clock) -> float
 def _evaluation_seconds(context: Context, blank: Synthetic, clock: _Clock) -> float:
     """Training fresh networks on the set; small ones are trained side by side in the time of one."""
     c, e = context, context.recipe.evaluation
-    images, steps = e.batch_of(len(blank)), e.lengths(len(blank))[-1]
+    n = memory.training_images(c, blank)
+    images, steps = e.batch_of(n), e.lengths(n)[-1]
     flops = compiling.forward_flops(c.network, c.data.shape) * images
     together = c.device.type == "cuda" or flops < evaluate.SIDE_BY_SIDE_FLOPS
     selections = c.recipe.outer.steps // c.recipe.outer.evaluate_every + 1

@@ -112,7 +112,8 @@ def judge_bytes(context: Context, blank: Synthetic) -> int:
     """Peak bytes of training a network on the set, and of measuring its accuracy."""
 
     def train() -> None:
-        images, optimizer = context.recipe.evaluation.batch_of(len(blank)), optimizer_of(context.recipe.evaluation)
+        e = context.recipe.evaluation
+        images, optimizer = e.batch_of(training_images(context, blank)), optimizer_of(e)
         state = optimizer.start(torch.empty(context.network.layout.size))
         x, y = torch.empty(images, *context.data.shape), torch.empty(images, context.classes)
         InnerStep(context.network, optimizer).forward(state, x, y, torch.tensor(0.1), 0)
@@ -123,6 +124,12 @@ def judge_bytes(context: Context, blank: Synthetic) -> int:
             context.network(theta, torch.empty(min(1000, len(context.data.validation)), *context.data.shape))
 
     return max(traced(train), traced(classify))
+
+
+def training_images(context: Context, blank: Synthetic) -> int:
+    """Images that a network is trained on: those of the set, or those that are drawn from it."""
+    with torch.no_grad():
+        return len(blank.sampled(context.recipe.evaluation.sampling, torch.Generator().manual_seed(0)))
 
 
 def traced(run: Callable[[], None]) -> int:

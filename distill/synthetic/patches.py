@@ -18,7 +18,7 @@ def budget_pixels(ipc: float, classes: int, image: Size) -> int:
     return math.floor(ipc * classes * image[0] * image[1] + 1e-6)  # 1e-6: 0.7 * 10 is 6.999... in floating point
 
 
-def poster_size(area: int, image: Size, grid: Size) -> Size:
+def size_of_area(area: int, image: Size, grid: Size) -> Size:
     """(height, width) of a poster of at most `area` pixels with the aspect of a grid of images.
 
     The shorter side is rounded down and the longer one uses the remaining pixels; a square stays a square. No side is

@@ -149,7 +149,7 @@ def poster_size(settings: recipe.Poster, image: Size, classes: int, grid: Size) 
     """(height, width) of each poster of a recipe. Raises RecipeError if that is larger than the budget."""
     area = patches.budget_pixels(settings.ipc, classes if settings.posters == "one" else 1, image)
     if not settings.height:
-        return patches.poster_size(area, image, grid)
+        return patches.size_of_area(area, image, grid)
     if settings.height * settings.width > area:
         raise RecipeError(
             f"synthetic.width: a poster of {settings.width}x{settings.height} has more than the {area} pixels of "

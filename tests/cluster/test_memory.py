@@ -18,6 +18,14 @@ HUGE = ("network.depth=1", "network.width=400000", "synthetic.ipc=100", "synthet
 UNROLLED = ("objective={}", "objective.kind=unrolled", "objective.unroll=40", "objective.window=20")
 
 
+SIZE = r"([\d.]+ [GT]B)"
+
+
+def gigabytes(size: str) -> float:
+    number, unit = size.split()
+    return float(number) * {"GB": 1, "TB": 1000}[unit]
+
+
 @pytest.mark.ray
 def test_out_of_memory_in_a_worker_names_the_settings_and_what_each_saves(tmp_path):
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "STILLHOUSE_", "MLFLOW_"))}
@@ -34,11 +42,11 @@ def test_out_of_memory_in_a_worker_names_the_settings_and_what_each_saves(tmp_pa
     assert done.returncode == 2, said + done.stdout
     assert said.startswith("error: out of memory while distilling") and "Traceback" not in said
     assert re.search(r"can't allocate memory: you tried to allocate \d{11} bytes", said), said
-    needed = float(re.search(r"needs about ([\d.e+]+) GB; [\d.]+ GB is free", said)[1])
+    needed = gigabytes(re.search(rf"needs about {SIZE}; {SIZE} is free", said)[1])
     assert needed > 26
     # Images rule here, so that half of them is half of the memory, and half of their precision some of it.
     for setting, least in (("objective.batch_syn=500", 0.4), ("objective.engine.bf16=true", 0.01)):
-        less = re.search(rf"{re.escape(setting)} saves ([\d.e+]+) GB \(then ([\d.e+]+) GB\)", said)
-        saved, then = map(float, less.groups())
+        less = re.search(rf"{re.escape(setting)} saves {SIZE} \(then {SIZE}\)", said)
+        saved, then = map(gigabytes, less.groups())
         assert saved > least * needed and abs(saved + then - needed) < 0.02 * needed, said
     assert not list(tmp_path.rglob("result.json"))

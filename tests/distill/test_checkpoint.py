@@ -27,10 +27,10 @@ def test_damage_is_named(damage):
 
 
 def test_another_version_is_refused(monkeypatch):
-    monkeypatch.setattr("distill.checkpoint.VERSION", 2)
+    monkeypatch.setattr("distill.checkpoint.VERSION", 3)
     blob = STATE.encode()
     monkeypatch.undo()
-    with pytest.raises(StoreError, match="version 2"):
+    with pytest.raises(StoreError, match="version 3"):
         Checkpoint.decode(blob, "c")
 
 

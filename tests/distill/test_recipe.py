@@ -149,7 +149,7 @@ def test_a_block_that_names_no_kind_is_of_the_usual_one(tmp_path):
         ([], "required", 10),
         (["objective.kind=distribution"], "none", 0),
         (["objective.kind=unrolled", "synthetic.init=herding"], "preferred", 0),
-        (["objective.kind=unrolled", "synthetic.init=forgetting"], "required", 10),
+        (["objective.kind=unrolled", "synthetic.init=forgetting"], "required", 3),
         (["objective.kind=distribution", "synthetic.labels.mode=expert", "experts.count=50"], "required", 10),
         (["objective.kind=distribution", "synthetic.labels.mode=expert", "experts.count=4"], "required", 4),
         (["synthetic={}", "synthetic.kind=poster", "objective.kind=unrolled"], "none", 0),

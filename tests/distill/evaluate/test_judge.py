@@ -114,7 +114,7 @@ def test_selection_uses_the_held_out_part():
     for selection in ("validation", "best-on-test"):
         loop = Loop(small.context("trajectory", f"evaluation.selection={selection}"), Watcher())
         loop.judge = Spy(loop.context)
-        loop._judge_and_show(force=True)
+        loop._judge()
         expected = loop.context.data.validation if selection == "validation" else loop.context.data.test
         assert torch.equal(seen[-1].x, expected.x)
     assert len(context.data.validation) > 0

@@ -5,7 +5,7 @@ import pytest
 
 from distill import recipe
 from distill.errors import RecipeError
-from distill.synthetic.patches import budget_pixels, corners, counts, poster_size, starts
+from distill.synthetic.patches import budget_pixels, corners, counts, size_of_area, starts
 
 # dataset: (classes, side, class grid as columns x rows)
 DATASETS = {"CIFAR-10": (10, 32, (5, 2)), "CIFAR-100": (100, 32, (10, 10)), "CUB200": (200, 32, (20, 10)),
@@ -26,7 +26,7 @@ PUBLISHED = {
 
 def ours(dataset, ipc):
     classes, side, (columns, rows) = DATASETS[dataset]
-    height, width = poster_size(budget_pixels(ipc, classes, (side, side)), (side, side), (rows, columns))
+    height, width = size_of_area(budget_pixels(ipc, classes, (side, side)), (side, side), (rows, columns))
     return width, height
 
 
@@ -47,16 +47,16 @@ def test_sizes_use_the_budget_at_the_aspect_of_the_class_grid(dataset, ipc):
 
 
 def test_a_tall_grid_gives_the_wide_ones_poster_on_its_side():
-    assert poster_size(9216, (32, 32), (5, 2)) == (153, 60)
-    assert poster_size(9216, (32, 32), (2, 5)) == (60, 153)
+    assert size_of_area(9216, (32, 32), (5, 2)) == (153, 60)
+    assert size_of_area(9216, (32, 32), (2, 5)) == (60, 153)
 
 
 def test_a_small_budget_keeps_every_side_as_long_as_an_image():
-    assert poster_size(128, (8, 8), (2, 5)) == (8, 16)
-    assert poster_size(64, (8, 8), (2, 5)) == (8, 8)
-    assert poster_size(200, (8, 16), (1, 2)) == (8, 25)
+    assert size_of_area(128, (8, 8), (2, 5)) == (8, 16)
+    assert size_of_area(64, (8, 8), (2, 5)) == (8, 8)
+    assert size_of_area(200, (8, 16), (1, 2)) == (8, 25)
     with pytest.raises(RecipeError, match=r"synthetic\.ipc: a budget of 63 pixels is too small for one patch of 8x8"):
-        poster_size(63, (8, 8), (2, 5))
+        size_of_area(63, (8, 8), (2, 5))
 
 
 @pytest.mark.parametrize("ipc, classes, side", [(0.3, 10, 32), (0.7, 10, 32), (0.9, 100, 32), (0.1, 30, 8)])
