@@ -76,7 +76,8 @@ class Reporter(Watcher):
         self.tracker.log(step, {"selection_accuracy": score.mean, "selection_accuracy_std": score.std})
 
     def measured(self, step: int, measures: dict[str, float]) -> None:
-        self.tracker.log(step, measures)
+        if measures:
+            self.tracker.log(step, measures)
 
     def picture(self, step: int, pictures: dict[str, Image.Image]) -> None:
         for name, image in pictures.items():
