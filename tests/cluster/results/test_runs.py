@@ -6,11 +6,11 @@ import pytest
 import torch
 from support import small
 
-from cluster.results.runs import KEPT, Run, run_ids
+from cluster.results.runs import KEPT, Run, fetch_url, run_ids
 from cluster.store import open_store
 from distill.checkpoint import Checkpoint
 from distill.errors import MissingError, StoreError
-from distill.published import write
+from distill.published import FILE, read, write
 
 
 def checkpoint(step: int, run_id: str = "demo-1") -> Checkpoint:
@@ -83,3 +83,12 @@ def test_evaluations_of_earlier_versions_are_read_under_todays_names(run):
     run.store.create(f"{run.folder}/evaluations/0123.json", json.dumps(old).encode())
     new = {**same, "by_steps": {"600": score}, "selection_network": seen, "score_rows": {"random-other": score}}
     assert run.evaluation("0123") == new and run.evaluations() == [new]
+
+
+def test_a_published_set_is_fetched_from_any_store_by_its_url(store, tmp_path):
+    """What `distill.load("s3://bucket/prefix/runs/RUN/published")` calls."""
+    Run(store, "demo-1").publish(write(published(), tmp_path / "out"), {"step": 3})
+    for number, url in enumerate((f"{store.url}/runs/demo-1/published", f"{store.url}/runs/demo-1/published/{FILE}")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        assert torch.equal(read(fetch_url(url, folder)).images, published().images)
