@@ -8,7 +8,7 @@ __all__ = ["load"]
 
 
 def __getattr__(name: str):
-    """`load`, imported when it is asked for: the recipes of this package do without torch."""
+    """Import `load` on first use, so that distill.recipe works without importing torch."""
     if name == "load":
         from distill.published import load
 

@@ -53,7 +53,7 @@ def run(context, url: str, tracking: str, ray) -> dict:
 def _experts_missing(context, url: str) -> bool:
     """Whether experts must be trained first.
 
-    Raises TrajectoryError when they are damaged, and when those that the recipe names are missing or do not fit.
+    Raises TrajectoryError if they are damaged, or if a set that the recipe names is missing or does not fit.
     """
     from cluster.jobs.experts import open_reader
     from distill.errors import ExpertsMissing

@@ -71,7 +71,7 @@ def texture(
 
 
 def width_of(size: int | None, width_mm: float | None, dpi: float | None) -> tuple[int | None, float | None]:
-    """(width in pixels, dpi) that the options ask for; None where nothing is asked."""
+    """(width in pixels, dpi) from the options; None for an option that was not given."""
     from distill.textures import pixels
 
     if size is not None and width_mm is not None:

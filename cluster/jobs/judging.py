@@ -69,7 +69,7 @@ def _rows(context: Context, config: dict) -> Rows:
 
 
 def _measure(worker: group.Worker, rows: Rows, kind: Recipe, assignment: Assignment, full: bool) -> None:
-    """Train a network, with those that are trained beside it, and post its accuracy; or why its row is skipped."""
+    """Train a network (and those batched with it) and post the accuracies, or the reason for skipping its row."""
     network, row, number = assignment.network, assignment.row, assignment.number
     try:
         measured = _full(rows.context, kind, number, full) if row == "full" else rows.measure(row, number)
