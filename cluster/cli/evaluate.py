@@ -109,7 +109,7 @@ def baselines(
 
 
 def figures_of(request, published, url: str, run=None, tracking: str | None = None, dataset=None) -> list[dict]:
-    """Figures for each kind of network: stored with the run by an earlier evaluation, else measured now and stored.
+    """Figures for each kind of network: those stored by an earlier evaluation, else measured now and stored.
 
     `dataset` is the request's data, if they are shared already.
     """

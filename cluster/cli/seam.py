@@ -19,7 +19,7 @@ SAYS = {
 
 @app.command()
 def seam(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="PNG, JPEG, WebP or BMP; transparent parts are white.")],
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="PNG, JPEG, WebP or BMP, shown on white.")],
     json: Json = None,
 ):
     """Measure the seam of a tileable picture: changes across its edges over those inside, 0.8 to 1.2 is seamless."""

@@ -63,7 +63,7 @@ class Course:
 
 
 class SavedStates:
-    """The saved states of one group of experts of a set; `say` reports those that cannot be used."""
+    """The saved states of one group of experts of a set; `say` is called with the reason why one is unusable."""
 
     def __init__(self, store: Store, name: str, experts: tuple[int, ...], say: Callable[[str], None]):
         self.store, self.name, self.experts, self.say = store, name, experts, say

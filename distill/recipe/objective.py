@@ -67,7 +67,24 @@ class ObjectiveBase(Settings):
         """Raise ValueError if the rest of the recipe does not fit these settings."""
 
 
-class Trajectory(ObjectiveBase):
+class InnerTraining(ObjectiveBase):
+    """What the settings of objectives have that train a student on the set and differentiate through it."""
+
+    engine: Engine = Engine()
+
+    @property
+    def engine_settings(self) -> Engine:
+        return self.engine
+
+    def memory_levers(self, images: int) -> list[str]:
+        return self.engine.memory_levers(self.segments) + [f"objective.batch_syn={max(1, images // 2)}"]
+
+    @property
+    def bf16(self) -> bool:
+        return self.engine.bf16
+
+
+class Trajectory(InnerTraining):
     """Match a segment of an expert's training trajectory (MTT, Cazenavette et al. 2022, algorithm 1)."""
 
     expert_use: ClassVar[ExpertUse] = "required"
@@ -99,18 +116,6 @@ class Trajectory(ObjectiveBase):
     segments: Count = 1
     """Trajectory segments averaged per outer step, over all workers."""
     augment: Augment = Augment(strategies=DSA)
-    engine: Engine = Engine()
-
-    @property
-    def engine_settings(self) -> Engine:
-        return self.engine
-
-    def memory_levers(self, images: int) -> list[str]:
-        return self.engine.memory_levers(self.segments) + [f"objective.batch_syn={max(1, images // 2)}"]
-
-    @property
-    def bf16(self) -> bool:
-        return self.engine.bf16
 
     @property
     def expert_set(self) -> str:
@@ -169,7 +174,7 @@ class Distribution(ObjectiveBase):
         return fewer + [f"objective.segments={self.segments // 2}"] * (self.segments > 1)
 
 
-class Unrolled(ObjectiveBase):
+class Unrolled(InnerTraining):
     """Minimise the loss on real images of a network trained on the synthetic set (RaT-BPTT, Feng et al. 2024)."""
 
     kind: Literal["unrolled"] = "unrolled"
@@ -197,18 +202,6 @@ class Unrolled(ObjectiveBase):
     segments: Count = 1
     """Networks averaged per outer step, over all workers."""
     augment: Augment = Augment(strategies=("flip", "rotate"))
-    engine: Engine = Engine()
-
-    @property
-    def engine_settings(self) -> Engine:
-        return self.engine
-
-    def memory_levers(self, images: int) -> list[str]:
-        return self.engine.memory_levers(self.segments) + [f"objective.batch_syn={max(1, images // 2)}"]
-
-    @property
-    def bf16(self) -> bool:
-        return self.engine.bf16
 
     def check(self, recipe: "Recipe") -> None:
         if self.window > self.unroll:
