@@ -27,8 +27,22 @@ ToPixels = Callable[[Tensor], Tensor]
 """Converts images (n, c, h, w) as networks see them to pixels in [0, 1]."""
 
 
+class _StoresImages:
+    """What forms share that hold their images as a tensor x."""
+
+    x: Tensor
+
+    def fits(self, shown: Tensor) -> bool:
+        """Whether `shown` has the shape of shown()."""
+        return shown.shape == self.x.shape
+
+    def fresh(self, labels: Tensor, generator: torch.Generator, truncation: float) -> Tensor:
+        """New images (n, c, h, w) of the classes `labels` (n,). Raises DataError for a form that stores its images."""
+        raise DataError("this set stores its training images and has no others to draw: use images and labels")
+
+
 @dataclass(frozen=True)
-class Images:
+class Images(_StoresImages):
     """Training images as tensors."""
 
     x: Tensor
@@ -74,21 +88,13 @@ class Images:
         """What does not fit together; empty if all is well."""
         return _not_images(self.x) or _not_labels(self.y, len(self))
 
-    def fits(self, shown: Tensor) -> bool:
-        """Whether `shown` has the shape of shown()."""
-        return shown.shape == self.x.shape
-
     def image_shape(self) -> tuple[int, int, int] | None:
         """(c, h, w) of a training image; None if only drawing one would tell."""
         return tuple(self.x.shape[1:])
 
-    def fresh(self, labels: Tensor, generator: torch.Generator, truncation: float) -> Tensor:
-        """New images (n, c, h, w) of the classes `labels` (n,). Raises DataError for a form that stores its images."""
-        raise DataError("this set stores its training images and has no others to draw: use images and labels")
-
 
 @dataclass(frozen=True)
-class Windows:
+class Windows(_StoresImages):
     """Larger images and the positions of training images in them; windows wrap around the edges."""
 
     x: Tensor
@@ -154,14 +160,8 @@ class Windows:
         inside = (self.corners >= 0) & (self.corners < self.corners.new_tensor([m, height, width]))
         return _not_labels(self.y, len(self)) if inside.all() else "windows are outside of the images that contain them"
 
-    def fits(self, shown: Tensor) -> bool:
-        return shown.shape == self.x.shape
-
     def image_shape(self) -> tuple[int, int, int] | None:
         return self.x.shape[1], *self.size
-
-    def fresh(self, labels: Tensor, generator: torch.Generator, truncation: float) -> Tensor:
-        raise DataError("this set stores its training images and has no others to draw: use images and labels")
 
 
 class SamplerHeader(BaseModel):
