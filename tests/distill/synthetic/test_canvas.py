@@ -9,6 +9,7 @@ from support import small
 
 from distill import rng, synthetic
 from distill.errors import RecipeError
+from distill.loop import Loop, Watcher
 from distill.recipe import Sampling
 from distill.seam import seam
 from distill.synthetic.canvas import spectrum
@@ -224,6 +225,13 @@ def test_seams_are_measured_while_distilling():
     measures = canvas.measures(context.data.preprocess)
     assert set(measures) == {"seam_x", "seam_y", "seam_gradient_x", "seam_gradient_y"}
     assert all(0.7 < value < 1.3 for value in measures.values())  # noise is seamless
+
+
+def test_the_loop_reports_them_with_its_pictures():
+    watcher, reported = Watcher(), []
+    watcher.measured = lambda step, measures: reported.append((step, "seam_x" in measures))
+    Loop(small.context("distribution", *CANVAS, "outer.steps=3", "outer.picture_every=2"), watcher).run()
+    assert reported == [(0, True), (2, True), (3, True)]
 
 
 def test_pictures_are_canvases_tilings_and_crops():
