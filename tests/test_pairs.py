@@ -118,7 +118,9 @@ def test_workers_share_the_segments_and_students_may_be_trained_side_by_side(obj
 @pytest.mark.parametrize("segments", [1, 4])
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_the_memory_of_an_outer_step_is_the_one_that_is_estimated(objective, segments):
-    context = small.context(objective, f"objective.segments={segments}", "synthetic.ipc=10", "network.width=16")
+    long = {"trajectory": ["objective.syn_steps=60"], "unrolled": ["objective.unroll=60", "objective.window=60"]}
+    settings = [f"objective.segments={segments}", "synthetic.ipc=10", "network.width=16", *long.get(objective, [])]
+    context = small.context(objective, *settings)  # so long that the kept states of all segments are most of it
     made, built = synthetic.build(context), objectives.build(context)
     expected = outer_step_bytes(context, made, built.work(made))
     with PeakMemory() as memory:
