@@ -1,6 +1,7 @@
 """`stillhouse embed`: the network is the store's expert where there is one, else one trained now."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from cluster.store import open_store
 from cluster.trajectories import ExpertRecord
 from distill import context as contexts
 from distill import recipe, rng, synthetic
+from distill.errors import TrajectoryError
 from distill.published import write
 from distill.selectors import Evidence
 
@@ -78,6 +80,13 @@ def test_the_last_snapshot_of_the_stores_expert_is_taken(context, url):
     assert torch.equal(found.theta, theta)
     assert (found.epochs, found.test_accuracy) == (4, 0.25)
     assert set_name(context.recipe, context.data.fingerprint) in found.origin
+
+
+def test_a_named_set_that_is_missing_is_not_replaced_by_a_network_trained_here(context, url):
+    named = context.recipe.objective.model_copy(update={"trajectories": "theirs"})
+    other = replace(context, recipe=context.recipe.model_copy(update={"objective": named}))
+    with pytest.raises(TrajectoryError, match="theirs"):
+        network_of(other, url)
 
 
 def test_without_experts_one_is_trained(context, url):

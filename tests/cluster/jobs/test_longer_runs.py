@@ -1,10 +1,12 @@
 """A set distilled for longer continues from the checkpoint of the shorter run, and ends with the same bytes."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from support import small
 
-from cluster.jobs import distilling
+from cluster.jobs import distilling, experts
 from cluster.jobs.events import DistillingResumed
 from cluster.results.runs import Run
 from cluster.store import open_store
@@ -57,6 +59,25 @@ def test_a_longer_run_continues_from_the_longest_shorter_one(tmp_path, one_threa
     last, (resumed,) = distill(store, 6)
     assert none == [] and resumed == DistillingResumed(4, second.context.run_id)
     assert last.checkpoint().encode() == whole.checkpoint().encode()
+
+
+def test_the_tracked_run_names_the_one_it_continues_and_has_its_best_figure(tmp_path):
+    store = open_store(f"file:{tmp_path}/store")
+    first, _ = distill(store, 2)
+    context = small.context("trajectory", "outer.steps=4", *EVERY)
+    reporter = Reporter(Run(store, context.run_id))
+    tags, logged = {}, []
+    reporter.tracker = SimpleNamespace(tag=tags.update, log=lambda step, metrics: logged.append((step, metrics)))
+    loop = Loop(context, reporter)
+    distilling.resume(loop, reporter.run, reporter)
+    assert tags == {"stillhouse.continues": first.context.run_id}
+    assert logged == [(loop.best.step, {"selection_accuracy": loop.best.score})]
+
+
+def test_only_the_experts_that_a_recipe_needs_are_to_be_trained():
+    labels = ("synthetic.labels.mode=expert", "experts.count=50")
+    assert experts.needed_part(small.context("distribution", *labels)).recipe.experts.count == 10
+    assert experts.needed_part(small.context("trajectory", *labels)).recipe.experts.count == 50
 
 
 def test_a_run_that_ends_between_two_judgements_leaves_no_trace_in_a_longer_one(tmp_path, one_thread):

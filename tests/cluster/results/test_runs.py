@@ -92,3 +92,10 @@ def test_a_published_set_is_fetched_from_any_store_by_its_url(store, tmp_path):
         folder = tmp_path / str(number)
         folder.mkdir()
         assert torch.equal(read(fetch_url(url, folder)).images, published().images)
+
+
+def test_a_run_of_an_earlier_version_is_selected_without_settings_that_were_removed(run):
+    x = torch.full((2,), 7.0)
+    run.describe({"name": "demo", "objective": {"kind": "trajectory", "first_experts": 0, "first_steps": 0}})
+    run.save(Checkpoint(4, "demo-1", {"synthetic.x": x, "best.x": x}, {"best_lr": None}))
+    assert run.selected()[0] == {"name": "demo", "objective": {"kind": "trajectory"}}

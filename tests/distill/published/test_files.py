@@ -365,7 +365,7 @@ def test_a_set_is_trained_on_in_three_lines(tmp_path):
     from distill import load
 
     write(published(), tmp_path)
-    for source in (tmp_path, tmp_path / FILE, str(tmp_path)):
+    for source in (tmp_path, tmp_path / FILE, str(tmp_path), f"file:{tmp_path}"):
         train = load(source)
         assert train.images.shape == (4, 3, 5, 6) and train.labels.shape == (4, 3) and train.lr == 0.1 + 0.2
         x, y = train.dataset()[2]

@@ -181,6 +181,10 @@ def test_total_variation_is_the_mean_step_on_the_torus():
     with torch.no_grad():
         flat.x.copy_(torch.arange(10.0)[:, None].expand(10, 12))
     assert flat.penalty(0, rng.generator(0, "p")).item() == pytest.approx(0.5)  # no step from the last row to the first
+    tall = build("tv=1", "wrap=y", "height=12", "width=10")[1]
+    with torch.no_grad():
+        tall.x.copy_(torch.arange(10.0).expand(12, 10))
+    assert tall.penalty(0, rng.generator(0, "p")).item() == pytest.approx(0.5)  # nor from the last column to the first
 
 
 def test_no_penalty_by_default():

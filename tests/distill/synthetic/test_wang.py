@@ -96,6 +96,7 @@ def test_autocorrelation_of_a_shifted_copy():
     r = autocorrelation(x)
     assert r[0, 0] == pytest.approx(1) and r.flatten()[1:].max() < 0.3
     assert autocorrelation(torch.cat([x, x], 1))[16, 0] == pytest.approx(1)
+    assert strongest_repeat(torch.cat([x, x], 1), 9) == pytest.approx(1)  # a period along one axis is one
 
 
 def test_the_published_form_fills_any_size_from_its_file_alone(tmp_path):
