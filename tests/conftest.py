@@ -1,10 +1,11 @@
-"""Markers set by fixtures, an empty working folder, the S3 server (started once per session) and stores."""
+"""Markers set by fixtures, an empty working folder, a fixed seed, the S3 server (started once per session), stores."""
 
 import os
 import uuid
 from pathlib import Path
 
 import pytest
+import torch
 from support.ceph import server_or_skip
 
 from cluster.store import open_store
@@ -33,6 +34,12 @@ def writes_only_below_tmp_path(working_folder):
     for name in left:  # the next test is not to blame
         (working_folder / name).rename(working_folder.with_name(f"left-{uuid.uuid4().hex}"))
     assert not left, f"{', '.join(left)} written into the working folder: write below tmp_path"
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """What a test draws without a generator of its own is the same in every run."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)
