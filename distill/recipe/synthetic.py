@@ -266,6 +266,8 @@ class Wang(SyntheticBase):
     """Crops of each class per pass, each from another random tiling."""
     init: Literal["noise", "blend"] = "noise"
     """Noise of the data's mean and deviation, or real images blended into each other across the tiles' edges."""
+    tv: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the total variation of crops, the mean absolute step between neighbouring pixels, as a penalty."""
 
 
 SyntheticSettings = Annotated[Pixels | Poster | Canvas | Wang, Field(discriminator="kind"), by_default("pixels")]

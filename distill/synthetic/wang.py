@@ -80,6 +80,14 @@ class Wang(Synthetic, kind="wang"):
         with torch.no_grad():
             return Pixels(self.images(index, generator), self.labels(index), recipe.Labels())
 
+    def penalty(self, step: int, generator: torch.Generator) -> Tensor | float:
+        """Total variation of one pass of crops, which reach across the edges of tiles."""
+        if not self.settings.tv:
+            return 0.0
+        crops = self.images(torch.arange(len(self)), generator)
+        down, right = (crops.diff(dim=axis).abs().mean() for axis in (2, 3))
+        return self.settings.tv * (down + right) / 2
+
     # ------------------------------------------------------------ what is stored and shown
 
     def budget(self) -> Budget:

@@ -133,3 +133,15 @@ def test_strips_that_fill_a_tile_are_refused():
 def test_how_strongly_a_layout_repeats_is_measured():
     context, wang = build()
     assert 0 < wang.measures(context.data.preprocess)["repeat"] < 1
+
+
+def test_total_variation_is_the_mean_step_within_crops():
+    _, wang = build("tv=0.5", "crops=3")
+    crops = wang.images(torch.arange(9), rng.generator(0, "penalty")).detach()
+    down, right = crops[:, :, 1:] - crops[:, :, :-1], crops[..., 1:] - crops[..., :-1]
+    expected = 0.5 * (down.abs().mean() + right.abs().mean()) / 2
+    assert wang.penalty(0, rng.generator(0, "penalty")).item() == pytest.approx(expected.item(), rel=1e-6)
+    with torch.no_grad():
+        wang.x.fill_(0.3)
+    assert wang.penalty(0, rng.generator(0, "penalty")) == 0
+    assert build()[1].penalty(0, rng.generator(0, "penalty")) == 0.0
