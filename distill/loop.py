@@ -175,6 +175,7 @@ class Loop:
         """The best set, ready to publish; this also loads its state into the loop's set."""
         self.synthetic.load_learned_state(self.selected.state)
         data, stored = self.context.data, self.synthetic.stored().cpu()
+        state = {name: t.detach().cpu().clone() for name, t in self.synthetic.published_state().items()}
         return Published(
             stored=stored,
             classes=data.classes,
@@ -182,7 +183,7 @@ class Loop:
             lr=self.selected.student_lr,
             recipe=self.context.recipe.model_dump(mode="json"),
             step=self.selected.step,
-            state=self.selected.state,
+            state=state,
             shown=stored.shown(data.preprocess.to_pixels),
             data=data.parts,
             pictures=self.synthetic.pictures(data.preprocess, data.classes),

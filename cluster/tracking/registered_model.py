@@ -39,7 +39,8 @@ class DistilledSet(PythonModel):
             self.parts["whiten"] = square(self.parts["whiten"])
         self.images, self.labels = FORMS[about["form"]](tensors, about, context.artifacts)
         shown = tensors.get("pixels", self.images)
-        self.pixels = cut(shown, tensors["crops.corners"], *about["crop"]) if about["form"] == "windows" else shown
+        shown = shown.astype(np.float32) / 255 if shown.dtype == np.uint8 else shown
+        self.pixels = windows(shown, tensors, about) if about["form"] == "windows" else shown
 
     def preprocess(self, pixels: np.ndarray) -> np.ndarray:
         """Convert real images (n, c, h, w) in [0, 1] to what networks see, float32."""
@@ -70,12 +71,12 @@ class DistilledSet(PythonModel):
 
 def of_images(tensors, about, files):
     """Images and labels of a set that stores its images."""
-    return tensors["x"], tensors["y"]
+    return values(tensors, "x"), tensors["y"]
 
 
 def of_windows(tensors, about, files):
     """Images and labels of a set that stores larger images, and the windows to cut out of them."""
-    return cut(tensors["crops.x"], tensors["crops.corners"], *about["crop"]), tensors["y"]
+    return windows(values(tensors, "crops.x"), tensors, about), tensors["y"]
 
 
 def of_sampler(tensors, about, files):
@@ -94,6 +95,31 @@ def of_sampler(tensors, about, files):
 
 
 FORMS = {"images": of_images, "windows": of_windows, "sampler": of_sampler}
+
+
+def values(tensors, name: str) -> np.ndarray:
+    """Images as networks see them; a set in 8 bits has 256 levels per channel, from a lowest value in even steps."""
+    if "spread" not in tensors:
+        return tensors[name]
+    low, step = tensors["spread"][:, :, None, None]
+    return low + step * tensors[name].astype(np.float32)
+
+
+def windows(sources: np.ndarray, tensors, about) -> np.ndarray:
+    """The training images in larger ones, enlarged if they are stored smaller than they are."""
+    x = cut(sources, tensors["crops.corners"], *about["crop"])
+    return enlarge(x, *about["enlarged"]) if "enlarged" in about else x
+
+
+def enlarge(x: np.ndarray, h: int, w: int) -> np.ndarray:
+    """Images x (n, c, h', w') at size (h, w), bilinearly, with pixels as squares."""
+    for axis, size in ((2, h), (3, w)):
+        length = x.shape[axis]
+        position = np.clip((np.arange(size) + 0.5) * (length / size) - 0.5, 0, length - 1)
+        low = position.astype(int)
+        part = (position - low).astype(np.float32).reshape(-1, *[1] * (3 - axis))
+        x = np.take(x, low, axis) * (1 - part) + np.take(x, np.minimum(low + 1, length - 1), axis) * part
+    return x
 
 
 def cut(sources: np.ndarray, corners: np.ndarray, h: int, w: int) -> np.ndarray:

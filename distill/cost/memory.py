@@ -110,10 +110,11 @@ def pass_bytes(context: Context, p: Pass) -> int:
 
 def judge_bytes(context: Context, blank: Synthetic) -> int:
     """Peak bytes of training a network on the set, and of measuring its accuracy."""
+    e = context.recipe.evaluation
+    images = e.batch_of(training_images(context, blank))  # computed, not traced: a set may use any code
 
     def train() -> None:
-        e = context.recipe.evaluation
-        images, optimizer = e.batch_of(training_images(context, blank)), optimizer_of(e)
+        optimizer = optimizer_of(e)
         state = optimizer.start(torch.empty(context.network.layout.size))
         x, y = torch.empty(images, *context.data.shape), torch.empty(images, context.classes)
         InnerStep(context.network, optimizer).forward(state, x, y, torch.tensor(0.1), 0)

@@ -6,8 +6,9 @@
     recipe.json             the resolved recipe
     sampler.py              for a Sampler: the code that draws its images, for use without Stillhouse
 
-Format version 3 names the form of the set (distill/published/forms.py) and contains its preprocessing. Versions 1
-(images) and 2 (windows), which lack the preprocessing, can be read too. docs/formats.md lists every key.
+Format version 3 names the form of the set (distill/published/forms.py) and contains its preprocessing; version 4 adds
+images in 8 bits and windows that are enlarged, and only sets that have these are written in it. Versions 1 (images) and
+2 (windows), which lack the preprocessing, can be read too. docs/formats.md lists every key.
 """
 
 import json
@@ -19,10 +20,11 @@ import safetensors.torch
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, equal
+from torch import Tensor, equal, uint8
 
 from distill.data import preprocess
 from distill.errors import DataError
+from distill.levels import LAST
 from distill.picture import png, sheet
 from distill.published.forms import FORMS, SamplerHeader
 from distill.published.published import Published
@@ -30,7 +32,7 @@ from distill.published.table import table
 from distill.recipe import current
 
 FORMAT = "stillhouse synthetic set"
-VERSION = 3
+VERSIONS = (1, 2, 3, 4)
 FORM_OF_VERSION = {1: "images", 2: "windows"}
 """The form of sets in versions that do not name it."""
 FILE = "synthetic.safetensors"
@@ -93,7 +95,7 @@ def picture(published: Published) -> Image.Image:
 
 def _safetensors(published: Published) -> bytes:
     stored = published.stored
-    tensors = stored.tensors() | ({} if published.shown is None else {"pixels": published.shown})
+    tensors = stored.tensors() | ({} if published.shown is None else {"pixels": _pixels(published)})
     same = {}
     for name, tensor in published.state.items():  # most of the state equals a stored tensor: write it once
         twin = next((k for k, t in tensors.items() if t.dtype == tensor.dtype and equal(t, tensor)), None)
@@ -103,7 +105,7 @@ def _safetensors(published: Published) -> bytes:
             tensors[f"state.{name}"] = tensor
     tensors |= {f"preprocess.{name}": tensor for name, tensor in published.preprocess.state().items()}
     about = {
-        "format": FORMAT, "version": VERSION, "form": stored.form, **stored.about(), "same": same,
+        "format": FORMAT, "version": stored.version, "form": stored.form, **stored.about(), "same": same,
         "preprocess": published.preprocess.kind, "recipe": published.recipe, "classes": published.classes,
         "student_lr": published.lr, "step": published.step, "data": published.data,
     }  # fmt: skip
@@ -112,11 +114,21 @@ def _safetensors(published: Published) -> bytes:
     return safetensors.torch.save(copies, {"stillhouse": json.dumps(about, sort_keys=True)})
 
 
+def _pixels(published: Published) -> Tensor:
+    """The images in [0, 1]; of a set in 8 bits, whose pixels have 256 levels (Stored.shown), as these."""
+    in_8_bits = getattr(published.stored, "spread", None) is not None
+    return published.shown.mul(LAST).round().to(uint8) if in_8_bits else published.shown
+
+
+def _shown(pixels: Tensor | None) -> Tensor | None:
+    return pixels.float() / LAST if pixels is not None and pixels.dtype == uint8 else pixels
+
+
 class _Header(BaseModel):
     """The JSON values of a file, checked before anything is made of them."""
 
     model_config = ConfigDict(extra="ignore")
-    version: Literal[1, 2, 3]
+    version: Literal[VERSIONS]
     form: Literal["images", "windows", "sampler"]
     classes: list[str]
     student_lr: float | None
@@ -130,6 +142,7 @@ class _Header(BaseModel):
     code: str = ""
     wraps: tuple[bool, bool] = (False, False)
     colours: NonNegativeInt = 0
+    enlarged: tuple[PositiveInt, PositiveInt] | None = None
 
     @model_validator(mode="after")
     def _has_what_its_form_needs(self):
@@ -147,9 +160,9 @@ def _header(metadata: dict[str, str] | None, file: Path) -> _Header:
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise DataError(f"{file}: a safetensors file, but not a distilled set; `stillhouse distill` writes {FILE}")
     version, form = about.get("version"), about.get("form")
-    if version not in (*FORM_OF_VERSION, VERSION):
+    if version not in VERSIONS:
         raise DataError(
-            f"{file}: format version {version}, but this Stillhouse reads versions 1 to {VERSION}: use the Stillhouse "
+            f"{file}: format version {version}, but this Stillhouse reads versions 1 to {VERSIONS[-1]}: use the Stillhouse "
             "that wrote it"
         )
     if version in FORM_OF_VERSION:
@@ -176,7 +189,7 @@ def _assemble(tensors: dict[str, Tensor], header: _Header) -> Published:
         recipe=current(header.recipe),
         step=header.step,
         state=part("state.") | {name: tensors[twin] for name, twin in header.same.items()},
-        shown=tensors.get("pixels", tensors.get("crops.pixels")),
+        shown=_shown(tensors.get("pixels", tensors.get("crops.pixels"))),
         data=header.data,
     )
 

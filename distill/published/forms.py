@@ -1,7 +1,7 @@
 """The forms in which a distilled set is stored. All code that reads published sets uses this union:
 
     Images    the training images themselves
-    Windows   larger images, and the positions of the training images in them: posters, canvases
+    Windows   larger images, and the positions of the training images in them: posters, canvases, several small ones
     Sampler   weights, and the module that draws training images from them: generators
 
 Each has `images()`, `y` and a length, so that training on a set does not depend on its form.
@@ -21,7 +21,11 @@ from torch import Tensor
 
 from distill.crops import cut, join
 from distill.errors import DataError
+from distill.levels import LAST, from_levels, to_levels
 from distill.tiles import lay_out
+
+MOST_ENLARGED = 64
+"""A file whose windows are to be enlarged by more than this is damaged."""
 
 ToPixels = Callable[[Tensor], Tensor]
 """Converts images (n, c, h, w) as networks see them to pixels in [0, 1]."""
@@ -31,10 +35,21 @@ class _StoresImages:
     """What forms share that hold their images as a tensor x."""
 
     x: Tensor
+    spread: Tensor | None
+    """Of sets in 8 bits: lowest value and step of the levels of each channel, float32 (2, c) (distill/levels.py)."""
 
     def fits(self, shown: Tensor) -> bool:
         """Whether `shown` has the shape of shown()."""
         return shown.shape == self.x.shape
+
+    @property
+    def version(self) -> int:
+        """The first format version that has all that this set uses."""
+        return 3 if self.spread is None else 4
+
+    def _x_tensors(self, name: str) -> dict[str, Tensor]:
+        """x as its file has it: as it is or, of a set in 8 bits, as levels."""
+        return {name: self.x} if self.spread is None else {name: to_levels(self.x, self.spread), "spread": self.spread}
 
     def fresh(self, labels: Tensor, generator: torch.Generator, truncation: float) -> Tensor:
         """New images (n, c, h, w) of the classes `labels` (n,). Raises DataError for a form that stores its images."""
@@ -49,6 +64,7 @@ class Images(_StoresImages):
     """As networks see them, float32 (n, c, h, w)."""
     y: Tensor
     """Label probabilities, float32 (n, classes)."""
+    spread: Tensor | None = None
 
     form = "images"
 
@@ -61,11 +77,11 @@ class Images(_StoresImages):
 
     def cpu(self) -> "Images":
         """A copy on the CPU."""
-        return Images(self.x.cpu(), self.y.cpu())
+        return Images(self.x.cpu(), self.y.cpu(), _cpu(self.spread))
 
     def shown(self, to_pixels: ToPixels) -> Tensor:
         """The stored images in [0, 1]."""
-        return to_pixels(self.x)
+        return _as_stored(to_pixels(self.x), self.spread)
 
     def pixels(self, shown: Tensor) -> Tensor:
         """The training images (n, c, h, w) in [0, 1], from shown()."""
@@ -73,7 +89,7 @@ class Images(_StoresImages):
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors in its file."""
-        return {"x": self.x, "y": self.y}
+        return {**self._x_tensors("x"), "y": self.y}
 
     def about(self) -> dict[str, Any]:
         """The JSON values in its file."""
@@ -82,7 +98,7 @@ class Images(_StoresImages):
     @classmethod
     def of(cls, tensors: dict[str, Tensor], about: dict[str, Any]) -> "Images":
         """From tensors() and about(). Raises KeyError if one is missing, DataError if they do not fit together."""
-        return cls(tensors["x"], tensors["y"])
+        return cls(_x_of(tensors, "x"), tensors["y"], tensors.get("spread"))
 
     def fault(self) -> str:
         """What does not fit together; empty if all is well."""
@@ -109,24 +125,35 @@ class Windows(_StoresImages):
     """Whether the larger images are seamless from bottom to top and from right to left."""
     colours: int = 0
     """If the larger images are sets of Wang tiles: how many colours their edges have (distill/tiles.py); else 0."""
+    enlarged: tuple[int, int] | None = None
+    """(h, w) to which windows are enlarged bilinearly; None: training images are as large as windows."""
+    spread: Tensor | None = None
 
     form = "windows"
 
     def __len__(self) -> int:
         return len(self.corners)
 
+    @property
+    def version(self) -> int:
+        return 4 if self.enlarged else super().version
+
     def images(self) -> Tensor:
-        return cut(self.x, self.corners, self.size)
+        return self.pixels(self.x)
 
     def cpu(self) -> "Windows":
-        return Windows(self.x.cpu(), self.corners.cpu(), self.size, self.y.cpu(), self.wraps, self.colours)
+        return replace(self, x=self.x.cpu(), corners=self.corners.cpu(), y=self.y.cpu(), spread=_cpu(self.spread))
 
     def shown(self, to_pixels: ToPixels) -> Tensor:
         """The larger images in [0, 1]: preprocessing is undone per window and overlaps are averaged; gaps are grey."""
-        return join(to_pixels(self.images()), self.corners, tuple(self.x.shape), empty=0.5)
+        windows = to_pixels(self.images())
+        if self.enlarged:
+            windows = F.interpolate(windows, self.size, mode="area")
+        return _as_stored(join(windows, self.corners, tuple(self.x.shape), empty=0.5), self.spread)
 
     def pixels(self, shown: Tensor) -> Tensor:
-        return cut(shown, self.corners, self.size)
+        windows = cut(shown, self.corners, self.size)
+        return enlarge(windows, self.enlarged) if self.enlarged else windows
 
     def fill(self, shown: Tensor, height: int, width: int, generator: torch.Generator) -> Tensor:
         """Pictures (m, c, height, width) that continue each of the larger images, given in [0, 1] by shown(), over any
@@ -137,17 +164,23 @@ class Windows(_StoresImages):
         return shown[:, :, rows[:, None], columns]
 
     def tensors(self) -> dict[str, Tensor]:
-        return {"crops.x": self.x, "crops.corners": self.corners, "y": self.y}
+        return {**self._x_tensors("crops.x"), "crops.corners": self.corners, "y": self.y}
 
     def about(self) -> dict[str, Any]:
         seamless = {"wraps": list(self.wraps)} if any(self.wraps) else {}
-        return {"crop": list(self.size)} | seamless | ({"colours": self.colours} if self.colours else {})
+        more = ({"colours": self.colours} if self.colours else {}) | (
+            {"enlarged": list(self.enlarged)} if self.enlarged else {}
+        )
+        return {"crop": list(self.size)} | seamless | more
 
     @classmethod
     def of(cls, tensors: dict[str, Tensor], about: dict[str, Any]) -> "Windows":
-        x, corners, size = tensors["crops.x"], tensors["crops.corners"], tuple(about["crop"])
+        x, corners, size = _x_of(tensors, "crops.x"), tensors["crops.corners"], tuple(about["crop"])
         wraps, colours = tuple(about.get("wraps", (False, False))), about.get("colours", 0)
-        return cls(x, corners, size, tensors["y"], wraps, colours)
+        enlarged = about.get("enlarged")
+        return cls(
+            x, corners, size, tensors["y"], wraps, colours, tuple(enlarged) if enlarged else None, tensors.get("spread")
+        )
 
     def fault(self) -> str:
         if fault := _not_images(self.x):
@@ -157,11 +190,15 @@ class Windows(_StoresImages):
         (m, _, height, width), (h, w) = self.x.shape, self.size
         if not 0 < h <= height or not 0 < w <= width:
             return f"windows of {h}x{w} do not fit into images of {height}x{width}"
+        if self.enlarged and not all(
+            k <= n <= MOST_ENLARGED * k for k, n in zip(self.size, self.enlarged, strict=True)
+        ):
+            return f"windows of {h}x{w} are not enlarged to {self.enlarged[0]}x{self.enlarged[1]}"
         inside = (self.corners >= 0) & (self.corners < self.corners.new_tensor([m, height, width]))
         return _not_labels(self.y, len(self)) if inside.all() else "windows are outside of the images that contain them"
 
     def image_shape(self) -> tuple[int, int, int] | None:
-        return self.x.shape[1], *self.size
+        return self.x.shape[1], *(self.enlarged or self.size)
 
 
 class SamplerHeader(BaseModel):
@@ -197,6 +234,7 @@ class Sampler:
     """Images per class of one training set, by default."""
 
     form = "sampler"
+    version = 3
 
     def __len__(self) -> int:
         return self.per_class * self.classes
@@ -267,6 +305,30 @@ class Sampler:
 
 Stored = Images | Windows | Sampler
 FORMS: dict[str, type[Stored]] = {cls.form: cls for cls in (Images, Windows, Sampler)}
+
+
+def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images x (n, c, h, w) at a larger size, bilinearly, with pixels as squares (align_corners = False)."""
+    return F.interpolate(x, size, mode="bilinear", align_corners=False)
+
+
+def _cpu(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.cpu()
+
+
+def _as_stored(shown: Tensor, spread: Tensor | None) -> Tensor:
+    """Images in [0, 1] for looking at: those of a set in 8 bits have 256 levels, as its file has."""
+    return shown if spread is None else shown.mul(LAST).round() / LAST
+
+
+def _x_of(tensors: dict[str, Tensor], name: str) -> Tensor:
+    """The values of x in a file, which has them as they are or as levels. Raises DataError if they do not fit."""
+    x, spread = tensors[name], tensors.get("spread")
+    if spread is None:
+        return x
+    if x.dtype != torch.uint8 or x.ndim != 4 or spread.shape != (2, x.shape[1]) or not spread.is_floating_point():
+        raise DataError(f"{name} {tuple(x.shape)}, {x.dtype}, and spread {tuple(spread.shape)} do not fit together")
+    return from_levels(x, spread)
 
 
 def _not_images(x: Tensor) -> str:

@@ -28,6 +28,7 @@ from distill.recipe.reading import current, load, override, parse, shipped
 from distill.recipe.settings import Name, Settings, dotted, members
 from distill.recipe.synthetic import (
     Canvas,
+    Factorized,
     Labels,
     PatchAugment,
     Pixels,
@@ -60,6 +61,7 @@ __all__ = [
     "Evaluation",
     "ExpertUse",
     "Experts",
+    "Factorized",
     "Files",
     "Folder",
     "Idx",

@@ -28,8 +28,22 @@ class Labels(Settings):
 
     mode: Literal["hard", "learned", "expert"] = "hard"
     """hard: one-hot; learned: learned from a one-hot start; expert: mean probabilities of trained networks, fixed."""
+    init: Literal["one-hot", "expert"] = "one-hot"
+    """Start of learned labels. one-hot: probabilities, learned as such; expert: the mean probabilities of trained
+    networks, learned as logits (DATM)."""
     lr: Annotated[float, Field(ge=0)] = 0.0
     """Learning rate of learned labels."""
+
+    @model_validator(mode="after")
+    def _agrees(self):
+        if self.init == "expert" and self.mode != "learned":
+            raise ValueError(f'init = "expert" is where learned labels start, but mode = "{self.mode}": leave it out')
+        return self
+
+    @property
+    def by_experts(self) -> bool:
+        """Whether they are, or start as, answers of trained networks."""
+        return self.mode == "expert" or self.init == "expert"
 
 
 class SyntheticBase(Settings):
@@ -59,7 +73,13 @@ class Pixels(SyntheticBase):
 
     kind: Literal["pixels"] = "pixels"
     ipc: Count = 1
-    """Images per class."""
+    """Images per class, as stored."""
+    factor: Count = 1
+    """Each stored image is a grid of factor x factor smaller ones, which are enlarged to training images
+    (multi-formation, IDC, Kim et al. 2022): factor^2 times as many training images in the same storage."""
+    bits: Literal[8, 32] = 32
+    """Bits per stored value. 8: 256 levels over the range of each channel in the training images; images are rounded in
+    every step and learned through the rounding, so that what is stored is what was judged."""
     init: Literal["real", "noise"] | Selector = "real"
     """Initial images. real: random real images; noise: Gaussian noise with the data's mean and standard deviation; or
     real images chosen by a selector, from the features of experts in the store or, if there are none, of a network
@@ -68,13 +88,13 @@ class Pixels(SyntheticBase):
 
     @property
     def expert_use(self) -> ExpertUse:
-        if self.init == "forgetting" or self.labels.mode == "expert":
+        if self.init == "forgetting" or self.labels.by_experts:
             return "required"
         return "none" if self.init in ("real", "noise") else "preferred"
 
     @property
     def most_experts(self) -> int:
-        return max(LABEL_EXPERTS * (self.labels.mode == "expert"), FORGETTING_EXPERTS * (self.init == "forgetting"))
+        return max(LABEL_EXPERTS * self.labels.by_experts, FORGETTING_EXPERTS * (self.init == "forgetting"))
 
 
 class PosterLabels(Settings):
@@ -270,4 +290,52 @@ class Wang(SyntheticBase):
     """Weight of the total variation of crops, the mean absolute step between neighbouring pixels, as a penalty."""
 
 
-SyntheticSettings = Annotated[Pixels | Poster | Canvas | Wang, Field(discriminator="kind"), by_default("pixels")]
+class Factorized(SyntheticBase):
+    """Bases and small networks, hallucinators, that turn each base into several images (HaBa, Liu et al. 2022)."""
+
+    kind: Literal["factorized"] = "factorized"
+    ipc: Count = 1
+    """Bases per class. Every pair of a base and a hallucinator is a training image."""
+    hallucinators: Count = 5
+    """Hallucinators, which all classes share; they are part of the budget."""
+    channels: Annotated[int, Field(ge=0)] = 0
+    """Channels of a base (0: those of images). 1 buys three bases for one."""
+    height: Annotated[int, Field(ge=0)] = 0
+    """Pixels of a base, which is enlarged to an image's (0: as an image)."""
+    width: Annotated[int, Field(ge=0)] = 0
+    """Pixels."""
+    features: Annotated[int, Field(ge=0)] = 0
+    """Channels inside a hallucinator (0: those of images)."""
+    pairs: Annotated[int, Field(ge=0)] = 1
+    """Hallucinators that each base meets in a step, drawn at random (0: all). Networks that are judged see all pairs."""
+    init: Literal["real", "noise"] = "real"
+    """Bases: random real images, or Gaussian noise with the data's mean and standard deviation."""
+    start: Literal["identity", "random"] = "random"
+    """Hallucinators: nearly the identity, or PyTorch's default weights (HaBa)."""
+    lr_hallucinator: Annotated[float, Field(ge=0)] = 0.0
+    """Learning rate of hallucinators (0: outer.lr_img)."""
+    optimizer: Literal["", "sgd", "adam"] = ""
+    """Optimiser of hallucinators (empty: outer.optimizer)."""
+    contrast: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of a penalty on how alike a base's images by two hallucinators are in the features of a random network
+    (0: none; HaBa: 0.1)."""
+    critic_lr: Annotated[float, Field(ge=0)] = 0.0
+    """Learning rate of that network, by Adam, as an adversary that learns to recognise bases (0: a fresh network in
+    every step)."""
+
+    @model_validator(mode="after")
+    def _fits(self):
+        if self.pairs > self.hallucinators:
+            raise ValueError(f"pairs = {self.pairs}: there are only hallucinators = {self.hallucinators}")
+        if bool(self.height) != bool(self.width):
+            raise ValueError("give height and width, or neither")
+        if self.contrast and self.hallucinators < 2:
+            raise ValueError("contrast compares two hallucinators: set hallucinators = 2 or more")
+        if self.critic_lr and not self.contrast:
+            raise ValueError("critic_lr is of the network in contrast: set contrast too")
+        return self
+
+
+SyntheticSettings = Annotated[
+    Pixels | Poster | Canvas | Wang | Factorized, Field(discriminator="kind"), by_default("pixels")
+]

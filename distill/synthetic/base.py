@@ -136,8 +136,12 @@ class Synthetic(nn.Module):
         return self.state_dict()
 
     def load_learned_state(self, state: dict[str, Tensor]) -> None:
-        """Load a state returned by learned_state()."""
+        """Load a state returned by learned_state() or published_state()."""
         self.load_state_dict(state)
+
+    def published_state(self) -> dict[str, Tensor]:
+        """The state that a published set contains: learned_state() less what only learning on would need."""
+        return self.learned_state()
 
     # ------------------------------------------------------------ what is stored and shown
 

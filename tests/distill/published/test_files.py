@@ -226,7 +226,7 @@ def tensors(**changes):
         (tensors(), {"stillhouse": "{"}, "not a distilled set"),
         (tensors(), {"stillhouse": "[1]"}, "not a distilled set"),
         (tensors(), metadata(format="something else"), "not a distilled set"),
-        (tensors(), metadata(version=4), "format version 4"),
+        (tensors(), metadata(version=5), "format version 5"),
         (tensors(), metadata(version=3, form="songs"), "form 'songs'"),
         (tensors(), metadata(version=3, form="images", preprocess="zca"), "incomplete"),
         (tensors(x=torch.zeros(2)), metadata(version=2), "missing"),
