@@ -162,8 +162,8 @@ def _header(metadata: dict[str, str] | None, file: Path) -> _Header:
     version, form = about.get("version"), about.get("form")
     if version not in VERSIONS:
         raise DataError(
-            f"{file}: format version {version}, but this Stillhouse reads versions 1 to {VERSIONS[-1]}: use the Stillhouse "
-            "that wrote it"
+            f"{file}: format version {version}, but this Stillhouse reads versions 1 to {VERSIONS[-1]}: use the "
+            "Stillhouse that wrote it"
         )
     if version in FORM_OF_VERSION:
         form = FORM_OF_VERSION[version]

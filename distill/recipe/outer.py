@@ -53,7 +53,8 @@ class Sampling(Settings):
     """Training images drawn from a set that can give more of them than it stores (canvases, generators)."""
 
     per_class: Annotated[int, Field(ge=0)] = 0
-    """Images per class, drawn once for each network (0: fresh draws for every batch, as in distillation)."""
+    """Images per class, drawn once for each network (0: fresh draws for every batch, as in distillation, or all that
+    there are, as the pairs of a factorized set)."""
     redraw_every: Annotated[int, Field(ge=0)] = 0
     """Passes over these images before new ones are drawn (0: never)."""
 

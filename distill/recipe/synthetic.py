@@ -307,7 +307,7 @@ class Factorized(SyntheticBase):
     features: Annotated[int, Field(ge=0)] = 0
     """Channels inside a hallucinator (0: those of images)."""
     pairs: Annotated[int, Field(ge=0)] = 1
-    """Hallucinators that each base meets in a step, drawn at random (0: all). Networks that are judged see all pairs."""
+    """Hallucinators that each base meets in a step, drawn at random (0: all). Judged networks see all pairs."""
     init: Literal["real", "noise"] = "real"
     """Bases: random real images, or Gaussian noise with the data's mean and standard deviation."""
     start: Literal["identity", "random"] = "random"

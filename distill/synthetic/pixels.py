@@ -1,7 +1,7 @@
 """n images per class, every pixel learned (Wang et al. 2018; DM; MTT).
 
-Two ways to store less: several smaller images in each stored one (multi-formation, IDC, Kim et al. 2022, section 4), and
-8 bits per value (distill/levels.py).
+Two ways to store less: several smaller images in each stored one (multi-formation; IDC, Kim et al. 2022) and 8 bits per
+value (distill/levels.py).
 """
 
 import math
@@ -162,7 +162,7 @@ def parts(images: int, size: tuple[int, int], factor: int) -> tuple[tuple[int, i
 
 
 def put_together(x: Tensor, factor: int) -> Tensor:
-    """Images (n / factor^2, c, h, w), each made of factor^2 of the images x (n, c, h, w), shrunk; overlaps are means."""
+    """Images (n / factor^2, c, h, w), each of factor^2 of the images x (n, c, h, w), shrunk; overlaps are averaged."""
     if factor == 1:
         return x
     n, shape = len(x) // factor**2, x.shape[1:]
