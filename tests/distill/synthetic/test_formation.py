@@ -90,7 +90,9 @@ def test_the_gradient_of_enlarged_parts_is_that_of_finite_differences():
         step = torch.zeros(36, dtype=torch.float64)
         step[flat] = 1e-6
         step = step.view_as(x)
-        assert exact.flatten()[flat].item() == pytest.approx(((loss(x + step) - loss(x - step)) / 2e-6).item(), abs=1e-6)
+        assert exact.flatten()[flat].item() == pytest.approx(
+            ((loss(x + step) - loss(x - step)) / 2e-6).item(), abs=1e-6
+        )
     assert exact[0, 0, 0, 5] == 0, "the second part was not asked for"
 
 
