@@ -170,3 +170,20 @@ def test_runs_of_more_steps_are_of_one_lineage():
     short, long, other = (recipe.load("digits", o) for o in (["outer.steps=5"], ["outer.steps=9"], ["outer.lr_img=3"]))
     assert short.lineage("data") == long.lineage("data") != other.lineage("data")
     assert short.run_id("data") == f"{short.lineage('data')}-5" and len(short.run_id("data")) <= 63
+
+
+@pytest.mark.parametrize(("ipc", "steps", "epoch", "lr", "lr_lr"), [(1, 50, 2, 0.01, 1e-7), (10, 30, 20, 0.001, 1e-5)])
+def test_haba_recipes_are_the_published_ones(ipc, steps, epoch, lr, lr_lr):
+    r = recipe.load(f"haba-cifar10-{ipc}ipc")
+    s, o = r.synthetic, r.objective
+    assert (s.kind, s.ipc, s.hallucinators, s.channels, s.lr_hallucinator, s.contrast) == ("factorized", ipc, 5, 0, 0, 0)
+    assert (o.syn_steps, o.max_start_epoch, o.lr_teacher, o.lr_lr) == (steps, epoch, lr, lr_lr)
+    assert (r.outer.steps, r.outer.lr_img, r.outer.momentum) == (15000, 100, 0.95)
+
+
+def test_the_datm_recipe_widens_its_range_and_learns_labels_from_experts():
+    r = recipe.load("datm-cifar10-10ipc")
+    o, y = r.objective, r.synthetic.labels
+    assert (o.syn_steps, o.min_start_epoch, o.widen_from, o.max_start_epoch, o.widen_steps) == (80, 0, 10, 20, 1000)
+    assert (y.mode, y.init, y.lr) == ("learned", "expert", 2.0) and r.outer.steps == 10000
+    assert r.experts_needed == 100
