@@ -241,6 +241,18 @@ class Unrolled(InnerTraining):
     """Draw the number of steps before the window from 0 .. T-W (RaT-BPTT); false: always T-W (truncated BPTT)."""
     redraw_every: Count = 1
     """Outer steps that share one such draw."""
+    automatic: bool = False
+    """AT-BPTT (Li et al. 2025): the window's place is drawn by the stage of the run and the norms of the inner
+    gradients, its length follows their change (distill/objectives/placing.py)."""
+    window_change: Annotated[int, Field(ge=0)] = 10
+    """d: with automatic, windows are W-d to W+d steps long."""
+    temperature: Positive = 1.0
+    """tau of the softmax over gradient norms, with automatic."""
+    stage_gains: tuple[float, float] = (1.5, 1.0)
+    """M and N: with automatic, the early and the middle stage end when the accuracy on real images has risen by less
+    than this, in percentage points, from one draw to the next for so many draws in a row as stage_patience says."""
+    stage_patience: tuple[Count, Count] = (30, 25)
+    """Such draws in a row that end the early and the middle stage."""
     inner: Literal["adam", "sgd"] = "adam"
     lr_inner: Positive = 1e-3
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -261,6 +273,15 @@ class Unrolled(InnerTraining):
     def check(self, recipe: "Recipe") -> None:
         if self.window > self.unroll:
             raise ValueError(f"objective.window = {self.window} is longer than objective.unroll = {self.unroll}")
+        if self.automatic and not self.window_change < self.window <= self.unroll - self.window_change:
+            raise ValueError(
+                f"objective.automatic makes windows of objective.window = {self.window} +- objective.window_change = "
+                f"{self.window_change} steps, which must be 1 to objective.unroll = {self.unroll}: lower window_change"
+            )
+        if self.automatic and (self.pool or not self.random):
+            raise ValueError(
+                "objective.automatic places the window itself: leave out objective.pool and random = false"
+            )
         if self.pool and recipe.outer.workers > 1:
             raise ValueError("objective.pool needs outer.workers = 1: the pool is not shared between workers")
 

@@ -10,9 +10,7 @@ from distill.augment import apply, draw
 from distill.cost.memory import PeakMemory
 from distill.engine.inner import InnerStep
 from distill.errors import RecipeError
-from distill.loop import Loop, Watcher
 from distill.nets.functional import Layout
-from distill.objectives.distribution import items_of_classes
 from distill.objectives.gradient import Matching, cosine_distance
 
 ALL = ("objective.batch_real=1000",)
@@ -120,7 +118,7 @@ def test_the_real_gradient_is_a_constant(monkeypatch):
     c.data.train.x.requires_grad_()
     try:
         loss = objective.loss(made, 0, [0])
-        with pytest.raises(RuntimeError, match="not to have been used"):
+        with pytest.raises(RuntimeError, match="not have been used"):
             torch.autograd.grad(loss, c.data.train.x)
     finally:
         c.data.train.x.requires_grad_(False)
@@ -143,7 +141,7 @@ def test_memory_does_not_grow_with_the_classes():
     peaks = []
     for classes in (3, 12):
         c = small.context("gradient", *PLAIN, "network.width=16")
-        data = small.random_data(classes, n=classes * 15)
+        data = small.random_data(classes, n=classes * 15, dtype=torch.float64)
         c = type(c)(c.recipe, data, small.nets.build(c.recipe.network, data.shape, classes, False), c.device)
         made, objective = synthetic.build(c), objectives.build(c)
         with PeakMemory() as memory:
@@ -162,7 +160,10 @@ def test_loops_are_the_published_ones(ipc, loops):
 
 def test_loops_between_and_beyond_the_published_ones_and_by_hand():
     assert recipe.Gradient().loops(0.3) == (1, 1) and recipe.Gradient().loops(200) == (50, 10)
-    assert recipe.Gradient().loops(15) == (15, round(37.5)) and recipe.Gradient().loops(5.5) == (round(5.5), round(25.5))
+    assert recipe.Gradient().loops(15) == (15, round(37.5)) and recipe.Gradient().loops(5.5) == (
+        round(5.5),
+        round(25.5),
+    )
     assert recipe.Gradient(outer_loop=3).loops(10) == (3, 50)
     assert recipe.Gradient(outer_loop=3, inner_loop=2).loops(10) == (3, 2)
 
@@ -193,7 +194,9 @@ def test_a_network_trains_on_the_updated_set_until_a_fresh_one_replaces_it():
 def test_work_says_how_often_the_network_trains(monkeypatch):
     c, made, objective = build("objective.outer_loop=3", "objective.inner_loop=2", "objective.batch_train=4")
     steps, forward = [], InnerStep.forward
-    monkeypatch.setattr(InnerStep, "forward", lambda self, state, x, *a: (steps.append(len(x)), forward(self, state, x, *a))[1])
+    monkeypatch.setattr(
+        InnerStep, "forward", lambda self, state, x, *a: (steps.append(len(x)), forward(self, state, x, *a))[1]
+    )
     for step in range(3):
         objective.loss(made, step, [0])
         objective.after_step(made, step)
@@ -209,7 +212,9 @@ def test_training_networks_gives_every_image_its_own_augmentation(monkeypatch):
 
     seen = []
     real = gradient.Batches
-    monkeypatch.setattr(gradient, "Batches", lambda s, size, augment, *a: (seen.append(augment), real(s, size, augment, *a))[1])
+    monkeypatch.setattr(
+        gradient, "Batches", lambda s, size, augment, *a: (seen.append(augment), real(s, size, augment, *a))[1]
+    )
     _, made, objective = build("objective.outer_loop=2")
     objective.loss(made, 0, [0])
     objective.after_step(made, 0)
@@ -220,15 +225,6 @@ def test_segments_are_averaged():
     _, made, objective = build("objective.segments=3")
     each = [objective.loss(made, 0, [s]).item() for s in range(3)]
     assert len(set(each)) == 3 and objective.loss(made, 0, range(3)).item() == pytest.approx(sum(each))
-
-
-def test_each_set_s_items_are_those_of_their_class():
-    c, made, _ = build("synthetic.kind=poster", "synthetic.ipc=1")
-    items = items_of_classes(made.labels(torch.arange(len(made))))
-    loop = Loop(c, Watcher())
-    before = loop.synthetic.x.detach().clone()
-    loop.run()
-    assert items and not torch.equal(before, loop.synthetic.x)
 
 
 # ---------------------------------------------------------------- compiled
