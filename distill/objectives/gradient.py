@@ -23,6 +23,7 @@ from distill.context import Context
 from distill.engine.batches import Batches
 from distill.engine.compiling import compiles
 from distill.engine.inner import SGD, InnerStep, compiled_if, cross_entropy, packed
+from distill.engine.tracing import Traced
 from distill.engine.unroll import accumulate
 from distill.nets import Network
 from distill.nets.functional import Layout
@@ -31,19 +32,24 @@ from distill.objectives.base import Inner, Pass, Work
 from distill.objectives.distribution import items_of_classes
 from distill.synthetic.base import Synthetic, learned_of
 
+TRACE_FROM = 1000
+"""Classes matched in a run from which recording the operations pays, which takes a few seconds; the bits are the same."""
+
 
 class Objective(base.Objective):
     def __init__(self, settings: recipe.Gradient, context: Context):
         super().__init__(settings, context)
         self.register_buffer("theta", torch.zeros(settings.segments, context.network.layout.size))
         self.matching: Matching | None = None
-        self.training = InnerStep(context.network, SGD())
+        self.training = InnerStep(context.network, SGD(), traced=context.recipe.outer.steps >= TRACE_FROM)
         self.own: Sequence[int] = ()
 
     def loss(self, synthetic: Synthetic, step: int, segments: Sequence[int]) -> Tensor:
         if self.matching is None:
             o, c = self.settings, self.context
-            self.matching = Matching(c.network, o.distance, compiles(c, self.work(synthetic)))
+            compiled = compiles(c, self.work(synthetic))
+            often = len(segments) * c.classes * c.recipe.outer.steps >= TRACE_FROM
+            self.matching = Matching(c.network, o.distance, compiled, often and not compiled)
         self.own = segments
         return sum(self._term(synthetic, step, s) for s in segments) / self.segments
 
@@ -130,10 +136,11 @@ class Objective(base.Objective):
 class Matching:
     """The gradient of a network's loss, and the distance between two gradients with its derivatives.
 
-    With `compiled`, both are compiled for the first batch size that they see; other sizes run eagerly.
+    With `compiled`, both are compiled for the first batch size that they see; other sizes run eagerly. With `traced`,
+    their operations are recorded and replayed (distill/engine/tracing.py).
     """
 
-    def __init__(self, network: Network, distance: str, compiled: bool = False):
+    def __init__(self, network: Network, distance: str, compiled: bool = False, traced: bool = False):
         def loss(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
             return cross_entropy(network(theta, x), y)
 
@@ -141,8 +148,9 @@ class Matching:
             synthetic = grad(loss)(theta, x, y)
             return cosine_distance(synthetic, real, network.layout) if distance == "cosine" else l2(synthetic, real)
 
-        self._gradient = _ForOneSize(grad(loss), compiled)
-        self._distance = _ForOneSize(grad_and_value(apart, (0, 1)), compiled)
+        record = Traced if traced else (lambda function: function)
+        self._gradient = _ForOneSize(record(grad(loss)), compiled)
+        self._distance = _ForOneSize(record(grad_and_value(apart, (0, 1))), compiled)
 
     def gradient(self, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Gradient (p,) of the mean cross-entropy of images x (n, c, h, w) with labels y (n, classes), at theta (p,)."""

@@ -179,7 +179,7 @@ LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: 
 
 
 class Gradient(ObjectiveBase):
-    """Match the gradients of real and synthetic images in networks that train on the set (DC, Zhao et al. 2021; DSA)."""
+    """Match the gradients of real and synthetic images in networks that train on the set (DC, Zhao et al. 2021)."""
 
     kind: Literal["gradient"] = "gradient"
     batch_real: Count = 256

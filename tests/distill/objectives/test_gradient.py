@@ -230,6 +230,20 @@ def test_segments_are_averaged():
 # ---------------------------------------------------------------- compiled
 
 
+@pytest.mark.parametrize("distance", ["cosine", "l2"])
+def test_traced_matching_has_the_same_bits(distance):
+    c = small.context("gradient", dtype=torch.float64)
+    theta, y = c.network.init(rng.generator(0, "theta")), F.one_hot(c.data.train.y, 3).double()
+    results = []
+    for traced in (False, True):
+        matching = Matching(c.network, distance, traced=traced)
+        for n in (4, 3, 4):  # the second time is a replay
+            real = matching.gradient(theta, c.data.train.x[-n:], y[-n:])
+            (to_x, to_y), value = matching.distance(theta, c.data.train.x[:n], y[:n], real)
+            results.append((real, to_x, to_y, value))
+    assert all(torch.equal(a, b) for e, t in zip(results[:3], results[3:], strict=True) for a, b in zip(e, t, strict=True))
+
+
 @pytest.mark.slow
 def test_compiled_matching_equals_eager():
     torch.set_default_dtype(torch.float32)

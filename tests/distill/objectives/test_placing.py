@@ -61,7 +61,7 @@ def test_the_stages_end_after_stalls_in_a_row():
 def test_draws_norms_and_accuracy_are_those_of_redraw_every_steps():
     made, asked = placing(redraw_every=3, stage_patience=(1, 1)), []
     for step in range(7):
-        made.begin(step, lambda: (asked.append(step), torch.arange(10.0))[1])
+        made.begin(step, lambda step=step: (asked.append(step), torch.arange(10.0))[1])
         made.accuracy.fill_([0.3, 0.0, 0.6][step % 3])
         if step in (2, 5):
             assert made.draw(step, 0) == made.draw(step - 1, 0) == made.draw(step - 2, 0)
