@@ -170,3 +170,30 @@ def test_runs_of_more_steps_are_of_one_lineage():
     short, long, other = (recipe.load("digits", o) for o in (["outer.steps=5"], ["outer.steps=9"], ["outer.lr_img=3"]))
     assert short.lineage("data") == long.lineage("data") != other.lineage("data")
     assert short.run_id("data") == f"{short.lineage('data')}-5" and len(short.run_id("data")) <= 63
+
+
+# name: (ipc, outer_loop, inner_loop, outer steps of 1000 networks, init, strategies, epochs), as the authors published
+GRADIENT = {
+    "dc-cifar10-1ipc": (1, 1, 1, 1000, "noise", (), 300),
+    "dsa-cifar10-10ipc": (10, 10, 50, 10000, "real", recipe.DSA, 1000),
+}
+
+
+@pytest.mark.parametrize("name", GRADIENT)
+def test_gradient_recipes_are_the_published_ones(name):
+    r = recipe.load(name)
+    o, e = r.objective, r.evaluation
+    ipc, outer, inner, steps, init, strategies, epochs = GRADIENT[name]
+    assert (r.synthetic.ipc, o.outer_loop, o.inner_loop, r.outer.steps) == (ipc, outer, inner, steps)
+    assert recipe.Gradient().loops(ipc) == (outer, inner), "what a recipe that leaves them out gets"
+    assert (r.synthetic.init, o.augment.strategies, e.augment.strategies, e.epochs) == (
+        init, strategies, strategies, epochs
+    )  # fmt: skip
+    assert (o.batch_real, o.batch_train, o.lr_net, r.outer.lr_img, r.outer.momentum) == (256, 256, 0.01, 0.1, 0.5)
+    assert (e.lr, e.momentum, e.weight_decay, r.dataset.preprocess) == (0.01, 0.9, 5e-4, "standardize")
+
+
+def test_the_recipe_of_at_bptt_is_the_published_one():
+    o = recipe.load("at-bptt-cifar10-10ipc").objective
+    assert (o.automatic, o.window, o.window_change, o.unroll, o.batch_real) == (True, 40, 10, 200, 5000)
+    assert (o.stage_gains, o.stage_patience, o.redraw_every) == ((1.5, 1.0), (30, 25), 10)

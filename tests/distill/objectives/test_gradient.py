@@ -241,7 +241,9 @@ def test_traced_matching_has_the_same_bits(distance):
             real = matching.gradient(theta, c.data.train.x[-n:], y[-n:])
             (to_x, to_y), value = matching.distance(theta, c.data.train.x[:n], y[:n], real)
             results.append((real, to_x, to_y, value))
-    assert all(torch.equal(a, b) for e, t in zip(results[:3], results[3:], strict=True) for a, b in zip(e, t, strict=True))
+    assert all(
+        torch.equal(a, b) for e, t in zip(results[:3], results[3:], strict=True) for a, b in zip(e, t, strict=True)
+    )
 
 
 @pytest.mark.slow
