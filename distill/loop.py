@@ -115,6 +115,8 @@ class Loop:
             optimizer.step()
         self.synthetic.project()
         self.objective.after_step(self.synthetic, self.done)
+        for tensor in self.objective.per_worker():
+            self.reduce(tensor)
         self._refuse_nan(total)
         return {"loss": total.item(), **self.objective.metrics()}
 

@@ -21,7 +21,7 @@ from distill.engine.compiling import COMPILE_SECONDS, SECONDS_SAVED
 from distill.engine.inner import SGD, InnerStep
 from distill.engine.unroll import free_host_bytes
 from distill.errors import OutOfMemory
-from distill.objectives import Work
+from distill.objectives import Pass, Work
 from distill.synthetic import Synthetic
 from distill.text import byte_size as size
 
@@ -156,15 +156,26 @@ class _Clock:
 
 def _distill_seconds(context: Context, blank: Synthetic, clock: _Clock) -> float:
     work = objectives.build(context).work(blank)
-    # A pass without a gradient is a third of a training step.
-    seconds = sum(clock.forward(p.images) * (1 if p.gradient else 1 / 3) for p in work.passes)
+    seconds = sum(_pass_seconds(p, clock) for p in work.passes)
     if work.inner:
         forward, adjoint = clock.steps(work.inner.images, work.inner.optimizer)
         seconds += work.inner.plain * forward + work.inner.differentiated * (forward + adjoint)
     seconds *= work.segments * context.recipe.outer.steps
-    if work.inner and _compiles(context, work):
+    if _twice_differentiated(work) and _compiles(context, work):
         seconds = COMPILE_SECONDS + seconds * (1 - SECONDS_SAVED)
     return seconds + _evaluation_seconds(context, blank, clock)
+
+
+def _pass_seconds(p: Pass, clock: _Clock) -> float:
+    """A pass without a gradient is a third of a training step; one of second order is an adjoint step per chunk."""
+    if p.second_order:
+        chunk = p.chunk or p.images
+        return clock.steps(chunk, SGD(0.9))[1] * p.images / chunk
+    return clock.forward(p.images) * (1 if p.gradient else 1 / 3)
+
+
+def _twice_differentiated(work: Work) -> bool:
+    return bool(work.inner and work.inner.differentiated) or any(p.second_order for p in work.passes)
 
 
 def _evaluation_seconds(context: Context, blank: Synthetic, clock: _Clock) -> float:

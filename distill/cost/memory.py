@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import grad
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -70,6 +71,9 @@ def outer_step_bytes(context: Context, blank: Synthetic, work: Work) -> int:
     if work.inner is None:
         return waiting + brief
     inner, side = work.inner, work.inner.side_by_side
+    if not inner.differentiated:  # training before or after the passes, of which nothing is kept
+        training = step_bytes(context, inner.optimizer, inner.images, side, adjoint=False)
+        return waiting + max(brief, side * _batch_bytes(blank, inner) + training)
     rounds = work.segments // side  # all keep their states until the backward pass of their sum
     ends = (8 if side > 1 else 6) * side * context.network.layout.size * 4  # theta, start, target, their gradients
     batch = side * _batch_bytes(blank, inner)
@@ -77,8 +81,8 @@ def outer_step_bytes(context: Context, blank: Synthetic, work: Work) -> int:
     return waiting + rounds * (ends + _kept_bytes(context, inner)) + max(step, brief)
 
 
-def step_bytes(context: Context, optimizer: Optimizer, images: int, side: int = 1) -> int:
-    """Peak bytes of a forward and an adjoint step, traced."""
+def step_bytes(context: Context, optimizer: Optimizer, images: int, side: int = 1, adjoint: bool = True) -> int:
+    """Peak bytes of a forward and an adjoint step, or of the former alone; traced."""
     network, classes, shape = context.network, context.classes, context.data.shape
     lead = (side,) if side > 1 else ()
 
@@ -87,7 +91,8 @@ def step_bytes(context: Context, optimizer: Optimizer, images: int, side: int = 
         state = optimizer.start(torch.empty(*lead, network.layout.size))
         x, y = torch.empty(*lead, images, *shape), torch.empty(*lead, images, classes)
         after = step.forward(state, x, y, lr, 0)
-        step.adjoint(state, x, y, lr, 0, after)
+        if adjoint:
+            step.adjoint(state, x, y, lr, 0, after)
 
     return traced(run)
 
@@ -95,6 +100,12 @@ def step_bytes(context: Context, optimizer: Optimizer, images: int, side: int = 
 def pass_bytes(context: Context, p: Pass) -> int:
     """Peak bytes of passing images through a network, including graph and gradient if it has one."""
     images, classes = p.chunk or p.images, context.classes
+
+    def twice() -> None:
+        theta, target = (torch.empty(context.network.layout.size) for _ in range(2))
+        x, y = torch.empty(images, *context.data.shape), torch.empty(images, classes)
+        slope = grad(lambda theta, x, y: cross_entropy(context.network(theta, x), y))
+        grad(lambda x, y: (slope(theta, x, y) - target).square().sum(), (0, 1))(x, y)
 
     def run() -> None:
         theta = torch.empty(context.network.layout.size, requires_grad=p.gradient and not p.waits)
@@ -105,7 +116,7 @@ def pass_bytes(context: Context, p: Pass) -> int:
         if p.gradient:
             loss.backward()
 
-    return traced(run)
+    return traced(twice if p.second_order else run)
 
 
 def judge_bytes(context: Context, blank: Synthetic) -> int:

@@ -37,9 +37,13 @@ def engine(context: Context, work: "Work") -> Unroll:
 
 
 def compiles(context: Context, work: "Work") -> bool:
-    """Whether the steps of engine() are compiled."""
-    choice, steps = context.recipe.objective.engine_settings.compile, work.inner.differentiated * work.segments
-    seconds = eager_seconds(context.network, context.data.shape, work.inner.images) * steps * context.recipe.outer.steps
+    """Whether steps that are differentiated twice are compiled: those of engine(), and passes of second order."""
+    choice = context.recipe.objective.engine_settings.compile
+    batches = [(p.chunk or p.images, p.images / (p.chunk or p.images)) for p in work.passes if p.second_order]
+    if work.inner and work.inner.differentiated:
+        batches.append((work.inner.images, work.inner.differentiated))
+    each = sum(eager_seconds(context.network, context.data.shape, images) * steps for images, steps in batches)
+    seconds = each * work.segments * context.recipe.outer.steps
     return choice == "on" or (choice == "auto" and pays(context, seconds))
 
 

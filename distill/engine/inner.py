@@ -89,9 +89,9 @@ class InnerStep:
         self.network, self.optimizer, self.compiled = network, optimizer, compiled
         many = vmap(self._step, in_dims=(0, 0, 0, None, None))
         record = Traced if traced and not compiled else (lambda step: step)
-        self._single = _compiled((record(self._step), self._adjoint(self._step, self._loss)), compiled)
-        self._many = _compiled((record(many), self._adjoint(many, self._losses)), compiled)
-        (self.logits,) = _compiled((network.__call__,), compiled)
+        self._single = compiled_if((record(self._step), self._adjoint(self._step, self._loss)), compiled)
+        self._many = compiled_if((record(many), self._adjoint(many, self._losses)), compiled)
+        (self.logits,) = compiled_if((network.__call__,), compiled)
         """Logits (n, classes) from theta (p,) and images (n, c, h, w)."""
 
     def _step(self, state: State, x: Tensor, y: Tensor, lr: Tensor, t: Tensor) -> State:
@@ -111,12 +111,12 @@ class InnerStep:
     def forward(self, state: State, x: Tensor, y: Tensor, lr: Tensor, i: int) -> State:
         """The state after step i, without an autograd graph."""
         step, _ = self._many if state[0].dim() == 2 else self._single
-        return step(state, _packed(x), y.detach(), lr, _scalar(i, lr))
+        return step(state, packed(x), y.detach(), lr, _scalar(i, lr))
 
     def adjoint(self, state: State, x: Tensor, y: Tensor, lr: Tensor, i: int, after: State):
         """Exact (dL/dstate_i, dL/dx, dL/dy, dL/dlr) from after = dL/dstate_{i+1}."""
         _, back = self._many if state[0].dim() == 2 else self._single
-        return back(state, _packed(x), y.detach(), lr, _scalar(i, lr), after)
+        return back(state, packed(x), y.detach(), lr, _scalar(i, lr), after)
 
 
 def pulled(step: Callable) -> Callable:
@@ -157,11 +157,12 @@ def pulled_sgd(sgd: SGD, loss: Callable) -> Callable:
     return back
 
 
-def _compiled(functions: tuple[Callable, ...], compiled: bool) -> tuple[Callable, ...]:
+def compiled_if(functions: tuple[Callable, ...], compiled: bool) -> tuple[Callable, ...]:
+    """The functions, each under torch.compile for fixed shapes if `compiled`."""
     return tuple(torch.compile(f, fullgraph=True, dynamic=False) for f in functions) if compiled else functions
 
 
-def _packed(x: Tensor) -> Tensor:
+def packed(x: Tensor) -> Tensor:
     """Channels last, in which convolutions are faster on every device; side-by-side batches keep their layout."""
     return x.detach().contiguous(memory_format=torch.channels_last if x.dim() == 4 else torch.contiguous_format)
 

@@ -78,7 +78,7 @@ class _Unrolled(torch.autograd.Function):
                 x, y = ctx.batches(i)
             after, gx, gy, glr = ctx.step.adjoint(state, x, y, _rate(ctx.lr, i), i, after)
             (lr_grad[i] if lr_grad.dim() else lr_grad).add_(glr)
-            _accumulate((x, y), (gx, gy), ctx.learned, totals)
+            accumulate((x, y), (gx, gy), ctx.learned, totals)
         theta_grad = after[0] if ctx.whole and ctx.needs_input_grad[4] else None
         return None, None, None, None, theta_grad, lr_grad, *totals
 
@@ -87,7 +87,7 @@ def _rate(lr: Tensor, i: int) -> Tensor:
     return lr[i] if lr.dim() else lr
 
 
-def _accumulate(outputs, gradients, leaves: Sequence[Tensor], totals: list[Tensor]) -> None:
+def accumulate(outputs, gradients, leaves: Sequence[Tensor], totals: list[Tensor]) -> None:
     """Backpropagate the gradients of a batch to the leaves that it depends on, and add them to `totals`."""
     pairs = [(o, g) for o, g in zip(outputs, gradients, strict=True) if o.requires_grad]
     if not pairs or not leaves:

@@ -40,6 +40,8 @@ class Pass:
     """Whether its graph is kept for the backward pass of the whole outer step."""
     features: bool = False
     """Whether it ends at the features, without the last layer."""
+    second_order: bool = False
+    """Whether a function of the gradient is differentiated with respect to the images."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,10 @@ class Objective(nn.Module):
 
     def after_step(self, synthetic: Synthetic, step: int) -> None:
         """Called after each outer step, to project own parameters or train a network on the updated set."""
+
+    def per_worker(self) -> list[Tensor]:
+        """Buffers that each worker fills for its own segments, zero elsewhere; summed over workers after each step."""
+        return []
 
     def metrics(self) -> dict[str, float]:
         """Metrics to log besides the loss."""

@@ -2,7 +2,8 @@
 
 Feng et al. 2024 (RaT-BPTT), algorithm 1: the length of training is random and only the last `window` steps are
 differentiated. window = unroll is plain BPTT; random = false is truncated BPTT. A pool of networks that continue
-training from one outer step to the next is from Zhou et al. 2022 (FRePO).
+training from one outer step to the next is from Zhou et al. 2022 (FRePO). With automatic = true the window is placed as
+in Li et al. 2025 (AT-BPTT), see distill/objectives/placing.py.
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from distill.engine.inner import SGD, Adam, cross_entropy
 from distill.engine.unroll import Unroll
 from distill.objectives import base
 from distill.objectives.base import Inner, Pass, Work
+from distill.objectives.placing import Placing, gradient_norms
 from distill.synthetic.base import Synthetic, learned_of
 
 CHUNK = 1000
@@ -35,18 +37,22 @@ class Objective(base.Objective):
         fresh = [self._fresh("pool", slot) for slot in range(settings.pool)]
         self.register_buffer("pool", torch.stack(fresh) if fresh else torch.zeros(0, context.network.layout.size))
         self.register_buffer("pool_age", torch.zeros(settings.pool, dtype=torch.int64))
+        self.placing = Placing(settings, context.seed) if settings.automatic else None
 
     def loss(self, synthetic: Synthetic, step: int, segments: Sequence[int]) -> Tensor:
         if self.unroll is None:
             self.unroll = engine(self.context, self.work(synthetic))
+        if self.placing:
+            self.placing.begin(step, lambda: self._norms(synthetic, step))
         return sum(self._term(synthetic, step, s) for s in segments) / self.segments
 
     def work(self, synthetic: Synthetic) -> Work:
         o, real = self.settings, min(self.settings.batch_real, len(self.context.data.train))
+        before = 0 if o.pool else (o.unroll - o.window) / (2 if o.random else 1)
         inner = Inner(
             min(o.batch_syn or len(synthetic), len(synthetic)),
-            o.window,
-            0 if o.pool else (o.unroll - o.window) / (2 if o.random else 1),
+            o.window + (o.window_change if o.automatic else 0),
+            before + (o.unroll / o.redraw_every if o.automatic else 0),
             optimizer=Adam() if o.inner == "adam" else SGD(o.momentum),
             augment=o.augment,
         )
@@ -62,11 +68,21 @@ class Objective(base.Objective):
             for g in gradients:
                 g.mul_(o.clip * self.norm_mean / self.norm)
 
+    def per_worker(self) -> list[Tensor]:
+        return [self.placing.accuracy] if self.placing else []
+
     def metrics(self) -> dict[str, float]:
-        return {"gradient_norm": self.norm.item()}
+        stage = {"stage": float(self.placing.stage)} if self.placing else {}
+        return {"gradient_norm": self.norm.item()} | stage
+
+    def window(self, step: int, segment: int) -> tuple[int, int]:
+        """Number of inner steps before the differentiated window, and its length."""
+        if self.placing:
+            return self.placing.draw(step, segment)
+        return self.before_window(step, segment), self.settings.window
 
     def before_window(self, step: int, segment: int) -> int:
-        """Number of inner steps before the differentiated window."""
+        """Number of inner steps before a window of fixed length."""
         o = self.settings
         spare = o.unroll - o.window
         if not o.random:
@@ -79,11 +95,12 @@ class Objective(base.Objective):
         o, c = self.settings, self.context
         if o.pool:
             slot = int(torch.randint(o.pool, (), generator=rng.generator(c.seed, "pool", step, segment)))
-            start, before = self.pool[slot].clone(), 0
+            start, before, window = self.pool[slot].clone(), 0, o.window
         else:
-            start, before = self._fresh("student", step, segment).to(c.device), self.before_window(step, segment)
+            start = self._fresh("student", step, segment).to(c.device)
+            before, window = self.window(step, segment)
         batches = Batches(synthetic, o.batch_syn, o.augment, c.seed, ("student", step, segment))
-        theta = self.unroll(start, self.lr, batches, before + o.window, learned_of(synthetic), window=o.window)
+        theta = self.unroll(start, self.lr, batches, before + window, learned_of(synthetic), window=window)
         if o.pool:
             self._update_pool(slot, theta.detach(), step)
         return self._real_loss(theta, rng.generator(c.seed, "real", step, segment))
@@ -95,6 +112,13 @@ class Objective(base.Objective):
         self.pool[slot] = self._fresh("pool", slot, step).to(theta.device) if old else theta
         self.pool_age[slot] *= int(not old)
 
+    def _norms(self, synthetic: Synthetic, step: int) -> Tensor:
+        """Norms (unroll,) of the gradients while a fresh network trains on the set as it is now."""
+        o, c = self.settings, self.context
+        key = ("probe", step // o.redraw_every)
+        batches = Batches(synthetic, o.batch_syn, o.augment, c.seed, key)
+        return gradient_norms(self.unroll.step, self._fresh(*key).to(c.device), self.lr, batches, o.unroll)
+
     def _fresh(self, *key: str | int) -> Tensor:
         return self.context.network.init(rng.generator(self.context.seed, *key))
 
@@ -105,8 +129,10 @@ class Objective(base.Objective):
         leaf, total = theta.detach().requires_grad_(), 0.0
         for part in rows.split(CHUNK):
             y = nn.functional.one_hot(train.y[part], self.context.classes).to(theta)
-            loss = cross_entropy(self.context.network(leaf, augment(train.x[part], o.augment, g)), y)
-            loss = loss * (len(part) / len(rows))
+            logits = self.context.network(leaf, augment(train.x[part], o.augment, g))
+            loss = cross_entropy(logits, y) * (len(part) / len(rows))
+            if self.placing:
+                self.placing.count(logits.detach(), train.y[part], len(rows) * self.segments)
             loss.backward()
             total = total + loss.detach()
         # A value of `total` whose gradient for theta is leaf.grad: the graphs of the chunks are already freed.

@@ -174,6 +174,61 @@ class Distribution(ObjectiveBase):
         return fewer + [f"objective.segments={self.segments // 2}"] * (self.segments > 1)
 
 
+LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
+"""Outer and inner loop of gradient matching by images per class, as the authors of DC and DSA publish them."""
+
+
+class Gradient(ObjectiveBase):
+    """Match the gradients of real and synthetic images in networks that train on the set (DC, Zhao et al. 2021)."""
+
+    kind: Literal["gradient"] = "gradient"
+    batch_real: Count = 256
+    """Real images per class per step."""
+    distance: Literal["cosine", "l2"] = "cosine"
+    """Between gradients. cosine: 1 - cosine of each output channel or unit, summed over all of them (DC, equation 10);
+    l2: squared L2 of the whole gradient."""
+    outer_loop: Annotated[int, Field(ge=0)] = 0
+    """Outer steps that use a network before a fresh one replaces it (0: by images per class, as published)."""
+    inner_loop: Annotated[int, Field(ge=0)] = 0
+    """Passes over the updated set that the network trains between two of these steps (0: by images per class)."""
+    lr_net: Positive = 0.01
+    """Learning rate of the network, trained by plain SGD."""
+    batch_train: Count = 256
+    """Synthetic images per step of the network."""
+    segments: Count = 1
+    """Networks averaged per outer step, over all workers."""
+    augment: Augment = Augment(strategies=DSA, per_sample=False, align_corners=False)
+    """DSA: real and synthetic images of a class always share one draw, whatever per_sample says; while the network
+    trains, each image has its own. `augment.strategies = []` is DC."""
+    engine: Engine = Engine()
+    """compile and bf16; there are no states to keep and no segments side by side."""
+
+    @property
+    def engine_settings(self) -> Engine:
+        return self.engine
+
+    @property
+    def bf16(self) -> bool:
+        return self.engine.bf16
+
+    def loops(self, per_class: float) -> tuple[int, int]:
+        """(outer_loop, inner_loop) for a set of so many images per class, interpolated between the published ones."""
+        known = sorted(LOOPS)
+        at = min(max(per_class, known[0]), known[-1])
+        low = max(k for k in known if k <= at)
+        high = min(k for k in known if k >= at)
+        part = (at - low) / (high - low) if high > low else 0.0
+        outer, inner = (round(a + part * (b - a)) for a, b in zip(LOOPS[low], LOOPS[high], strict=True))
+        return self.outer_loop or outer, self.inner_loop or inner
+
+    def memory_levers(self, images: int) -> list[str]:
+        return [
+            f"objective.batch_real={max(1, self.batch_real // 2)}",
+            f"objective.batch_train={max(1, min(images or self.batch_train, self.batch_train) // 2)}",
+            "objective.engine.bf16=true",
+        ]
+
+
 class Unrolled(InnerTraining):
     """Minimise the loss on real images of a network trained on the synthetic set (RaT-BPTT, Feng et al. 2024)."""
 
@@ -186,6 +241,18 @@ class Unrolled(InnerTraining):
     """Draw the number of steps before the window from 0 .. T-W (RaT-BPTT); false: always T-W (truncated BPTT)."""
     redraw_every: Count = 1
     """Outer steps that share one such draw."""
+    automatic: bool = False
+    """AT-BPTT (Li et al. 2025): the window's place is drawn by the stage of the run and the norms of the inner
+    gradients, its length follows their change (distill/objectives/placing.py)."""
+    window_change: Annotated[int, Field(ge=0)] = 10
+    """d: with automatic, windows are W-d to W+d steps long."""
+    temperature: Positive = 1.0
+    """tau of the softmax over gradient norms, with automatic."""
+    stage_gains: tuple[float, float] = (1.5, 1.0)
+    """M and N: with automatic, the early and the middle stage end when the accuracy on real images has risen by less
+    than this, in percentage points, from one draw to the next for so many draws in a row as stage_patience says."""
+    stage_patience: tuple[Count, Count] = (30, 25)
+    """Such draws in a row that end the early and the middle stage."""
     inner: Literal["adam", "sgd"] = "adam"
     lr_inner: Positive = 1e-3
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -206,10 +273,19 @@ class Unrolled(InnerTraining):
     def check(self, recipe: "Recipe") -> None:
         if self.window > self.unroll:
             raise ValueError(f"objective.window = {self.window} is longer than objective.unroll = {self.unroll}")
+        if self.automatic and not self.window_change < self.window <= self.unroll - self.window_change:
+            raise ValueError(
+                f"objective.automatic makes windows of objective.window = {self.window} +- objective.window_change = "
+                f"{self.window_change} steps, which must be 1 to objective.unroll = {self.unroll}: lower window_change"
+            )
+        if self.automatic and (self.pool or not self.random):
+            raise ValueError(
+                "objective.automatic places the window itself: leave out objective.pool and random = false"
+            )
         if self.pool and recipe.outer.workers > 1:
             raise ValueError("objective.pool needs outer.workers = 1: the pool is not shared between workers")
 
 
 ObjectiveSettings = Annotated[
-    Trajectory | Distribution | Unrolled, Field(discriminator="kind"), by_default("trajectory")
+    Trajectory | Distribution | Unrolled | Gradient, Field(discriminator="kind"), by_default("trajectory")
 ]

@@ -90,6 +90,7 @@ RESUMED = {
     "trajectory": ["synthetic.labels.mode=learned", "synthetic.labels.lr=0.1", "objective.segments=2"],
     "distribution": ["outer.optimizer=adam", "outer.lr_img=0.1"],
     "unrolled": ["outer.optimizer=adam", "outer.lr_img=0.01", "objective.pool=2", "synthetic.labels.mode=learned"],
+    "gradient": ["objective.outer_loop=3", "objective.segments=2", "synthetic.labels.mode=learned"],
 }
 
 
@@ -228,7 +229,7 @@ def golden_context(objective):
     return replace(c, experts=experts)
 
 
-@pytest.mark.parametrize("objective", ["trajectory", "unrolled", "distribution"])
+@pytest.mark.parametrize("objective", ["trajectory", "unrolled", "distribution", "gradient"])
 def test_golden_losses_do_not_move(objective, one_thread):
     """Within 1e-5: equal to the bit on one machine; other instruction sets and thread counts move them up to 6e-7."""
     recorder = Recorder()

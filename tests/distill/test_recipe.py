@@ -176,7 +176,8 @@ def test_runs_of_more_steps_are_of_one_lineage():
 def test_haba_recipes_are_the_published_ones(ipc, steps, epoch, lr, lr_lr):
     r = recipe.load(f"haba-cifar10-{ipc}ipc")
     s, o = r.synthetic, r.objective
-    assert (s.kind, s.ipc, s.hallucinators, s.channels, s.lr_hallucinator, s.contrast) == ("factorized", ipc, 5, 0, 0, 0)
+    shape = (s.kind, s.ipc, s.hallucinators, s.channels, s.lr_hallucinator, s.contrast)
+    assert shape == ("factorized", ipc, 5, 0, 0, 0)
     assert (o.syn_steps, o.max_start_epoch, o.lr_teacher, o.lr_lr) == (steps, epoch, lr, lr_lr)
     assert (r.outer.steps, r.outer.lr_img, r.outer.momentum) == (15000, 100, 0.95)
 
@@ -187,3 +188,30 @@ def test_the_datm_recipe_widens_its_range_and_learns_labels_from_experts():
     assert (o.syn_steps, o.min_start_epoch, o.widen_from, o.max_start_epoch, o.widen_steps) == (80, 0, 10, 20, 1000)
     assert (y.mode, y.init, y.lr) == ("learned", "expert", 2.0) and r.outer.steps == 10000
     assert r.experts_needed == 100
+
+
+# name: (ipc, outer_loop, inner_loop, outer steps of 1000 networks, init, strategies, epochs), as the authors published
+GRADIENT = {
+    "dc-cifar10-1ipc": (1, 1, 1, 1000, "noise", (), 300),
+    "dsa-cifar10-10ipc": (10, 10, 50, 10000, "real", recipe.DSA, 1000),
+}
+
+
+@pytest.mark.parametrize("name", GRADIENT)
+def test_gradient_recipes_are_the_published_ones(name):
+    r = recipe.load(name)
+    o, e = r.objective, r.evaluation
+    ipc, outer, inner, steps, init, strategies, epochs = GRADIENT[name]
+    assert (r.synthetic.ipc, o.outer_loop, o.inner_loop, r.outer.steps) == (ipc, outer, inner, steps)
+    assert recipe.Gradient().loops(ipc) == (outer, inner), "what a recipe that leaves them out gets"
+    assert (r.synthetic.init, o.augment.strategies, e.augment.strategies, e.epochs) == (
+        init, strategies, strategies, epochs
+    )  # fmt: skip
+    assert (o.batch_real, o.batch_train, o.lr_net, r.outer.lr_img, r.outer.momentum) == (256, 256, 0.01, 0.1, 0.5)
+    assert (e.lr, e.momentum, e.weight_decay, r.dataset.preprocess) == (0.01, 0.9, 5e-4, "standardize")
+
+
+def test_the_recipe_of_at_bptt_is_the_published_one():
+    o = recipe.load("at-bptt-cifar10-10ipc").objective
+    assert (o.automatic, o.window, o.window_change, o.unroll, o.batch_real) == (True, 40, 10, 200, 5000)
+    assert (o.stage_gains, o.stage_patience, o.redraw_every) == ((1.5, 1.0), (30, 25), 10)

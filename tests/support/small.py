@@ -27,6 +27,7 @@ BASE = {
 OBJECTIVES = {
     "trajectory": {"syn_steps": 3, "batch_syn": 4, "max_start_epoch": 3, "lr_teacher": 0.05, "lr_lr": 1e-4},
     "distribution": {"batch_real": 8},
+    "gradient": {"batch_real": 8},
     "unrolled": {"unroll": 5, "window": 2, "batch_syn": 4, "batch_real": 20, "lr_inner": 0.01},
 }
 

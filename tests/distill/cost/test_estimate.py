@@ -23,6 +23,7 @@ SECONDS = {
     "trajectory": 3 * 3 * (1 + 1) + JUDGING,
     "distribution": 3 * (1 + 1 / 3) + JUDGING,
     "unrolled": 3 * (2 * (1 + 1) + (5 - 2) / 2 + 1) + JUDGING,
+    "gradient": 3 * (1 + 3 * 1 + 6 / 2) + JUDGING,  # real images; three classes; 6 passes after every other step
 }
 """Three outer steps if a forward step and an adjoint step take a second each."""
 WIDE = ("network.width=32", "objective.syn_steps=50")
@@ -51,7 +52,7 @@ def test_tracing_computes_nothing_and_counts_the_same():
     assert traced(lambda: torch.ones(1 << 40) @ torch.ones(1 << 40)) >= 2 << 42  # eight terabytes
 
 
-@pytest.mark.parametrize("kind", ["trajectory", "distribution", "unrolled"])
+@pytest.mark.parametrize("kind", ["trajectory", "distribution", "unrolled", "gradient"])
 def test_every_objective_has_an_estimate(kind, monkeypatch):
     """Every step is run, and counts as a second."""
     ran = []
