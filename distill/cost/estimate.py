@@ -162,7 +162,7 @@ def _distill_seconds(context: Context, blank: Synthetic, clock: _Clock) -> float
         forward, adjoint = clock.steps(work.inner.images, work.inner.optimizer)
         seconds += work.inner.plain * forward + work.inner.differentiated * (forward + adjoint)
     seconds *= work.segments * context.recipe.outer.steps
-    if work.inner and _compiles(context, work):
+    if _compiles(context, work):
         seconds = COMPILE_SECONDS + seconds * (1 - SECONDS_SAVED)
     return seconds + _evaluation_seconds(context, blank, clock)
 

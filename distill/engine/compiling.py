@@ -26,6 +26,8 @@ FLOPS_PER_SECOND = 60e9
 """Throughput of the arithmetic of eager steps on two CPU cores."""
 OVERHEAD_SECONDS = 8e-3
 """Minimum time of one eager forward and one eager adjoint step: the overhead of launching their kernels."""
+PASS_FLOPS = 3
+"""Cost of a pass with a gradient, in forward passes."""
 STEP_FLOPS = 12
 """Cost of a forward step (3) and an adjoint step (9, or 8 for SGD), in forward passes."""
 
@@ -37,9 +39,14 @@ def engine(context: Context, work: "Work") -> Unroll:
 
 
 def compiles(context: Context, work: "Work") -> bool:
-    """Whether the steps of engine() are compiled."""
-    choice, steps = context.recipe.objective.engine_settings.compile, work.inner.differentiated * work.segments
-    seconds = eager_seconds(context.network, context.data.shape, work.inner.images) * steps * context.recipe.outer.steps
+    """Whether the steps of engine() are compiled, or the passes of an objective without inner training."""
+    choice, network, shape = context.recipe.objective.engine_settings.compile, context.network, context.data.shape
+    if work.inner:
+        seconds = eager_seconds(network, shape, work.inner.images) * work.inner.differentiated
+    else:
+        passed = sum(p.images * (PASS_FLOPS if p.gradient else 1) for p in work.passes)
+        seconds = forward_flops(network, shape) * passed / FLOPS_PER_SECOND
+    seconds *= work.segments * context.recipe.outer.steps
     return choice == "on" or (choice == "auto" and pays(context, seconds))
 
 

@@ -22,7 +22,7 @@ from distill.recipe.dataset import (
 )
 from distill.recipe.experts import DSA, Augment, Experts, ExpertUse
 from distill.recipe.network import VGG, AlexNet, CarRacing, ConvNet, Network, ResNet, ViT
-from distill.recipe.objective import Distribution, Engine, ObjectiveBase, ObjectiveSettings, Trajectory, Unrolled
+from distill.recipe.objective import Compute, Distribution, Engine, ObjectiveBase, ObjectiveSettings, Trajectory, Unrolled
 from distill.recipe.outer import PROTOCOLS, Baseline, Evaluation, Outer, Sampling
 from distill.recipe.reading import current, load, override, parse, shipped
 from distill.recipe.settings import Name, Settings, dotted, members
@@ -50,6 +50,7 @@ __all__ = [
     "Canvas",
     "CarRacing",
     "Cifar",
+    "Compute",
     "ConvNet",
     "Cub",
     "Dataset",
