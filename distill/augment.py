@@ -9,6 +9,7 @@ not, so the few lines that DSA needs are written here.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -49,6 +50,33 @@ def apply(x: Tensor, draw: Draw) -> Tensor:
     if draw.strategy == "none":
         return x
     return _STRATEGIES[draw.strategy](x, draw.u.to(x.device), draw.settings)
+
+
+def runs(draws: Sequence[Draw], counts: Sequence[int]) -> list[tuple[Draw, int]]:
+    """Draws for groups of consecutive images: draws[i] is for the next counts[i] of them.
+
+    Neighbouring groups with the same strategy become one run with the numbers of each image, so it is applied to all of
+    them in one operation.
+    """
+    merged: list[tuple[Draw, int]] = []
+    for drawn, count in zip(draws, counts, strict=True):
+        u = drawn.u if len(drawn.u) != 1 else drawn.u.expand(count, 3)
+        if merged and merged[-1][0].strategy == drawn.strategy:
+            before, images = merged.pop()
+            u, count = torch.cat((before.u, u)), images + count
+        merged.append((Draw(drawn.strategy, u, drawn.settings), count))
+    return merged
+
+
+def apply_runs(x: Tensor, drawn: Sequence[tuple[Draw, int]], start: int = 0) -> Tensor:
+    """Apply runs() to images x (n, c, h, w), which are those from `start` on of all that were drawn for."""
+    parts, first = [], -start
+    for draw, count in drawn:
+        a, b = max(first, 0), min(first + count, len(x))
+        if a < b:
+            parts.append(apply(x[a:b], Draw(draw.strategy, draw.u[a - first : b - first], draw.settings)))
+        first += count
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _color(x: Tensor, u: Tensor, s: recipe.Augment) -> Tensor:

@@ -161,7 +161,7 @@ def _distill_seconds(context: Context, blank: Synthetic, clock: _Clock) -> float
         forward, adjoint = clock.steps(work.inner.images, work.inner.optimizer)
         seconds += work.inner.plain * forward + work.inner.differentiated * (forward + adjoint)
     seconds *= work.segments * context.recipe.outer.steps
-    if _twice_differentiated(work) and _compiles(context, work):
+    if _compiles(context, work):
         seconds = COMPILE_SECONDS + seconds * (1 - SECONDS_SAVED)
     return seconds + _evaluation_seconds(context, blank, clock)
 
@@ -172,10 +172,6 @@ def _pass_seconds(p: Pass, clock: _Clock) -> float:
         chunk = p.chunk or p.images
         return clock.steps(chunk, SGD(0.9))[1] * p.images / chunk
     return clock.forward(p.images) * (1 if p.gradient else 1 / 3)
-
-
-def _twice_differentiated(work: Work) -> bool:
-    return bool(work.inner and work.inner.differentiated) or any(p.second_order for p in work.passes)
 
 
 def _evaluation_seconds(context: Context, blank: Synthetic, clock: _Clock) -> float:

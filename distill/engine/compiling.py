@@ -26,6 +26,8 @@ FLOPS_PER_SECOND = 60e9
 """Throughput of the arithmetic of eager steps on two CPU cores."""
 OVERHEAD_SECONDS = 8e-3
 """Minimum time of one eager forward and one eager adjoint step: the overhead of launching their kernels."""
+PASS_FLOPS = 3
+"""Cost of a pass with a gradient, in forward passes."""
 STEP_FLOPS = 12
 """Cost of a forward step (3) and an adjoint step (9, or 8 for SGD), in forward passes."""
 
@@ -37,13 +39,19 @@ def engine(context: Context, work: "Work") -> Unroll:
 
 
 def compiles(context: Context, work: "Work") -> bool:
-    """Whether steps that are differentiated twice are compiled: those of engine(), and passes of second order."""
-    choice = context.recipe.objective.engine_settings.compile
-    batches = [(p.chunk or p.images, p.images / (p.chunk or p.images)) for p in work.passes if p.second_order]
+    """Whether the steps of engine() are compiled, or the passes of an objective that differentiates no training."""
+    choice, network, shape = context.recipe.objective.engine_settings.compile, context.network, context.data.shape
+    seconds = 0.0
     if work.inner and work.inner.differentiated:
-        batches.append((work.inner.images, work.inner.differentiated))
-    each = sum(eager_seconds(context.network, context.data.shape, images) * steps for images, steps in batches)
-    seconds = each * work.segments * context.recipe.outer.steps
+        seconds = eager_seconds(network, shape, work.inner.images) * work.inner.differentiated
+    else:
+        for p in work.passes:
+            chunk, flops = p.chunk or p.images, forward_flops(network, shape) * p.images
+            if p.second_order:
+                seconds += eager_seconds(network, shape, chunk) * p.images / chunk
+            else:
+                seconds += flops * (PASS_FLOPS if p.gradient else 1) / FLOPS_PER_SECOND
+    seconds *= work.segments * context.recipe.outer.steps
     return choice == "on" or (choice == "auto" and pays(context, seconds))
 
 

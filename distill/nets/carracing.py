@@ -3,13 +3,16 @@
 It was made for six actions from 32 px images of OpenAI's CarRacing; it takes any image and any number of classes.
 """
 
+from collections.abc import Iterator
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill import recipe
+from distill.nets.parts import Blocks
 
 
-class CarRacing(nn.Module):
+class CarRacing(Blocks):
     """204,806 parameters for 6 classes of RGB images of 32 px at the default widths."""
 
     def __init__(self, settings: recipe.CarRacing, shape: tuple[int, int, int], classes: int):
@@ -23,14 +26,15 @@ class CarRacing(nn.Module):
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(hidden, hidden[1:], strict=False))
         self.classifier = nn.Linear(settings.hidden, classes)
 
-    def forward(self, x: Tensor, features: bool = False) -> Tensor:
-        """Logits (n, classes), or with features=True the inputs of the classifier (n, d)."""
+    def outputs(self, x: Tensor) -> Iterator[Tensor]:
+        """The outputs of the convolutions, then of the hidden linear layers."""
         for conv in self.convs:
             x = F.relu(conv(x))
+            yield x
         x = x.flatten(1)
         for linear in self.hidden:
             x = F.relu(linear(x))
-        return x if features else self.classifier(x)
+            yield x
 
 
 def build(settings: recipe.CarRacing, shape: tuple[int, int, int], classes: int) -> CarRacing:

@@ -1,5 +1,7 @@
 """ConvNet: [3x3 conv, norm, ReLU, 2x2 average pool] x depth, then linear; the network of DC, DM, MTT and PoDD."""
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,9 +9,10 @@ from torch import Tensor, nn
 from distill import recipe
 from distill.errors import RecipeError
 from distill.nets.norm import Norm
+from distill.nets.parts import Blocks
 
 
-class ConvNet(nn.Module):
+class ConvNet(Blocks):
     """Gidaris & Komodakis 2018. Depth 3 at 32 px, 4 at 64, 5 at 128; 320,010 parameters for CIFAR-10 at width 128."""
 
     def __init__(self, settings: recipe.ConvNet, shape: tuple[int, int, int], classes: int):
@@ -22,12 +25,10 @@ class ConvNet(nn.Module):
         self.norms = nn.ModuleList(Norm(settings.norm, settings.width) for _ in self.convs)
         self.classifier = nn.Linear(settings.width * (h >> settings.depth) * (w >> settings.depth), classes)
 
-    def forward(self, x: Tensor, features: bool = False) -> Tensor:
-        """Logits (n, classes), or with features=True the inputs of the classifier (n, d)."""
+    def outputs(self, x: Tensor) -> Iterator[Tensor]:
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = pool_2x2(F.relu(norm(conv(x))))
-        x = x.flatten(1)
-        return x if features else self.classifier(x)
+            yield x
 
 
 def pool_2x2(x: Tensor) -> Tensor:

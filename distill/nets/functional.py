@@ -9,7 +9,7 @@ when their layouts are equal.
 
 import copy
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -76,6 +76,20 @@ class Network:
         """Embeddings (n, d): the inputs of the last linear layer."""
         return self._run(theta, x, statistics, features=True)
 
+    def maps(self, theta: Tensor, x: Tensor, layers: Sequence[int]) -> tuple[Tensor, ...]:
+        """The flattened outputs (n, d_i) of the blocks `layers`, counted from 1; later blocks are not computed."""
+        return self._run(theta, x, None, layers=tuple(layers))
+
+    def map_sizes(self, shape: tuple[int, int, int], layers: Sequence[int]) -> list[int]:
+        """d_i of maps() for images of a shape, without computing them. RecipeError for blocks it does not have."""
+        theta = torch.empty(self.layout.size, device="meta")
+        return [f.shape[1] for f in self.maps(theta, torch.empty(1, *shape, device="meta"), layers)] if layers else []
+
+    @property
+    def has_batch_norm(self) -> bool:
+        """Whether the images of a batch influence each other."""
+        return bool(self._batch_norms)
+
     def statistics(self, theta: Tensor, batches: Iterable[Tensor]) -> Tensor | None:
         """Means and variances (2, s) over `batches` of the inputs of each batch norm; None for networks without any.
 
@@ -109,13 +123,15 @@ class Network:
         rows = zip(*(inputs_of[name] for name in self._batch_norms), strict=True)
         return torch.stack([torch.cat(row) for row in rows]).to(theta.dtype)
 
-    def _run(self, theta: Tensor, x: Tensor, statistics: Tensor | None, features: bool) -> Tensor:
+    def _run(
+        self, theta: Tensor, x: Tensor, statistics: Tensor | None, **output: bool | tuple[int, ...]
+    ) -> Tensor | tuple[Tensor, ...]:
         module, values = self.module, self.layout.unflatten(theta)
         if statistics is not None:
             module, values = self._eval_module, values | self._buffers(statistics)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
-            out = functional_call(module, values, (x,), {"features": features})
-        return out.to(theta.dtype)
+            out = functional_call(module, values, (x,), output)
+        return tuple(o.to(theta.dtype) for o in out) if isinstance(out, tuple) else out.to(theta.dtype)
 
     def _buffers(self, statistics: Tensor) -> dict[str, Tensor]:
         """Views of statistics (2, s) by the names of the batch norms' buffers."""

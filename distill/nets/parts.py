@@ -1,4 +1,6 @@
-"""Parts of several networks: a convolution with its norm, and the check for images that are too small."""
+"""What networks share: their forward pass over blocks, a convolution with its norm, and a check of the image size."""
+
+from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
 
@@ -7,6 +9,37 @@ from distill.nets.norm import Norm
 
 SMALL = 32
 """Side in pixels of the images that the networks of the papers take."""
+
+
+class Blocks(nn.Module):
+    """A network as a chain of blocks, whose last output is embedded for a linear layer named `classifier`."""
+
+    classifier: nn.Linear
+
+    def outputs(self, x: Tensor) -> Iterator[Tensor]:
+        """The output (n, ...) of each block in turn."""
+        raise NotImplementedError
+
+    def embed(self, x: Tensor) -> Tensor:
+        """The inputs of the classifier (n, d) from the output of the last block."""
+        return x.flatten(1)
+
+    def forward(
+        self, x: Tensor, features: bool = False, layers: Sequence[int] = ()
+    ) -> Tensor | tuple[Tensor, ...]:
+        """Logits (n, classes); with features=True the inputs of the classifier (n, d).
+
+        With `layers` the flattened outputs (n, d_i) of these blocks, counted from 1; later blocks are not computed.
+        """
+        kept = []
+        for i, output in enumerate(self.outputs(x), 1):
+            kept.append(output.flatten(1) if i in layers else None)
+            if i == max(layers, default=0):
+                return tuple(kept[layer - 1] for layer in layers)
+        if layers:
+            raise RecipeError(f"objective.layers = {list(layers)}: this network has {len(kept)} blocks")
+        x = self.embed(output)
+        return x if features else self.classifier(x)
 
 
 class NormedConv(nn.Module):

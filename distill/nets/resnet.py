@@ -4,11 +4,13 @@ Below 64 px the stem is a 3x3 convolution, below 128 px it halves the map, from 
 twice. Parameters for 10 classes: 11,173,962 up to 127 px, 11,181,642 from 128 px on (the avgpool form has more).
 """
 
+from collections.abc import Iterator
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill import recipe
-from distill.nets.parts import NormedConv, refuse_below
+from distill.nets.parts import Blocks, NormedConv, refuse_below
 
 STAGES = (1, 2, 4, 8)
 BLOCKS = 2
@@ -59,7 +61,7 @@ class ResidualBlock(nn.Module):
         return F.relu(self.second(out) + self.shortcut(x))
 
 
-class ResNet(nn.Module):
+class ResNet(Blocks):
     """Stem, four stages of two blocks, linear."""
 
     def __init__(self, settings: recipe.ResNet, shape: tuple[int, int, int], classes: int):
@@ -76,13 +78,15 @@ class ResNet(nn.Module):
         pixels = (shape[1] >> halvings) * (shape[2] >> halvings) if self.flattens else 1
         self.classifier = nn.Linear(widths[-1] * pixels, classes)
 
-    def forward(self, x: Tensor, features: bool = False) -> Tensor:
-        """Logits (n, classes), or with features=True the inputs of the classifier (n, d)."""
+    def outputs(self, x: Tensor) -> Iterator[Tensor]:
+        """The outputs of the residual blocks."""
         x = self.stem(x)
         for block in self.blocks:
             x = block(x)
-        x = x.flatten(1) if self.flattens else x.mean((2, 3))
-        return x if features else self.classifier(x)
+            yield x
+
+    def embed(self, x: Tensor) -> Tensor:
+        return x.flatten(1) if self.flattens else x.mean((2, 3))
 
 
 def _smallest(settings: recipe.ResNet) -> int:

@@ -3,18 +3,20 @@
 At 32 px the last map has one pixel; for larger images the classifier gets the mean over the map.
 """
 
+from collections.abc import Iterator
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill import recipe
-from distill.nets.parts import NormedConv, margin, refuse_below
+from distill.nets.parts import Blocks, NormedConv, margin, refuse_below
 
 STAGES = ((1,), (2,), (4, 4), (8, 8), (8, 8))
 """Channels of the convolutions between two pools, in multiples of the width."""
 SMALLEST = 28
 
 
-class VGG(nn.Module):
+class VGG(Blocks):
     """9,231,114 parameters for 10 classes of RGB images at width 64, whatever the image side."""
 
     def __init__(self, settings: recipe.VGG, shape: tuple[int, int, int], classes: int):
@@ -31,14 +33,16 @@ class VGG(nn.Module):
             self.stages.append(nn.ModuleList(convs))
         self.classifier = nn.Linear(inputs, classes)
 
-    def forward(self, x: Tensor, features: bool = False) -> Tensor:
-        """Logits (n, classes), or with features=True the inputs of the classifier (n, d)."""
+    def outputs(self, x: Tensor) -> Iterator[Tensor]:
+        """The outputs of the stages, after their pools."""
         for convs in self.stages:
             for conv in convs:
                 x = F.relu(conv(x))
             x = F.max_pool2d(x, 2)
-        x = x.mean((2, 3))
-        return x if features else self.classifier(x)
+            yield x
+
+    def embed(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3))
 
 
 def build(settings: recipe.VGG, shape: tuple[int, int, int], classes: int) -> VGG:

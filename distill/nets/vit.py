@@ -4,6 +4,7 @@ Attention is written as products and a softmax: the fused kernel has no second d
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from distill import recipe
 from distill.errors import RecipeError
 from distill.nets.norm import TokenNorm
+from distill.nets.parts import Blocks
 
 GRID = 7
 """The least number of patches along a side, if the recipe does not set their size."""
@@ -61,7 +63,7 @@ class TransformerBlock(nn.Module):
         return x + self.narrow(F.gelu(self.wide(self.second(x))))
 
 
-class ViT(nn.Module):
+class ViT(Blocks):
     """2,693,194 parameters for 10 classes of RGB images of 32 px at the default widths."""
 
     def __init__(self, settings: recipe.ViT, shape: tuple[int, int, int], classes: int):
@@ -75,13 +77,15 @@ class ViT(nn.Module):
         self.norm = TokenNorm(dim)
         self.classifier = nn.Linear(dim, classes)
 
-    def forward(self, x: Tensor, features: bool = False) -> Tensor:
-        """Logits (n, classes), or with features=True the inputs of the classifier (n, d)."""
-        x = self.position(self.patches(x).flatten(2).transpose(1, 2))  # (n, t, d)
+    def outputs(self, x: Tensor) -> Iterator[Tensor]:
+        """The tokens (n, t, d) after each transformer block."""
+        x = self.position(self.patches(x).flatten(2).transpose(1, 2))
         for block in self.blocks:
             x = block(x)
-        x = self.norm(x).mean(1)
-        return x if features else self.classifier(x)
+            yield x
+
+    def embed(self, x: Tensor) -> Tensor:
+        return self.norm(x).mean(1)
 
 
 def patch_side(shape: tuple[int, int, int]) -> int:

@@ -33,7 +33,7 @@ from distill.objectives.distribution import items_of_classes
 from distill.synthetic.base import Synthetic, learned_of
 
 TRACE_FROM = 1000
-"""Classes matched in a run from which recording the operations pays, which takes a few seconds; the bits are the same."""
+"""Classes matched in a run from which recording the operations, a few seconds, pays off; the bits are the same."""
 
 
 class Objective(base.Objective):
@@ -153,7 +153,7 @@ class Matching:
         self._distance = _ForOneSize(record(grad_and_value(apart, (0, 1))), compiled)
 
     def gradient(self, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """Gradient (p,) of the mean cross-entropy of images x (n, c, h, w) with labels y (n, classes), at theta (p,)."""
+        """Gradient (p,) of the mean cross-entropy of images x (n, c, h, w), labels y (n, classes), at theta (p,)."""
         return self._gradient(len(x))(theta, packed(x), y)
 
     def distance(self, theta: Tensor, x: Tensor, y: Tensor, real: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:

@@ -23,6 +23,7 @@ from distill.recipe.dataset import (
 from distill.recipe.experts import DSA, Augment, Experts, ExpertUse
 from distill.recipe.network import VGG, AlexNet, CarRacing, ConvNet, Network, ResNet, ViT
 from distill.recipe.objective import (
+    Compute,
     Distribution,
     Engine,
     Gradient,
@@ -59,6 +60,7 @@ __all__ = [
     "Canvas",
     "CarRacing",
     "Cifar",
+    "Compute",
     "ConvNet",
     "Cub",
     "Dataset",

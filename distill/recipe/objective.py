@@ -11,16 +11,21 @@ if TYPE_CHECKING:
     from distill.recipe.whole import Recipe
 
 
-class Engine(Settings):
-    """How inner training is differentiated (distill/engine/unroll.py)."""
+class Compute(Settings):
+    """How networks are computed while distilling."""
 
     compile: Literal["auto", "on", "off"] = "auto"
-    """torch.compile of the forward and the adjoint step; auto: on if the run is long enough to pay off."""
+    """torch.compile of what an outer step computes; auto: on if the run is long enough to pay off."""
+    bf16: bool = False
+    """bfloat16 autocast of the networks."""
+
+
+class Engine(Compute):
+    """How inner training is differentiated (distill/engine/unroll.py)."""
+
     keep: Literal["auto", "device", "host", "thin"] = "auto"
     """Where the states of the inner steps are kept for the backward pass. device: in GPU memory; host: in CPU memory;
     thin: only every sqrt(N)-th, the others are recomputed; auto: the first of these that has room."""
-    bf16: bool = False
-    """bfloat16 autocast of the student."""
     vectorize: Literal["auto", "on", "off"] = "auto"
     """Compute several segments as one batch; auto: on GPUs."""
 
@@ -50,9 +55,9 @@ class ObjectiveBase(Settings):
         return 0
 
     @property
-    def engine_settings(self) -> Engine:
-        """How inner training is differentiated, if there is any."""
-        return Engine()
+    def engine_settings(self) -> Compute:
+        """How networks are computed; with inner training also how it is differentiated (Engine)."""
+        return Compute()
 
     def memory_levers(self, images: int) -> list[str]:
         """Overrides that may save memory; `images` is the batch size of inner training, 0 without any."""
@@ -61,7 +66,7 @@ class ObjectiveBase(Settings):
     @property
     def bf16(self) -> bool:
         """Whether networks run in bfloat16 autocast while distilling."""
-        return False
+        return self.engine_settings.bf16
 
     def check(self, recipe: "Recipe") -> None:
         """Raise ValueError if the rest of the recipe does not fit these settings."""
@@ -78,10 +83,6 @@ class InnerTraining(ObjectiveBase):
 
     def memory_levers(self, images: int) -> list[str]:
         return self.engine.memory_levers(self.segments) + [f"objective.batch_syn={max(1, images // 2)}"]
-
-    @property
-    def bf16(self) -> bool:
-        return self.engine.bf16
 
 
 class Trajectory(InnerTraining):
@@ -156,29 +157,84 @@ class Trajectory(InnerTraining):
             )
 
 
-class Distribution(ObjectiveBase):
-    """Match the mean embeddings of real and synthetic images in random networks (DM, Zhao & Bilen 2023)."""
+class WithoutUnroll(ObjectiveBase):
+    """What the settings of objectives have that differentiate networks, but no training of them."""
+
+    engine: Compute = Compute()
+
+    @property
+    def engine_settings(self) -> Compute:
+        return self.engine
+
+
+class Distribution(WithoutUnroll):
+    """Match the embeddings of real and synthetic images of a class (DM, Zhao & Bilen 2023; NCFM, Wang et al. 2025)."""
 
     kind: Literal["distribution"] = "distribution"
     batch_real: Count = 256
-    """Real images per class per step."""
-    distance: Literal["l2", "l1"] = "l2"
-    """Between mean embeddings: squared L2 (DM) or L1 (generative thesis)."""
+    """Real images per class per step; all of a class that has fewer."""
+    distance: Literal["l2", "l1", "cosine", "ncfm"] = "l2"
+    """Between the embeddings of a class. Of their means: squared L2 (DM), L1 (generative thesis) or 1 - cosine; ncfm:
+    between their characteristic functions at random frequencies (NCFM)."""
+    frequencies: Count = 1024
+    """Frequencies drawn in each step, for distance = "ncfm"."""
+    amplitude: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """alpha: weight of the difference in amplitude, for distance = "ncfm"; that in phase has weight 1 - alpha."""
+    features: Literal["random", "experts"] = "random"
+    """Networks that embed: with fresh random parameters in each step, or experts at random saved epochs."""
+    min_epoch: Annotated[int, Field(ge=0)] = 0
+    """Earliest epoch of the experts, for features = "experts"."""
+    max_epoch: Annotated[int, Field(ge=0)] = 0
+    """Latest epoch of the experts (0: their last)."""
+    trajectories: Annotated[str, StringConstraints(pattern=r"^([a-z0-9][a-z0-9_-]{0,62})?$")] = ""
+    """Name of a set of experts in the store, whose first experts.count experts are used; empty: this recipe's set."""
+    layers: tuple[Count, ...] = ()
+    """Blocks of the network, counted from 1, whose outputs are matched, their distances added; empty: the input of the
+    last layer. Blocks are those of a ConvNet, residual blocks, stages of a VGG, convolutions, transformer blocks."""
     augment: Augment = Augment(strategies=DSA, per_sample=False, align_corners=False)
-    """Real and synthetic images get the same augmentation (siamese)."""
+    """Real and synthetic images of a class get the same augmentation (siamese)."""
     segments: Count = 1
-    """Random networks averaged per outer step, over all workers."""
+    """Networks averaged per outer step, over all workers."""
+
+    @property
+    def expert_use(self) -> ExpertUse:
+        """Whether it reads experts."""
+        return "required" if self.features == "experts" else "none"
+
+    @property
+    def expert_set(self) -> str:
+        return self.trajectories if self.features == "experts" else ""
+
+    @property
+    def last_expert_epoch(self) -> int:
+        return self.max_epoch if self.features == "experts" else 0
 
     def memory_levers(self, images: int) -> list[str]:
-        fewer = [f"objective.batch_real={max(1, self.batch_real // 2)}"]
-        return fewer + [f"objective.segments={self.segments // 2}"] * (self.segments > 1)
+        return ["objective.engine.bf16=true"]
+
+    def epochs(self, saved: list[int]) -> list[int]:
+        """The saved epochs of experts that embed."""
+        return [e for e in saved if self.min_epoch <= e <= (self.max_epoch or e)]
+
+    def check(self, recipe: "Recipe") -> None:
+        if self.engine.compile == "on" and getattr(recipe.network, "norm", "") == "batch":
+            raise ValueError(
+                'objective.engine.compile = "on" does not work with network.norm = "batch", whose batches change in '
+                'size: leave it at "auto"'
+            )
+        if self.features == "experts" and not self.trajectories and not self.epochs(recipe.experts.saved_epochs):
+            raise ValueError(
+                f"experts.epochs = {recipe.experts.epochs} and experts.save_every = {recipe.experts.save_every} save "
+                f"no epoch from objective.min_epoch = {self.min_epoch} to objective.max_epoch = {self.max_epoch}: "
+                "widen that range or save more epochs"
+            )
 
 
 LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
 """Outer and inner loop of gradient matching by images per class, as the authors of DC and DSA publish them."""
 
 
-class Gradient(ObjectiveBase):
+class Gradient(WithoutUnroll):
     """Match the gradients of real and synthetic images in networks that train on the set (DC, Zhao et al. 2021)."""
 
     kind: Literal["gradient"] = "gradient"
@@ -200,16 +256,6 @@ class Gradient(ObjectiveBase):
     augment: Augment = Augment(strategies=DSA, per_sample=False, align_corners=False)
     """DSA: real and synthetic images of a class always share one draw, whatever per_sample says; while the network
     trains, each image has its own. `augment.strategies = []` is DC."""
-    engine: Engine = Engine()
-    """compile and bf16; there are no states to keep and no segments side by side."""
-
-    @property
-    def engine_settings(self) -> Engine:
-        return self.engine
-
-    @property
-    def bf16(self) -> bool:
-        return self.engine.bf16
 
     def loops(self, per_class: float) -> tuple[int, int]:
         """(outer_loop, inner_loop) for a set of so many images per class, interpolated between the published ones."""
