@@ -114,21 +114,25 @@ def _names(line: str, path: str) -> bool:
     return any(place == p or place.startswith(f"{p}.") or p.startswith(f"{place}.") for p in paths)
 
 
-def with_values(table: dict, values: dict[str, Value]) -> Recipe:
-    """The recipe of `table` with values at dotted paths."""
-    return recipes.override(table, _overrides_of(values), "of the sweep")
+def with_values(
+    table: dict, values: dict[str, Value], overrides: list[str] = (), source: str = "of the sweep"
+) -> Recipe:
+    """The recipe of `table` with values at dotted paths, then overrides; a table as a value replaces a whole block.
 
-
-def _overrides_of(values: dict[str, Value]) -> list[str]:
-    """Overrides of a recipe; `a.b, a.c` with a list of two values sets both. JSON scalars and lists are TOML, too."""
-    overrides = []
+    `a.b, a.c` with a list of two values sets both. JSON scalars and lists are TOML, too.
+    """
+    single = {}
     for key, value in values.items():
         paths = [path.strip() for path in key.split(",")]
         each = [value] if len(paths) == 1 else value
         if not isinstance(each, list) or len(each) != len(paths):
             raise RecipeError(f"{key}: give one value for each of the {len(paths)} paths (got {json.dumps(value)})")
-        overrides += [f"{path}={json.dumps(one)}" for path, one in zip(paths, each, strict=True)]
-    return overrides
+        single |= dict(zip(paths, each, strict=True))
+    blocks = {path: value for path, value in single.items() if isinstance(value, dict)}
+    if nested := [path for path in blocks if "." in path]:
+        raise RecipeError(f"{nested[0]}: only a whole block such as synthetic may be a table")
+    own = [f"{path}={json.dumps(value)}" for path, value in single.items() if path not in blocks]
+    return recipes.override({**table, **blocks}, [*own, *overrides], source)
 
 
 def _read(source: str) -> tuple[dict, Path | None]:
@@ -149,10 +153,7 @@ def _read(source: str) -> tuple[dict, Path | None]:
 def _base(sweep: Sweep, folder: Path | None, overrides: list[str]) -> Recipe:
     """The recipe with the overrides that all trials share; a table with a `kind` replaces a whole block."""
     table = recipes.load(_recipe_source(sweep.recipe, folder)).model_dump(mode="json")
-    shared = flatten(sweep.overrides)
-    table |= {block: value for block, value in shared.items() if isinstance(value, dict)}
-    values = {path: value for path, value in shared.items() if not isinstance(value, dict)}
-    return recipes.override(table, _overrides_of(values) + overrides, sweep.recipe)
+    return with_values(table, flatten(sweep.overrides), overrides, sweep.recipe)
 
 
 def _recipe_source(name: str, folder: Path | None) -> str:
