@@ -1,7 +1,7 @@
 """Stillhouse's core in pure PyTorch: data, networks, engine, synthetic sets, objectives, the loop and the judge.
 
-    from distill import load
-    train = load("synthetic.safetensors")
+from distill import load
+train = load("synthetic.safetensors")
 """
 
 __all__ = ["load"]

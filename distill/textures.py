@@ -50,7 +50,7 @@ class Texture:
     def laid_out(self, height: int, width: int, seed: int = 0) -> Tensor:
         """A picture (c, height, width) without a period, of Wang tiles. Raises DataError for other textures."""
         if not self.colours:
-            raise DataError(f"{self.name} is one tile, which repeats itself: distill with synthetic.kind = \"wang\"")
+            raise DataError(f'{self.name} is one tile, which repeats itself: distill with synthetic.kind = "wang"')
         return lay_out(self.x[None], self.colours, height, width, torch.Generator().manual_seed(seed))[0]
 
     def tiled(self, tiles: int) -> Tensor:

@@ -66,8 +66,8 @@ def load(source: str, overrides: list[str] = ()) -> Plan:
     table, folder = _read(source)
     own = [text for text in overrides if text.partition("=")[0].split(".")[0] in OWN_BLOCKS]
     for text in own:
-        _set(table, text)
-    sweep = _sweep(table, source)
+        set_value(table, text)
+    sweep = sweep_of(table, source)
     rest = [text for text in overrides if text not in own]
     plan = Plan(sweep, _base(sweep, folder, rest))
     check(plan, source)
@@ -161,7 +161,8 @@ def _recipe_source(name: str, folder: Path | None) -> str:
     return str(beside) if beside and name not in recipes.shipped() and beside.is_file() else name
 
 
-def _set(table: dict, text: str) -> None:
+def set_value(table: dict, text: str) -> None:
+    """Apply `dotted.path=value` to the table of a sweep in place."""
     path, equals, value = text.partition("=")
     if not equals:
         raise RecipeError(f"override {text!r}: write it as dotted.path=value")
@@ -175,7 +176,8 @@ def _set(table: dict, text: str) -> None:
     table[key] = parsed
 
 
-def _sweep(table: dict, source: str) -> Sweep:
+def sweep_of(table: dict, source: str) -> Sweep:
+    """A Sweep from a nested dict; errors name `source`."""
     try:
         return Sweep.model_validate(table)
     except ValidationError as error:

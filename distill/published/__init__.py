@@ -1,8 +1,8 @@
 """Published sets: distilled sets outside of their run, their files, and how to load one.
 
-    from distill import load
-    train = load("synthetic.safetensors")      # a file, a folder, models:/digits@best, s3://bucket/...
-    train.images, train.labels, train.classes, train.lr, train.preprocess(real_pixels), train.dataset()
+from distill import load
+train = load("synthetic.safetensors")      # a file, a folder, models:/digits@best, s3://bucket/...
+train.images, train.labels, train.classes, train.lr, train.preprocess(real_pixels), train.dataset()
 """
 
 from distill.published.files import FILE, FILES, read, write

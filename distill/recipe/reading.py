@@ -67,7 +67,9 @@ def override(table: dict, overrides: list[str], source: str) -> Recipe:
 def _rank(assignment: str) -> int:
     """Whole blocks come first, then protocol and kinds, which reset settings that the other overrides may set."""
     path = assignment.partition("=")[0]
-    return ("." in path) + (path != "evaluation.protocol" and not path.endswith(".kind"))
+    if "." not in path:
+        return 0
+    return 1 if path == "evaluation.protocol" or path.endswith(".kind") else 2
 
 
 def current(values: dict) -> dict:
