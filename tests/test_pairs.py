@@ -126,7 +126,7 @@ def test_every_pair_of_a_shipped_recipe_is_one_word_away(name):
 
 @pytest.mark.parametrize("kind", SETS)
 def test_a_set_sizes_itself_for_a_budget(kind):
-    """A larger budget never gives a smaller set, no set exceeds its budget, and what is too small says what it needs."""
+    """A larger budget never gives a smaller set, no set exceeds its budget, and one too small is refused."""
     made = small.context("distribution", f"synthetic.kind={kind}", digits=400)
     totals = []
     for floats in (64, 640, 2000, 6400, 13_000):

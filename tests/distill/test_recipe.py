@@ -153,7 +153,7 @@ def test_another_kind_leaves_the_settings_of_the_first_kind_behind():
         ("texture-tiny", ["objective.kind=unrolled"], "objective.batch_real", 5000),
         ("digits", ["objective={kind=\"unrolled\", batch_real=9}", "objective.kind=distribution"],
          "objective.batch_real", 256),
-        ("digits", ["synthetic={kind=\"canvas\", height=40, width=40}", "synthetic.kind=poster"], "synthetic.height", 0),
+        ("digits", ["synthetic={kind=\"canvas\", height=9, width=9}", "synthetic.kind=poster"], "synthetic.height", 0),
         # What is said for the new kind counts, in whichever order.
         ("digits", ["objective.batch_real=9", "objective.kind=unrolled"], "objective.batch_real", 9),
         ("digits", ["synthetic.init=real", "synthetic.kind=canvas"], "synthetic.init", "real"),

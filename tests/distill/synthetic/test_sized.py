@@ -1,4 +1,4 @@
-"""Sets sized to a budget of floats: numbers by hand, on digits of 8x8 in 10 classes, where one image per class is 640."""
+"""Sets sized to a budget of floats, by hand, on the digits: 8x8 in 10 classes, so one image per class is 640 floats."""
 
 import math
 
