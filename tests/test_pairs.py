@@ -1,5 +1,7 @@
 """Every pair of a set and an objective, from estimate to a loaded set. A new kind joins by being in its union."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from support import small
@@ -10,6 +12,7 @@ from distill.context import Context
 from distill.cost.estimate import estimate
 from distill.cost.memory import PeakMemory, outer_step_bytes
 from distill.engine.inner import InnerStep
+from distill.errors import RecipeError
 from distill.evaluate import Judge
 from distill.loop import Loop, Watcher
 from distill.nets import Network
@@ -103,6 +106,44 @@ def test_a_step_does_the_work_that_it_says(context, monkeypatch):
         assert max(counted["forward"]) == work.inner.images and len(counted["forward"]) >= len(counted["adjoint"])
     embedded = sum(p.images for p in work.passes if p.features)
     assert len(made) <= sum(counted["embedded"]) <= embedded if embedded else not counted["embedded"]
+
+
+@pytest.mark.parametrize("name", recipe.shipped())
+def test_every_pair_of_a_shipped_recipe_is_one_word_away(name):
+    """No setting has to be repeated or dropped, in a recipe's file as in the resolved recipe that a result keeps."""
+    resolved = recipe.load(name).model_dump(mode="json")
+    for kind in SETS:
+        for objective in OBJECTIVES:
+            words = [f"synthetic.kind={kind}", f"objective.kind={objective}"]
+            made = recipe.load(name, words)
+            assert (made.synthetic.kind, made.objective.kind) == (kind, objective)
+            assert recipe.override(resolved, words, name) == made
+            back = [
+                f"synthetic.kind={resolved['synthetic']['kind']}",
+                f"objective.kind={resolved['objective']['kind']}",
+            ]
+            assert recipe.override(made.model_dump(mode="json"), back, name)
+
+
+@pytest.mark.parametrize("kind", SETS)
+def test_a_set_sizes_itself_for_a_budget(kind):
+    """A larger budget never gives a smaller set, no set exceeds its budget, and one too small is refused."""
+    made = small.context("distribution", f"synthetic.kind={kind}", digits=400)
+    totals = []
+    for floats in (64, 640, 2000, 6400, 13_000):
+        try:
+            settings = synthetic.sized(made, floats)
+        except RecipeError as error:
+            assert not totals and "more than the budget" in str(error)
+            continue
+        table = {**made.recipe.model_dump(mode="json"), "synthetic": settings.model_dump(mode="json")}
+        try:
+            built = synthetic.build(replace(made, recipe=recipe.parse(table, "sized")))
+        except RecipeError:
+            continue  # too few patches for the labels of a very small poster
+        totals.append(built.budget().total)
+        assert totals[-1] <= floats
+    assert totals and totals == sorted(totals)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

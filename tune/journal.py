@@ -5,6 +5,7 @@
     trials/00003/reports/00000080.json the judgement after 80 steps
     trials/00003/pictures/...png       the set at each new best, named by step and accuracy
     trials/00003/end.json              how the trial ended; without it (budget used up, killed) it can be resumed
+    notes/baselines.json               figures beside the trials, of `stillhouse matrix`
 
 Everything is JSON and PNG. Ray's own experiment files hold pickles, so they are never read.
 """
@@ -13,7 +14,7 @@ import json
 from dataclasses import asdict, dataclass, field
 
 from cluster.store.base import Store
-from distill.errors import ConflictError
+from distill.errors import ConflictError, MissingError
 from tune.space import Value
 
 FINISHED, STOPPED, BUDGET, DIVERGED, MEMORY, FAILED = "finished", "stopped", "budget", "diverged", "memory", "failed"
@@ -110,6 +111,21 @@ class Journal:
     def end(self, number: int, end: End) -> None:
         """Record how a trial ended."""
         self._write(f"trials/{number:05d}/end.json", asdict(end))
+
+    def reopen(self, number: int) -> None:
+        """Forget how a trial ended, so that it continues."""
+        self.store.delete(f"{self.folder}/trials/{number:05d}/end.json", dry_run=False)
+
+    def note(self, name: str, value: dict | list) -> None:
+        """Record something about the sweep as a whole; a note that exists stays."""
+        self._write(f"notes/{name}.json", value)
+
+    def noted(self, name: str) -> dict | list | None:
+        """A note, or None if there is none."""
+        try:
+            return self._read(f"{self.folder}/notes/{name}.json")
+        except MissingError:
+            return None
 
     def trials(self) -> list[SweepTrial]:
         """All trials by number."""

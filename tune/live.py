@@ -104,8 +104,11 @@ def brief(value, items: int = 4) -> str:
     """A value as tables show it; a list longer than `items` is cut."""
     if isinstance(value, float):
         return f"{value:.3g}"
+    if isinstance(value, dict):
+        return str(value.get("kind", ""))
     if isinstance(value, list):
-        return " ".join(map(brief, value)) if len(value) <= items else f"{brief(value[0])} {brief(value[1])} ..."
+        shown = [*map(brief, value if len(value) <= items else value[:2]), *["..."] * (len(value) > items)]
+        return " ".join(shown).strip()
     return str(value)
 
 

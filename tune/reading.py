@@ -66,8 +66,8 @@ def load(source: str, overrides: list[str] = ()) -> Plan:
     table, folder = _read(source)
     own = [text for text in overrides if text.partition("=")[0].split(".")[0] in OWN_BLOCKS]
     for text in own:
-        _set(table, text)
-    sweep = _sweep(table, source)
+        set_value(table, text)
+    sweep = sweep_of(table, source)
     rest = [text for text in overrides if text not in own]
     plan = Plan(sweep, _base(sweep, folder, rest))
     check(plan, source)
@@ -114,21 +114,25 @@ def _names(line: str, path: str) -> bool:
     return any(place == p or place.startswith(f"{p}.") or p.startswith(f"{place}.") for p in paths)
 
 
-def with_values(table: dict, values: dict[str, Value]) -> Recipe:
-    """The recipe of `table` with values at dotted paths."""
-    return recipes.override(table, _overrides_of(values), "of the sweep")
+def with_values(
+    table: dict, values: dict[str, Value], overrides: list[str] = (), source: str = "of the sweep"
+) -> Recipe:
+    """The recipe of `table` with values at dotted paths, then overrides; a table as a value replaces a whole block.
 
-
-def _overrides_of(values: dict[str, Value]) -> list[str]:
-    """Overrides of a recipe; `a.b, a.c` with a list of two values sets both. JSON scalars and lists are TOML, too."""
-    overrides = []
+    `a.b, a.c` with a list of two values sets both. JSON scalars and lists are TOML, too.
+    """
+    single = {}
     for key, value in values.items():
         paths = [path.strip() for path in key.split(",")]
         each = [value] if len(paths) == 1 else value
         if not isinstance(each, list) or len(each) != len(paths):
             raise RecipeError(f"{key}: give one value for each of the {len(paths)} paths (got {json.dumps(value)})")
-        overrides += [f"{path}={json.dumps(one)}" for path, one in zip(paths, each, strict=True)]
-    return overrides
+        single |= dict(zip(paths, each, strict=True))
+    blocks = {path: value for path, value in single.items() if isinstance(value, dict)}
+    if nested := [path for path in blocks if "." in path]:
+        raise RecipeError(f"{nested[0]}: only a whole block such as synthetic may be a table")
+    own = [f"{path}={json.dumps(value)}" for path, value in single.items() if path not in blocks]
+    return recipes.override({**table, **blocks}, [*own, *overrides], source)
 
 
 def _read(source: str) -> tuple[dict, Path | None]:
@@ -149,10 +153,7 @@ def _read(source: str) -> tuple[dict, Path | None]:
 def _base(sweep: Sweep, folder: Path | None, overrides: list[str]) -> Recipe:
     """The recipe with the overrides that all trials share; a table with a `kind` replaces a whole block."""
     table = recipes.load(_recipe_source(sweep.recipe, folder)).model_dump(mode="json")
-    shared = flatten(sweep.overrides)
-    table |= {block: value for block, value in shared.items() if isinstance(value, dict)}
-    values = {path: value for path, value in shared.items() if not isinstance(value, dict)}
-    return recipes.override(table, _overrides_of(values) + overrides, sweep.recipe)
+    return with_values(table, flatten(sweep.overrides), overrides, sweep.recipe)
 
 
 def _recipe_source(name: str, folder: Path | None) -> str:
@@ -160,7 +161,8 @@ def _recipe_source(name: str, folder: Path | None) -> str:
     return str(beside) if beside and name not in recipes.shipped() and beside.is_file() else name
 
 
-def _set(table: dict, text: str) -> None:
+def set_value(table: dict, text: str) -> None:
+    """Apply `dotted.path=value` to the table of a sweep in place."""
     path, equals, value = text.partition("=")
     if not equals:
         raise RecipeError(f"override {text!r}: write it as dotted.path=value")
@@ -174,7 +176,8 @@ def _set(table: dict, text: str) -> None:
     table[key] = parsed
 
 
-def _sweep(table: dict, source: str) -> Sweep:
+def sweep_of(table: dict, source: str) -> Sweep:
+    """A Sweep from a nested dict; errors name `source`."""
     try:
         return Sweep.model_validate(table)
     except ValidationError as error:

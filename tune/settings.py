@@ -122,6 +122,9 @@ class Sweep(Settings):
     resources: Resources = Resources()
     concurrency: Annotated[int, Field(ge=0)] = 0
     """Trials at a time (0: as many as resources allow)."""
+    publish: Literal["winner", "all"] = "winner"
+    """Sets that are judged on the test images and registered: the best trial's, or those of all that run to their
+    end."""
 
     @model_validator(mode="before")
     @classmethod

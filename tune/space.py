@@ -5,14 +5,16 @@ and its list of values if that is finite.
 """
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from distill.recipe import Settings
 
 Scalar = bool | int | float | str
-Value = Scalar | list[Scalar]
+Table = dict[str, Any]
+"""A whole block of a recipe, such as `synthetic`, with its kind."""
+Value = Scalar | Table | list[Scalar | Table]
 
 
 class Choice(Settings):

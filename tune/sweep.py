@@ -58,7 +58,7 @@ def sweep_id(plan: Plan, fingerprint: str) -> str:
 
     Budget, resources and concurrency are left out: a sweep may be resumed with others.
     """
-    left_out = {"name", "about", "recipe", "overrides", "budget", "resources", "concurrency"}
+    left_out = {"name", "about", "recipe", "overrides", "budget", "resources", "concurrency", "publish"}
     about = plan.sweep.model_dump(mode="json", exclude=left_out)
     return f"{plan.sweep.name[:40]}-{digest({'sweep': about, 'recipe': plan.base.run_id(fingerprint)})}"
 
@@ -80,6 +80,13 @@ def run(plan: Plan, context: Context, journal: Journal, places: Places, watch: W
 
     Returns the winner's result, empty if no trial finished.
     """
+    shared = run_trials(plan, context, journal, places, watch)
+    winner = best(journal.trials(), plan)
+    return publish_winner(plan, winner, shared, watch) if winner else {}
+
+
+def run_trials(plan: Plan, context: Context, journal: Journal, places: Places, watch: Watch) -> Shared:
+    """Train missing experts, then run the remaining trials; needs a Ray session."""
     parent = open_parent(plan, journal, places)
     library = Library.options(scheduling_strategy=on_this_node()).remote()
     ray.get(library.add.remote(key_of(plan.base), [share(context.data)]))
@@ -87,9 +94,8 @@ def run(plan: Plan, context: Context, journal: Journal, places: Places, watch: W
     past = journal.trials()
     if any(trial.end is None for trial in past) or len(past) < plan.sweep.trials():
         train_missing_experts(plan, shared, watch)
-        _run_trials(plan, context, journal, shared, places, watch)
-    winner = best(journal.trials(), plan)
-    return publish_winner(plan, winner, shared, watch) if winner else {}
+        _tune(plan, context, journal, shared, places, watch)
+    return shared
 
 
 def open_parent(plan: Plan, journal: Journal, places: Places) -> Tracker:
@@ -145,12 +151,12 @@ def expert_recipes(plan: Plan) -> list[Recipe]:
     combinations = list(itertools.islice(itertools.product(*lists), MOST_SETS + 1))
     if len(combinations) > MOST_SETS:
         return []
-    rest = next(plan.corners())
+    rest = max(plan.corners(), key=lambda values: plan.recipe(values).experts_needed)
     varied = [plan.recipe({**rest, **dict(zip(space, values, strict=True))}) for values in combinations]
     return [recipe for recipe in varied if recipe.expert_use == "required"]
 
 
-def _run_trials(plan: Plan, context: Context, journal: Journal, shared: Shared, places: Places, watch: Watch) -> None:
+def _tune(plan: Plan, context: Context, journal: Journal, shared: Shared, places: Places, watch: Watch) -> None:
     past = journal.trials()
     scheduler = schedulers.build(plan)
     searcher = JournalSearcher(plan, journal, searchers.build(plan, past, context), scheduler, past)
@@ -216,6 +222,7 @@ def _shared(plan: Plan, journal: Journal, places: Places, parent: Tracker, libra
         cpus=r.cpus,
         population=plan.sweep.scheduler.kind == "pbt",
         library=library,
+        publish=plan.sweep.publish == "all",
     )
 
 

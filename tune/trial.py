@@ -55,6 +55,8 @@ class Shared:
     population: bool
     """Trials continue from each other's checkpoints (pbt), so each has its own run in the store."""
     library: "ray.actor.ActorHandle"
+    publish: bool = False
+    """Each trial that runs to its end publishes its set."""
 
     def tracked(self, number: int) -> dict:
         """Name, parent and tags of a trial's MLflow run (cluster.jobs.distilling.open_tracker)."""
@@ -119,6 +121,8 @@ class Attempt:
         self.loop.run()
         if self.last_report.get("step") != self.loop.done:
             reporter.report(self.loop.done, self.loop.selected.score)
+        if self.shared.publish and run.result() is None:
+            distilling.publish(self.loop, run, self.tracker, reporter.post)
         return self._ended(FINISHED)
 
     def failed(self, error: Exception) -> End:

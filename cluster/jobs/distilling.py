@@ -143,7 +143,7 @@ def _work(worker: group.Worker, config: dict) -> None:
         if context.experts:
             context.experts.close()
     if tracker:
-        _publish(loop, run, tracker, worker)
+        publish(loop, run, tracker, worker.post)
 
 
 def open_tracker(context: Context, config: dict) -> Tracker:
@@ -160,12 +160,12 @@ def open_tracker(context: Context, config: dict) -> Tracker:
     return Tracker.open(config["tracking"], params=recipe.model_dump(mode="json"), **place)
 
 
-def _publish(loop: Loop, run: Run, tracker: Tracker, worker: group.Worker) -> None:
+def publish(loop: Loop, run: Run, tracker: Tracker, post: Callable[[Event], None]) -> None:
     """Judge the selected set on the test part, then publish it: store, MLflow artifacts, registry version."""
     context, e = loop.context, loop.context.recipe.evaluation
     loop.synthetic.load_learned_state(loop.selected.state)
     lr = loop.selected.student_lr or e.lr
-    worker.post(Note("judging the selected set on the test images"))
+    post(Note("judging the selected set on the test images"))
     test = loop.judge.score(loop.synthetic, lr, context.data.test, e.networks, "test")
     result = result_of(context, loop, test) | {"run_id": run.run_id}
     with tempfile.TemporaryDirectory() as scratch:

@@ -77,9 +77,7 @@ class Run:
         """Of the runs that differ from this one only in taking fewer outer steps, the longest that has a checkpoint."""
         lineage, _, steps = self.run_id.rpartition("-")
         ends = [(other, *other.rpartition("-")[::2]) for other in run_ids(self.store)]
-        shorter = [
-            (int(n), other) for other, own, n in ends if own == lineage and n.isdigit() and int(n) < int(steps)
-        ]
+        shorter = [(int(n), other) for other, own, n in ends if own == lineage and n.isdigit() and int(n) < int(steps)]
         runs = [Run(self.store, other) for _, other in sorted(shorter, reverse=True)]
         return next((run for run in runs if run.checkpoints()), None)
 

@@ -7,6 +7,7 @@ MLflow's global state (active run, tracking URI).
 import fcntl
 import logging
 import os
+import re
 import time
 from pathlib import Path
 
@@ -27,6 +28,10 @@ from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID  # noqa: E402
 
 KEY = "stillhouse.key"
+LONGEST = 6000
+"""Letters of a parameter that MLflow keeps."""
+UNNAMEABLE = re.compile(r"[^\w\-. :/]")
+"""What MLflow refuses in the name of a parameter, such as the commas between paths that a sweep draws together."""
 FLUSH_SECONDS = 2.0
 FLUSH_METRICS = 200
 
@@ -69,7 +74,7 @@ class Tracker:
             run = runs[0] if runs else _start(client, experiment_id, run_name, key, tags)
             client.update_run(run.info.run_id, status="RUNNING")
             if not run.data.params:
-                flat = [Param(name, str(value)) for name, value in dotted(params).items()]
+                flat = [Param(UNNAMEABLE.sub("", name), str(value)[:LONGEST]) for name, value in dotted(params).items()]
                 client.log_batch(run.info.run_id, params=flat)
         except (MlflowException, OSError) as error:
             raise StoreError(f"tracking store {uri}: {error}; fix it or set MLFLOW_TRACKING_URI to another") from error

@@ -278,6 +278,7 @@ class Gradient(WithoutUnroll):
 class Unrolled(InnerTraining):
     """Minimise the loss on real images of a network trained on the synthetic set (RaT-BPTT, Feng et al. 2024)."""
 
+    own: ClassVar[frozenset[str]] = frozenset({"batch_real"})  # in all; elsewhere it is per class
     kind: Literal["unrolled"] = "unrolled"
     unroll: Count = 200
     """T: maximum length of the inner training, in steps."""

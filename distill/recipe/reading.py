@@ -4,8 +4,10 @@ import json
 import tomllib
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import to_jsonable_python
 
 from distill.errors import RecipeError
 from distill.recipe.dataset import Dataset
@@ -57,10 +59,17 @@ def parse(table: dict, source: str) -> Recipe:
 def override(table: dict, overrides: list[str], source: str) -> Recipe:
     """A Recipe from a nested dict, such as the resolved recipe stored with a result, with overrides."""
     table = json.loads(json.dumps(table))
-    # The protocol comes first: it resets the settings that the other overrides may set.
-    for assignment in sorted(overrides, key=lambda text: not text.startswith("evaluation.protocol=")):
+    for assignment in sorted(overrides, key=_rank):
         _override(table, assignment)
     return parse(table, source)
+
+
+def _rank(assignment: str) -> int:
+    """Whole blocks come first, then protocol and kinds, which reset settings that the other overrides may set."""
+    path = assignment.partition("=")[0]
+    if "." not in path:
+        return 0
+    return 1 if path == "evaluation.protocol" or path.endswith(".kind") else 2
 
 
 def current(values: dict) -> dict:
@@ -86,16 +95,51 @@ def _override(table: dict, assignment: str) -> None:
     for replaced in REPLACED.get(key, ()) if blocks == ["evaluation"] else ():
         table.pop(replaced, None)
     if key == "kind" and ".".join(blocks) in UNIONS:
-        _drop_settings_of_other_kinds(table, members(UNIONS[blocks[0]]), value)
+        _change_kind(table, blocks[0], value)
     table[key] = value
 
 
-def _drop_settings_of_other_kinds(table: dict, kinds: tuple[type[Settings], ...], chosen: object) -> None:
-    """Drop settings that only other kinds have. Unknown ones stay, so that parse() reports them."""
-    fields = {kind.model_fields["kind"].default: kind.model_fields.keys() for kind in kinds}
-    others = set().union(*fields.values()) - fields.get(chosen, table.keys())
-    for key in others & table.keys():
-        del table[key]
+def _change_kind(table: dict, block: str, chosen: object) -> None:
+    """Leave behind what belongs to a block's present kind; unknown settings stay, so that parse() reports them.
+
+    A setting that both kinds have is carried over if it was changed from its default, means the same (Settings.own),
+    and is valid for the chosen kind; in tables such as `augment` this holds for each entry.
+    """
+    kinds = {kind.model_fields["kind"].default: kind for kind in members(UNIONS[block])}
+    if chosen not in kinds:
+        return
+    usual = getattr(Recipe.model_fields[block].default, "kind", None)
+    old, new = kinds.get(table.get("kind", usual)), kinds[chosen]
+    known = set().union(*(kind.model_fields for kind in kinds.values())) - {"kind"}
+    for key in known & table.keys():
+        if key not in new.model_fields:
+            del table[key]
+        elif old not in (None, new) and key in old.model_fields and not _refuses(old, key, table[key]):
+            carried = _carried(table.pop(key), _default(old, key), _default(new, key))
+            if carried is not None and key not in old.own | new.own and not _refuses(new, key, carried):
+                table[key] = carried
+
+
+def _carried(value: Any, old: Any, new: Any) -> Any:
+    """What a value means for a kind with the default `new`; None if it is the default `old`."""
+    if isinstance(value, dict) and isinstance(old, dict) and isinstance(new, dict):
+        changed = {k: v for k, v in value.items() if k in new and v != old.get(k)}
+        return {**new, **changed} if changed else None
+    return None if value == old else value
+
+
+def _default(kind: type[Settings], key: str) -> Any:
+    """The default of a setting as it stands in a table."""
+    return to_jsonable_python(kind.model_fields[key].get_default(call_default_factory=True))
+
+
+def _refuses(kind: type[Settings], key: str, value: Any) -> bool:
+    """Whether the value is invalid by itself."""
+    try:
+        kind.model_validate({key: value})
+    except ValidationError as error:
+        return any(fault["loc"][:1] == (key,) for fault in error.errors())
+    return False
 
 
 def _path(location: tuple) -> str:

@@ -1,6 +1,6 @@
 """The base of every block of a recipe, and the types their fields share."""
 
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
@@ -14,6 +14,10 @@ class Settings(BaseModel):
     """Base of every block of a recipe: frozen, refuses unknown keys, and shows field docstrings as `--help`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    own: ClassVar[frozenset[str]] = frozenset()
+    """Names of settings that other kinds of the same block use for something else: they are not carried over when
+    `kind` changes."""
 
 
 def by_default(kind: str) -> BeforeValidator:

@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -139,6 +139,7 @@ class Poster(SyntheticBase):
     """One image for all classes, trained on through overlapping patches (PoDD, Shul et al. 2024). Its budget can be
     less than one image per class."""
 
+    own: ClassVar[frozenset[str]] = frozenset({"height", "width"})  # of all classes together
     kind: Literal["poster"] = "poster"
     ipc: Positive = 1.0
     """Budget in images per class: all posters together have at most ipc * classes times the pixels of an image."""

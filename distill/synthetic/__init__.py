@@ -5,9 +5,10 @@ from importlib import import_module
 from torch import Tensor
 
 from distill.context import Context
+from distill.recipe import SyntheticBase
 from distill.synthetic.base import Budget, Group, Synthetic, learned_of
 
-__all__ = ["Budget", "Group", "Synthetic", "blank", "build", "check", "learned_of", "restore"]
+__all__ = ["Budget", "Group", "Synthetic", "blank", "build", "check", "learned_of", "restore", "sized"]
 
 
 def build(context: Context) -> Synthetic:
@@ -28,6 +29,14 @@ def check(context: Context) -> None:
 def restore(context: Context, state: dict[str, Tensor]) -> Synthetic:
     """The set that was published with `state`, on the device of the recipe."""
     return _class(context).restore(context.recipe.synthetic, context, state).to(context.device)
+
+
+def sized(context: Context, floats: int) -> SyntheticBase:
+    """The recipe's settings of the set, sized to store as many floats as possible up to `floats`.
+
+    Raises RecipeError if the kind has no set that small, with what it needs.
+    """
+    return _class(context).sized(context.recipe.synthetic, context, floats)
 
 
 def _class(context: Context) -> type[Synthetic]:

@@ -1,5 +1,6 @@
 """What is learned. A Synthetic yields training images that are differentiable down to its parameters."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal, Self
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from distill.context import Context
 from distill.data.preprocess import Preprocess
+from distill.errors import RecipeError
 from distill.picture import sheet
 from distill.published.forms import Images, Stored
 from distill.recipe import Outer, Sampling, SyntheticBase
@@ -96,6 +98,27 @@ class Synthetic(nn.Module):
         restored.load_learned_state(state)
         return restored
 
+    @classmethod
+    def sized(cls, settings: SyntheticBase, context: Context, floats: int) -> SyntheticBase:
+        """The settings with the size whose budget() comes closest to `floats` without exceeding it.
+
+        The default changes the whole number `ipc`, with which the budget grows evenly; settings without one stay as
+        they are. A kind whose size is another setting overrides this. Raises RecipeError if its smallest set is larger.
+        """
+
+        def total(settings: SyntheticBase) -> int:
+            return cls.blank(settings, context).budget().total
+
+        if isinstance(getattr(settings, "ipc", None), int):
+            one, two = (total(settings.model_copy(update={"ipc": n})) for n in (1, 2))
+            n = 1 + max(0, floats - one) // max(1, two - one)
+            while n > 1 and total(settings.model_copy(update={"ipc": n})) > floats:  # budgets in bits are rounded up
+                n -= 1
+            settings = settings.model_copy(update={"ipc": n})
+        if (least := total(settings)) > floats:
+            raise too_large(context, least, floats)
+        return settings
+
     # ------------------------------------------------------------ training images
 
     def __len__(self) -> int:
@@ -173,3 +196,12 @@ class Synthetic(nn.Module):
 def learned_of(synthetic: Synthetic) -> list[nn.Parameter]:
     """The learned parameters of a set: the leaves that receive gradients."""
     return [p for p in synthetic.parameters() if p.requires_grad]
+
+
+def too_large(context: Context, least: int, floats: int, hint: str = "") -> RecipeError:
+    """The error of sized() for a set that has at least `least` floats."""
+    image = math.prod(context.data.shape) * context.classes
+    return RecipeError(
+        f"synthetic: the smallest {context.recipe.synthetic.kind} has {least:,} floats, {least / image:.3g} images per "
+        f"class, more than the budget of {floats:,}, {floats / image:.3g} per class: raise the budget{hint}"
+    )

@@ -22,15 +22,13 @@ from distill.picture import grid
 from distill.published.forms import Windows
 from distill.recipe import Sampling
 from distill.seam import seam
-from distill.synthetic.base import Budget, Synthetic
+from distill.synthetic.base import Budget, Synthetic, too_large
+from distill.synthetic.patches import Size, closest_size
 from distill.synthetic.pixels import Pixels, real_images
 
 SPECTRUM_IMAGES = 256
 """Real images, at most, whose power spectrum the spectrum penalty aims at."""
 log = logging.getLogger("stillhouse")
-
-Size = tuple[int, int]
-"""(height, width) in pixels."""
 
 
 class Canvas(Synthetic, kind="canvas"):
@@ -70,6 +68,16 @@ class Canvas(Synthetic, kind="canvas"):
         x = torch.randn(n, context.data.shape[0], *size, generator=rng.generator(context.seed, "synthetic init"))
         train = context.data.train.x
         return cls(settings, (x * train.std().cpu() + train.mean().cpu()).to(train), image, context.classes)
+
+    @classmethod
+    def sized(cls, settings: recipe.Canvas, context: Context, floats: int) -> recipe.Canvas:
+        """The number of canvases stays; their sides are solved for."""
+        channels, *image = context.data.shape
+        canvases = context.classes * settings.canvases
+        size = closest_size(floats // (canvases * channels), tuple(image), settings.pattern == "half-drop")
+        if size is None:
+            raise too_large(context, canvases * math.prod(context.data.shape), floats)
+        return settings.model_copy(update=dict(zip(("height", "width"), size, strict=True)))
 
     # ------------------------------------------------------------ training images
 

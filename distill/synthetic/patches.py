@@ -11,6 +11,8 @@ from distill.errors import RecipeError
 
 Size = tuple[int, int]
 """(height, width) in pixels, or (rows, columns) of a grid."""
+MOST_STRETCH = 2
+"""How far a side may depart from an image's proportions to use more of a budget."""
 
 
 def budget_pixels(ipc: float, classes: int, image: Size) -> int:
@@ -38,6 +40,19 @@ def size_of_area(area: int, image: Size, grid: Size) -> Size:
         return height, area // height
     width = max(w, min(math.isqrt(area * wide // tall), area // h))
     return area // width, width
+
+
+def closest_size(area: int, image: Size, even_height: bool = False) -> Size | None:
+    """(height, width) with the most pixels, up to `area`, in about an image's proportions; None if an image is larger.
+
+    Either side may be up to MOST_STRETCH times longer than the image's proportions make it; of sizes with equally many
+    pixels the one closest to these is taken. No side is smaller than an image's.
+    """
+    h, w = image
+    sizes = [(a, area // a) for a in range(h, area // w + 1) if not (even_height and a % 2)]
+    stretch = {size: max(size[0] * w / (size[1] * h), size[1] * h / (size[0] * w)) for size in sizes}
+    near = [size for size in sizes if stretch[size] <= MOST_STRETCH] or sizes
+    return max(near, key=lambda size: (size[0] * size[1], -stretch[size]), default=None)
 
 
 def starts(length: int, window: int, count: int, cyclic: bool = False) -> list[int]:

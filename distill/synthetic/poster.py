@@ -5,6 +5,7 @@ the labels (PoDDL) are in distill/synthetic/label_grid.py, the order of classes 
 """
 
 import math
+from bisect import bisect_right
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from distill.order.embeddings import FROM_IMAGES
 from distill.published.forms import Windows
 from distill.recipe import Outer
 from distill.synthetic import label_grid, patches, poster_view
-from distill.synthetic.base import Budget, Group, Synthetic
+from distill.synthetic.base import Budget, Group, Synthetic, too_large
 from distill.synthetic.patches import Size
 from distill.synthetic.pixels import real_images
 
@@ -69,6 +70,30 @@ class Poster(Synthetic, kind="poster"):
         if settings.by_similarity and settings.embedding not in FROM_IMAGES:
             ordering.distances(context.data.classes, settings.embedding, context=context)
         cls.blank(settings, context)
+
+    @classmethod
+    def sized(cls, settings: recipe.Poster, context: Context, floats: int) -> recipe.Poster:
+        """An `ipc` whose poster and learned labels fill the budget, up to a row: height and width follow as in PoDD."""
+        channels, h, w = context.data.shape
+        per_class = settings.posters == "per-class"
+        posters, classes = (context.classes, 1) if per_class else (1, context.classes)
+        grid = (1, 1) if per_class else settings.grid or ordering.shape_of(context.classes)
+
+        def of(area: int) -> recipe.Poster:
+            return settings.model_copy(update={"ipc": area / (classes * h * w), "height": 0, "width": 0})
+
+        def cost(area: int) -> int:
+            s, labels = of(area), 0
+            if s.labels.mode == "learned":
+                labels = math.prod(label_grid.learned_shape(s.labels, s.ipc, context.classes, grid, posters))
+            pixels = math.prod(poster_size(s, (h, w), context.classes, grid))
+            return posters * (channels * pixels + labels * context.classes)
+
+        areas = range(h * w, max(h * w, floats // (channels * posters)) + 1)
+        fitting = bisect_right(areas, floats, key=cost)
+        if not fitting:
+            raise too_large(context, cost(areas[0]), floats)
+        return of(areas[fitting - 1])
 
     def __len__(self) -> int:
         return len(self.corners)

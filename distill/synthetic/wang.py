@@ -5,6 +5,8 @@ pixels along it, one strip for each colour, and all tiles share the pixels round
 continuous wherever the strips are, and crops at random places make the rest match. distill/tiles.py lays them out.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -17,7 +19,7 @@ from distill.errors import RecipeError
 from distill.picture import grid
 from distill.published.forms import Windows
 from distill.recipe import Sampling
-from distill.synthetic.base import Budget, Synthetic
+from distill.synthetic.base import Budget, Synthetic, too_large
 from distill.synthetic.pixels import Pixels, real_images
 from distill.tiles import pairs, strongest_repeat
 
@@ -49,13 +51,28 @@ class Wang(Synthetic, kind="wang"):
     def blank(cls, settings: recipe.Wang, context: Context) -> "Wang":
         c, h, w = context.data.shape
         side = round(settings.scale * max(h, w))
-        border = max(1, round(settings.border * side))
+        border = _border(settings, side)
         if side - 2 * border < 1:
             raise RecipeError(f"synthetic.border: strips of {2 * border} pixels fill a tile of {side}: lower it")
         pixels = _Pool(settings.colours, side, border).size
         x = torch.randn(context.classes, c, pixels, generator=rng.generator(context.seed, "synthetic init"))
         train = context.data.train.x
         return cls(settings, (x * train.std().cpu() + train.mean().cpu()).to(train), side, border, (h, w))
+
+    @classmethod
+    def sized(cls, settings: recipe.Wang, context: Context, floats: int) -> recipe.Wang:
+        """The number of colours stays; the side of the tiles is solved for."""
+        channels, *image = context.data.shape
+        pixels = floats // (context.classes * channels)
+        sides = range(max(image), max(max(image), math.isqrt(pixels)) + 1)  # a class has more pixels than one tile
+        cost = {side: _Pool(settings.colours, side, _border(settings, side)).size for side in sides}
+        fits = [side for side in sides if cost[side] <= pixels]
+        if not fits:
+            least = cost[sides[0]] * context.classes * channels
+            hint = " or lower synthetic.colours: there are colours^4 tiles" * (settings.colours > 1)
+            raise too_large(context, least, floats, hint)
+        side = max(fits, key=lambda side: cost[side])
+        return settings.model_copy(update={"scale": side / max(image)})
 
     # ------------------------------------------------------------ training images
 
@@ -178,6 +195,11 @@ class _Pool:
         corner = self.corner + across_i * strip + across_j
         on_edge = torch.where(in_column, edge_h, corner)
         return torch.where(in_row, torch.where(in_column, middle, edge_v), on_edge)
+
+
+def _border(settings: recipe.Wang, side: int) -> int:
+    """Half the width of the shared strips, in pixels."""
+    return max(1, round(settings.border * side))
 
 
 def _blended(wang: Wang, context: Context) -> Tensor:

@@ -133,6 +133,45 @@ def test_another_kind_leaves_the_settings_of_the_first_kind_behind():
         recipe.load("mtt-cifar10-1ipc", ["network.kind=resnt"])
 
 
+@pytest.mark.parametrize(
+    ("start", "words", "path", "value"),
+    [
+        # What both kinds have and was changed stays, whichever way it was changed.
+        ("digits", ["objective.kind=unrolled"], "objective.augment.strategies", ("crop", "scale", "rotate")),
+        ("digits", ["objective={segments=4}", "objective.kind=distribution"], "objective.segments", 4),
+        ("texture-tiny", ["objective.kind=trajectory"], "objective.distance", "l1"),
+        ("poster-digits-05", ["synthetic.kind=canvas"], "synthetic.init", "blend"),
+        # A default gives way to the other kind's: siamese augmentation is the default of distribution alone.
+        ("digits", ["objective.kind=distribution"], "objective.augment.per_sample", False),
+        ("texture-tiny", ["objective.kind=unrolled"], "objective.augment.per_sample", True),
+        ("digits", ["synthetic.init=real", "synthetic.kind=wang", "synthetic.kind=pixels"], "synthetic.init", "real"),
+        # What the other kind does not have gives way.
+        ("poster-digits-05", ["synthetic.kind=pixels"], "synthetic.ipc", 1),
+        ("poster-digits-05", ["synthetic.kind=pixels"], "synthetic.init", "real"),
+        ("digits", ["synthetic={labels={mode=\"expert\"}}", "synthetic.kind=poster"], "synthetic.labels.mode", "fixed"),
+        # The same name for something else: 48 images per class are not 48 in all.
+        ("texture-tiny", ["objective.kind=unrolled"], "objective.batch_real", 5000),
+        ("digits", ["objective={kind=\"unrolled\", batch_real=9}", "objective.kind=distribution"],
+         "objective.batch_real", 256),
+        ("digits", ["synthetic={kind=\"canvas\", height=9, width=9}", "synthetic.kind=poster"], "synthetic.height", 0),
+        # What is said for the new kind counts, in whichever order.
+        ("digits", ["objective.batch_real=9", "objective.kind=unrolled"], "objective.batch_real", 9),
+        ("digits", ["synthetic.init=real", "synthetic.kind=canvas"], "synthetic.init", "real"),
+        ("digits", ["synthetic.kind=canvas", "synthetic={}"], "synthetic.kind", "canvas"),
+    ],
+)  # fmt: skip
+def test_another_kind_keeps_what_was_changed_and_means_the_same(start, words, path, value):
+    made = recipe.load(start, words)
+    for part in path.split("."):
+        made = getattr(made, part)
+    assert made == value
+
+
+def test_what_is_wrong_with_the_first_kind_is_not_hidden_by_another():
+    with pytest.raises(RecipeError, match="synthetic.init.*nosie"):
+        recipe.load("digits", ['synthetic={init="nosie"}', "synthetic.kind=poster"])
+
+
 def test_a_block_that_names_no_kind_is_of_the_usual_one(tmp_path):
     (tmp_path / "mine.toml").write_text('name = "mine"\ndataset.kind = "digits"\n')
     mine = recipe.load(str(tmp_path / "mine.toml"), ["synthetic.ipc=10", "network.depth=2", "objective.syn_steps=3"])
