@@ -350,8 +350,9 @@ def test_sets_of_the_second_version_are_read():
 @pytest.mark.parametrize("name", ["v3-pixels", "v3-poster"])
 def test_sets_of_this_version_stay_readable(name):
     """Written by the first release of version 3, from the sets of versions 1 and 2."""
-    old, now = read(GOLDEN / f"{name.replace('v3-pixels', 'v1-pixels').replace('v3', 'v2')}.safetensors"), read(
-        GOLDEN / f"{name}.safetensors"
+    old, now = (
+        read(GOLDEN / f"{name.replace('v3-pixels', 'v1-pixels').replace('v3', 'v2')}.safetensors"),
+        read(GOLDEN / f"{name}.safetensors"),
     )
     assert torch.equal(old.images, now.images) and torch.equal(old.labels, now.labels)
     assert_equal(old.state, now.state)
