@@ -124,11 +124,11 @@ def _saved(image: Image.Image, form: str, **options) -> bytes:
     return buffer.getvalue()
 
 
-def animate(frames: list[Image.Image], milliseconds: int = 120, last: int = 2000) -> bytes:
+def animate(frames: list[Image.Image], milliseconds: int = 120, last: int = 2000, quality: int = 80) -> bytes:
     """The bytes of an animated WebP of frames of one size; the last one stays for `last` milliseconds."""
     durations = [milliseconds] * (len(frames) - 1) + [last]
     options = {"save_all": True, "append_images": frames[1:], "duration": durations, "loop": 0}
-    return _saved(frames[0], "WEBP", quality=80, **options)
+    return _saved(frames[0], "WEBP", quality=quality, **options)
 
 
 FORMATS: dict[str, Callable[[Tensor, float | None, tuple[bool, bool]], bytes]] = {

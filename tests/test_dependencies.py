@@ -10,8 +10,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("cluster", "distill", "tune")
-OPTIONAL = {"open-clip-torch", "transformers"}
-"""Imported by distill/order/embeddings/clip_text.py if a user asks for it, with an error that names the package."""
+OPTIONAL = {"open-clip-torch", "transformers", "gymnasium"}
+"""Imported by distill/order/embeddings/clip_text.py and distill/carracing/simulator.py if a user asks for it, with an
+error that names the package."""
 DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "open_clip": "open-clip-torch"}
 """Of modules that have another name."""
 

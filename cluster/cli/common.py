@@ -72,6 +72,14 @@ def session() -> "Iterator[Session]":
         yield opened
 
 
+def with_threads(context: "Context") -> "Context":
+    """The context, with as many CPU threads for this process as its recipe says: bits depend on their number."""
+    import torch
+
+    torch.set_num_threads(context.recipe.threads or torch.get_num_threads())
+    return context
+
+
 def places(store: str | None) -> tuple[str, str, str]:
     """(store URL, tracking URI, home folder) of this command, absolute."""
     url = store_url(store)

@@ -51,7 +51,7 @@ def embed(
     with Reading(common.console) as reading:
         dataset = data.load(recipe.dataset, published.recipe["seed"], contexts.device_of(recipe.device), reading)
     check_data(published, recipe, dataset.parts)
-    context = _with_threads(contexts.prepare(recipe, dataset=dataset))
+    context = common.with_threads(contexts.prepare(recipe, dataset=dataset))
     trained = network_of(context, url)
     made = _map(context, trained, published, images, min(classes, maps.MOST_CLASSES))
     path = out or Path(f"{recipe.name}-embed.png")
@@ -123,11 +123,3 @@ def title(what: str, url: str, context, trained: TrainedNetwork, made) -> str:
     part = f", first {shown} of {total} classes" if shown < total else ""
     second = f"features of {context.recipe.network.label}, {trained.origin}, {trained.epochs} epochs"
     return f"{first}{part}\n{second}: {100 * trained.test_accuracy:.1f} %"
-
-
-def _with_threads(context):
-    """As many CPU threads as the recipe says: the bits of what is trained depend on it."""
-    import torch
-
-    torch.set_num_threads(context.recipe.threads or torch.get_num_threads())
-    return context

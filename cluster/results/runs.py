@@ -88,19 +88,20 @@ class Run:
         except MissingError:
             return None
 
-    def keep_evaluation(self, figures: dict, name: str | None = None) -> str:
+    def keep_evaluation(self, figures: dict, name: str | None = None, kind: str = "evaluations") -> str:
         """Store what an evaluation measured, and under which recipe; the same figures again change nothing.
 
         `name` is the digest of the request, so that it can be found again; without one the figures' own is used.
+        `kind` is "evaluations" (accuracies) or "drives" (episode scores).
         """
-        key = f"{self.folder}/evaluations/{name or digest(figures)}.json"
+        key = f"{self.folder}/{kind}/{name or digest(figures)}.json"
         self.store.create(key, json.dumps(figures, sort_keys=True).encode())
         return key
 
-    def evaluation(self, name: str) -> dict | None:
+    def evaluation(self, name: str, kind: str = "evaluations") -> dict | None:
         """The figures that were stored under a name, if there are any."""
         try:
-            return as_current(json.loads(self.store.read(f"{self.folder}/evaluations/{name}.json")))
+            return as_current(json.loads(self.store.read(f"{self.folder}/{kind}/{name}.json")))
         except MissingError:
             return None
 

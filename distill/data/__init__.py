@@ -19,7 +19,7 @@ from distill.data.images import Notice, silent
 from distill.data.places import local
 from distill.data.preprocess import fit, transform
 from distill.data.size import resize_dataset
-from distill.data.split import limited, stratified
+from distill.data.split import grouped, limited, stratified
 from distill.recipe import DatasetSettings
 from distill.rng import generator
 
@@ -41,19 +41,19 @@ def read(settings: DatasetSettings, notice: Notice = silent) -> Raw:
 
 
 def load(settings: DatasetSettings, seed: int, device: torch.device, notice: Notice = silent) -> Dataset:
-    """Read, limit, hold out a stratified validation part, preprocess: three float32 splits on `device`.
+    """Read, limit, hold out a validation part, preprocess: three float32 splits on `device`.
 
-    The split depends on `seed` alone; the preprocessing is fitted on what remains of the training part.
+    The validation part is stratified, or whole groups of images if they have any (Raw.train_group). It depends on
+    `seed` alone; the preprocessing is fitted on what remains of the training part.
     DataError if files are missing or damaged, or a class has too few images.
     """
     raw = limited(read(settings, notice), settings.limit, settings.limit_test)
-    train, held = stratified(
-        raw.train_y,
-        settings.validation,
-        raw.classes,
-        generator(seed, "validation split"),
-        getattr(settings, "path", settings.kind),
-    )
+    split_by = settings.validation, raw.classes, generator(seed, "validation split")
+    where = getattr(settings, "path", settings.kind)
+    if raw.train_group is None:
+        train, held = stratified(raw.train_y, *split_by, where)
+    else:
+        train, held = grouped(raw.train_y, raw.train_group, *split_by, where)
     train_x = raw.train_x[train]
     preprocess = fit(settings.preprocess, train_x, device)
 

@@ -19,12 +19,16 @@ class Raw:
     test_x: Tensor
     test_y: Tensor
     classes: tuple[str, ...]
+    train_group: Tensor | None = None
+    """Of each training image, int64 (n,): images of a group, such as the frames of an episode, are not split between
+    training and validation. None: each image is by itself."""
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over shapes, pixels, labels and class names."""
+        """SHA-256 over shapes, pixels, labels, groups if there are any, and class names."""
         h = hashlib.sha256("\x1f".join(self.classes).encode())
-        for part in (self.train_x, self.train_y, self.test_x, self.test_y):
+        grouped = [] if self.train_group is None else [self.train_group]
+        for part in (self.train_x, self.train_y, self.test_x, self.test_y, *grouped):
             h.update(str((part.dtype, tuple(part.shape))).encode())
             h.update(part.contiguous().numpy())
         return h.hexdigest()
@@ -35,7 +39,7 @@ class Raw:
         none = self.train_x[:0], self.train_y[:0]
         return {
             "train": replace(self, test_x=none[0], test_y=none[1]).fingerprint,
-            "test": replace(self, train_x=none[0], train_y=none[1]).fingerprint,
+            "test": replace(self, train_x=none[0], train_y=none[1], train_group=None).fingerprint,
         }
 
 

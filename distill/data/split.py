@@ -17,6 +17,7 @@ def limited(raw: Raw, limit: int, limit_test: int) -> Raw:
         raw,
         train_x=raw.train_x[: limit or None],
         train_y=raw.train_y[: limit or None],
+        train_group=None if raw.train_group is None else raw.train_group[: limit or None],
         test_x=raw.test_x[: limit_test or None],
         test_y=raw.test_y[: limit_test or None],
     )
@@ -59,4 +60,26 @@ def stratified(
     for label, h in enumerate(held):
         members = (y == label).nonzero().flatten()
         validation[members[torch.randperm(len(members), generator=generator)[:h]]] = True
+    return (~validation).nonzero().flatten(), validation.nonzero().flatten()
+
+
+def grouped(
+    y: Tensor, group: Tensor, fraction: float, classes: tuple[str, ...], generator: torch.Generator, where: str
+) -> tuple[Tensor, Tensor]:
+    """Sorted indices of the remaining training and of the held-out images, no group `group` (n,) in both.
+
+    Of m groups round(fraction * m), at least one, are held out. DataError, naming `where`, if there are fewer than two
+    groups or a class would have no image left to train on.
+    """
+    groups = group.unique()
+    held = groups[torch.randperm(len(groups), generator=generator)[: max(1, round(fraction * len(groups)))]]
+    validation = torch.isin(group, held)
+    left = torch.bincount(y[~validation], minlength=len(classes)).tolist()
+    faults = [
+        f"class {name!r} has no training image outside of the {len(held)} of {len(groups)} groups (episodes) that are "
+        "held out: add images, raise dataset.limit, or lower dataset.validation"
+        for name, n in zip(classes, left, strict=True)
+        if n == 0
+    ]
+    refuse(where, faults)
     return (~validation).nonzero().flatten(), validation.nonzero().flatten()

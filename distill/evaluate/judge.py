@@ -5,6 +5,7 @@ lengths, at the length that the held-out training images select for all networks
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from distill.data.base import Split
 from distill.engine.batches import Batches
 from distill.engine.compiling import eager_seconds, forward_flops, pays
 from distill.engine.inner import SGD, Adam, InnerStep, Optimizer
+from distill.errors import RecipeError
 from distill.evaluate.budget import real_set
 from distill.evaluate.score import Measured, Score, headline
 from distill.nets import Network
@@ -64,6 +66,16 @@ class _TrainingBatches:
         return self.drawn[1]
 
 
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A network at the end of its training."""
+
+    theta: Tensor
+    """Parameters (p,)."""
+    statistics: Tensor | None
+    """Of its batch norms (Network.statistics); None without any."""
+
+
 class Judge:
     """Trains and scores networks; the training step is built, and compiled if that pays off, at most once.
 
@@ -102,6 +114,23 @@ class Judge:
         starts = range(0, len(sets), size)
         return [m for i in starts for m in self._group(sets[i : i + size], keys[i : i + size], lr, split)]
 
+    def trained(self, sets: Sequence[Synthetic], lr: float | None, keys: Sequence[tuple]) -> list[TrainedNetwork]:
+        """The networks that measure() scores, at the end of their training.
+
+        RecipeError if the protocol has several lengths of training.
+        """
+        size, networks = len(sets) if self.together(sets[0]) else 1, []
+        for i in range(0, len(sets), size):
+            batches = self._batches(sets[i : i + size], keys[i : i + size])
+            lengths = self._settings.lengths(len(batches[0]))
+            if len(lengths) > 1:
+                raise RecipeError(f"evaluation.steps = {list(lengths)}: set the one length of training that counts")
+            (thetas,) = self._train(batches, keys[i : i + size], lr, lengths)
+            networks += [
+                TrainedNetwork(theta, self._statistics(theta, own)) for theta, own in zip(thetas, batches, strict=True)
+            ]
+        return networks
+
     def together(self, synthetic: Synthetic) -> bool:
         """Whether networks on this set are trained side by side."""
         flops = forward_flops(self.network, self.context.data.shape) * self._settings.batch_of(len(synthetic))
@@ -132,10 +161,13 @@ class Judge:
 
     def _accuracies(self, theta: Tensor, batches: _TrainingBatches, splits: Sequence[Split]) -> list[float]:
         """Accuracies on each split, with batch norm statistics from the training images."""
+        norms = self._statistics(theta, batches)
+        return [hits(self.step, theta, split, statistics=norms) / len(split) for split in splits]
+
+    def _statistics(self, theta: Tensor, batches: _TrainingBatches) -> Tensor | None:
         seen = (batches(i)[0] for i in range(max(SEEN, batches.per_pass)))
         with torch.no_grad():
-            norms = statistics(self.step, theta, seen)
-        return [hits(self.step, theta, split, statistics=norms) / len(split) for split in splits]
+            return statistics(self.step, theta, seen)
 
     def _train(
         self, batches: list[_TrainingBatches], keys: Sequence[tuple], lr: float | None, lengths: Sequence[int]

@@ -18,7 +18,7 @@ from distill import nets, rng
 from distill.context import Context
 from distill.errors import DataError
 from distill.evaluate.budget import image_counts, real_set, set_of
-from distill.evaluate.judge import Judge
+from distill.evaluate.judge import Judge, TrainedNetwork
 from distill.evaluate.score import Measured
 from distill.recipe import DSA, Augment, Sampling, Settings
 from distill.selectors import Evidence, select
@@ -65,6 +65,13 @@ class Rows:
                                  [_key(base, k) for k in networks])  # fmt: skip
         self.judges[not row.endswith(OTHER)].step = judge.step  # both judges train alike: compile once
         return measured
+
+    def trained(self, row: str) -> list[TrainedNetwork]:
+        """All networks of a row, as measure() trains them. Raises DataError and RecipeError as measure() does."""
+        judge, base = self.judges[row.endswith(OTHER)], row.removesuffix(OTHER)
+        networks = range(self.context.recipe.evaluation.networks)
+        lr = self.lr if base.startswith("distilled") else None
+        return judge.trained([self.training_set(base, k) for k in networks], lr, [_key(base, k) for k in networks])
 
     def training_set(self, row: str, i: int) -> Synthetic:
         """The set that network i of a row is trained on."""

@@ -8,6 +8,7 @@ the registries: `kind = "pixels"` selects the module `distill/synthetic/pixels.p
 """
 
 from distill.recipe.dataset import (
+    CarRacingFrames,
     Cifar,
     Cub,
     Dataset,
@@ -59,6 +60,7 @@ __all__ = [
     "Baseline",
     "Canvas",
     "CarRacing",
+    "CarRacingFrames",
     "Cifar",
     "Compute",
     "ConvNet",

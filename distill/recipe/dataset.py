@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from distill.recipe.settings import Fraction, Settings
+from distill.recipe.settings import Count, Fraction, Settings
 
 Subset = Literal["imagenette", "imagewoof", "imagemeow", "imagesquawk", "imagefruit", "imageyellow", "imageblub"]
 
@@ -102,7 +102,27 @@ class Npz(Files):
     """Axis order of the images; auto takes the axis of length 1 or 3 for the channels."""
 
 
+class CarRacingFrames(DatasetSettings):
+    """Frames of the game CarRacing and the actions of a scripted driver, six classes, recorded on this machine once.
+
+    Needs `pip install 'stillhouse[carracing]'`. Training, held-out and test frames are of different episodes.
+    """
+
+    kind: Literal["carracing"] = "carracing"
+    size: Annotated[int, Field(ge=16, le=96)] = 32
+    """Pixels per side; the simulator's images have 96."""
+    frames: Count = 12000
+    """Training frames, held-out ones included: whole episodes are recorded until there are as many."""
+    frames_test: Count = 2000
+    """Test frames, likewise."""
+    noise: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Probability, at each frame, that a random action replaces the driver's for 2 to 8 frames while recording. Labels
+    remain the driver's choices, so the frames show how to recover."""
+    recording: Annotated[int, Field(ge=0)] = 0
+    """Seed of the tracks and of the noise."""
+
+
 Dataset = Annotated[
-    Digits | Parquet | Folder | Cifar | Idx | TinyImagenet | Cub | Npz,
+    Digits | Parquet | Folder | Cifar | Idx | TinyImagenet | Cub | Npz | CarRacingFrames,
     Field(discriminator="kind"),
 ]
