@@ -57,8 +57,9 @@ def parse(table: dict, source: str) -> Recipe:
 def override(table: dict, overrides: list[str], source: str) -> Recipe:
     """A Recipe from a nested dict, such as the resolved recipe stored with a result, with overrides."""
     table = json.loads(json.dumps(table))
-    # The protocol comes first: it resets the settings that the other overrides may set.
-    for assignment in sorted(overrides, key=lambda text: not text.startswith("evaluation.protocol=")):
+    # These come first: they reset settings that the other overrides may set.
+    first = ("evaluation.protocol=", "objective=", "objective.kind=")
+    for assignment in sorted(overrides, key=lambda text: not text.startswith(first)):
         _override(table, assignment)
     return parse(table, source)
 
@@ -79,6 +80,8 @@ def _override(table: dict, assignment: str) -> None:
     except tomllib.TOMLDecodeError:
         value = text  # a string without quotes, as one writes it in a shell
     *blocks, key = path.replace("-", "_").split(".")
+    if path == "objective.kind":
+        _drop_rates_of_another_objective(table, value)
     for block in blocks:
         table = table.setdefault(block, {})
         if not isinstance(table, dict):
@@ -88,6 +91,18 @@ def _override(table: dict, assignment: str) -> None:
     if key == "kind" and ".".join(blocks) in UNIONS:
         _drop_settings_of_other_kinds(table, members(UNIONS[blocks[0]]), value)
     table[key] = value
+
+
+def _drop_rates_of_another_objective(table: dict, chosen: object) -> None:
+    """Drop the outer learning rate that was chosen for another objective, if one of the two has a default of its own."""
+    kinds = {kind.model_fields["kind"].default: kind for kind in members(ObjectiveSettings)}
+    objective, outer = table.get("objective", {}), table.get("outer", {})
+    if not isinstance(objective, dict) or not isinstance(outer, dict) or chosen not in kinds:
+        return  # to be refused by parse()
+    before = objective.get("kind", "trajectory")
+    if before != chosen and any(kinds[kind].outer_defaults({}) for kind in (before, chosen) if kind in kinds):
+        for key in ("optimizer", "lr_img"):
+            outer.pop(key, None)
 
 
 def _drop_settings_of_other_kinds(table: dict, kinds: tuple[type[Settings], ...], chosen: object) -> None:
