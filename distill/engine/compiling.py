@@ -41,6 +41,8 @@ def engine(context: Context, work: "Work") -> Unroll:
 def compiles(context: Context, work: "Work") -> bool:
     """Whether the steps of engine() are compiled, or the passes of an objective without inner training."""
     choice, network, shape = context.recipe.objective.engine_settings.compile, context.network, context.data.shape
+    if not work.inner and network.has_batch_norm:
+        return False  # it takes all images in one pass, whose size changes with learned labels
     if work.inner:
         seconds = eager_seconds(network, shape, work.inner.images) * work.inner.differentiated
     else:

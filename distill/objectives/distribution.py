@@ -1,7 +1,7 @@
 """Distribution matching: real and synthetic images of a class should have the same embeddings, in many networks.
 
-Zhao & Bilen 2023 (DM), equation 5: their means in random networks. L1 distance: Generative Dataset Distillation, section
-3. Characteristic functions instead of means: Wang et al. 2025 (NCFM); their frequencies are drawn from a normal
+Zhao & Bilen 2023 (DM), equation 5: their means in random networks. L1 distance: Generative Dataset Distillation,
+section 3. Characteristic functions instead of means: Wang et al. 2025 (NCFM); their frequencies are drawn from a normal
 distribution, the network that learns where to draw them is left out. It needs no inner training.
 
 The images of all classes pass through the network in chunks of one size, and the gradient for the synthetic images is
@@ -42,7 +42,7 @@ class Objective(base.Objective):
 
     def loss(self, synthetic: Synthetic, step: int, segments: Sequence[int]) -> Tensor:
         if self.embed is None:
-            self.compiled = not self.whole and compiles(self.context, self.work(synthetic))
+            self.compiled = compiles(self.context, self.work(synthetic))
             self.embed = torch.compile(self._maps, fullgraph=True, dynamic=False) if self.compiled else self._maps
         if self.settings.features == "experts":  # read from the store while this step computes
             self.context.experts.prefetch([self._expert(step + 1, s) for s in segments])

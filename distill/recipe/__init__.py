@@ -22,7 +22,15 @@ from distill.recipe.dataset import (
 )
 from distill.recipe.experts import DSA, Augment, Experts, ExpertUse
 from distill.recipe.network import VGG, AlexNet, CarRacing, ConvNet, Network, ResNet, ViT
-from distill.recipe.objective import Compute, Distribution, Engine, ObjectiveBase, ObjectiveSettings, Trajectory, Unrolled
+from distill.recipe.objective import (
+    Compute,
+    Distribution,
+    Engine,
+    ObjectiveBase,
+    ObjectiveSettings,
+    Trajectory,
+    Unrolled,
+)
 from distill.recipe.outer import PROTOCOLS, Baseline, Evaluation, Outer, Sampling
 from distill.recipe.reading import current, load, override, parse, shipped
 from distill.recipe.settings import Name, Settings, dotted, members

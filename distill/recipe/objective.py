@@ -163,7 +163,7 @@ class Trajectory(InnerTraining):
 
 
 class Distribution(ObjectiveBase):
-    """Match the embeddings of real and synthetic images of each class (DM, Zhao & Bilen 2023; NCFM, Wang et al. 2025)."""
+    """Match embeddings of real and synthetic images of each class (DM, Zhao & Bilen 2023; NCFM, Wang et al. 2025)."""
 
     kind: Literal["distribution"] = "distribution"
     batch_real: Count = 64
@@ -232,9 +232,9 @@ class Distribution(ObjectiveBase):
             )
         if self.features == "experts" and not self.trajectories and not self.epochs(recipe.experts.saved_epochs):
             raise ValueError(
-                f"experts.epochs = {recipe.experts.epochs} and experts.save_every = {recipe.experts.save_every} save no "
-                f"epoch from objective.min_epoch = {self.min_epoch} to objective.max_epoch = {self.max_epoch}: widen "
-                "that range or save more epochs"
+                f"experts.epochs = {recipe.experts.epochs} and experts.save_every = {recipe.experts.save_every} save "
+                f"no epoch from objective.min_epoch = {self.min_epoch} to objective.max_epoch = {self.max_epoch}: "
+                "widen that range or save more epochs"
             )
 
 

@@ -94,7 +94,7 @@ def _override(table: dict, assignment: str) -> None:
 
 
 def _drop_rates_of_another_objective(table: dict, chosen: object) -> None:
-    """Drop the outer learning rate that was chosen for another objective, if one of the two has a default of its own."""
+    """Drop the outer learning rate chosen for another objective, if one of the two has a default of its own."""
     kinds = {kind.model_fields["kind"].default: kind for kind in members(ObjectiveSettings)}
     objective, outer = table.get("objective", {}), table.get("outer", {})
     if not isinstance(objective, dict) or not isinstance(outer, dict) or chosen not in kinds:

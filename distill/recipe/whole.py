@@ -45,7 +45,9 @@ class Recipe(Settings):
     @classmethod
     def _by_objective(cls, table: Any) -> Any:
         """Fill in the settings of the outer loop that the recipe leaves to its objective."""
-        objective, outer = (table.get(key, {}) for key in ("objective", "outer")) if isinstance(table, dict) else ((), ())
+        objective, outer = (
+            (table.get(key, {}) for key in ("objective", "outer")) if isinstance(table, dict) else ((), ())
+        )
         if not isinstance(objective, dict) or not isinstance(outer, dict):
             return table  # to be refused by its own block
         kind = objective.get("kind", "trajectory")

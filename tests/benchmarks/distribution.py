@@ -51,7 +51,9 @@ def context_of(classes: int, ipc: int, bf16: bool, o: argparse.Namespace) -> Con
     real, g = 8 if o.quick else 256 if classes <= 10 else 32, rng.generator(0, "images")
     y = torch.arange(classes).repeat_interleave(real)
     split = Split(torch.randn(len(y), *SHAPE, generator=g), y)
-    data = Dataset(split, split, split, tuple(map(str, range(classes))), "0" * 64, lambda x: x).to(torch.device(o.device))
+    data = Dataset(split, split, split, tuple(map(str, range(classes))), "0" * 64, lambda x: x).to(
+        torch.device(o.device)
+    )
     engine = {"compile": "off" if o.quick else "on", "bf16": bf16}
     table = {
         "name": "speed",

@@ -283,7 +283,10 @@ def test_runs_are_the_draws_of_groups_one_after_the_other(per_sample, cuts):
     """In parts cut anywhere; the second and third group have one strategy and become one run."""
     counts, x = (3, 2, 4), torch.randn(9, 3, 8, 8, generator=generator(0, "images"))
     seeds = next(s for s in zip(range(0, 99), range(1, 99), range(2, 99), strict=False) if _same_strategy(*s))
-    draws = [draw(Augment(strategies=DSA, per_sample=per_sample), n, generator(s)) for n, s in zip(counts, seeds, strict=True)]
+    draws = [
+        draw(Augment(strategies=DSA, per_sample=per_sample), n, generator(s))
+        for n, s in zip(counts, seeds, strict=True)
+    ]
     merged = runs(draws, counts)
     assert [n for _, n in merged] == [3, 6] and merged[0][0].strategy != merged[1][0].strategy
     expected = torch.cat([apply(part, d) for part, d in zip(x.split(counts), draws, strict=True)])

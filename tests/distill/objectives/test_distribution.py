@@ -218,9 +218,7 @@ def test_the_parameters_of_an_expert_embed():
 def test_random_networks_need_no_experts_and_ranges_without_a_saved_epoch_are_refused():
     assert build()[0].recipe.expert_use == "none"
     with pytest.raises(RecipeError, match="no epoch from objective.min_epoch = 3 to objective.max_epoch = 3"):
-        build(
-            "objective.features=experts", "objective.min_epoch=3", "objective.max_epoch=3", "experts.save_every=2"
-        )
+        build("objective.features=experts", "objective.min_epoch=3", "objective.max_epoch=3", "experts.save_every=2")
 
 
 def test_bfloat16_embeddings_are_close():
