@@ -41,6 +41,8 @@ def engine(context: Context, work: "Work") -> Unroll:
 def compiles(context: Context, work: "Work") -> bool:
     """Whether the steps of engine() are compiled, or the passes of an objective that differentiates no training."""
     choice, network, shape = context.recipe.objective.engine_settings.compile, context.network, context.data.shape
+    if not work.inner and network.has_batch_norm:
+        return False  # it takes all images in one pass, whose size changes with learned labels
     seconds = 0.0
     if work.inner and work.inner.differentiated:
         seconds = eager_seconds(network, shape, work.inner.images) * work.inner.differentiated

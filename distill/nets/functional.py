@@ -80,10 +80,10 @@ class Network:
         """The flattened outputs (n, d_i) of the blocks `layers`, counted from 1; later blocks are not computed."""
         return self._run(theta, x, None, layers=tuple(layers))
 
-    def map_sizes(self, shape: tuple[int, int, int], layers: Sequence[int]) -> list[int]:
-        """d_i of maps() for images of a shape, without computing them. RecipeError for blocks it does not have."""
-        theta = torch.empty(self.layout.size, device="meta")
-        return [f.shape[1] for f in self.maps(theta, torch.empty(1, *shape, device="meta"), layers)] if layers else []
+    def check_layers(self, shape: tuple[int, int, int], layers: Sequence[int]) -> None:
+        """Raise RecipeError if `layers` has a block that this network does not have."""
+        values = self.layout.unflatten(torch.empty(self.layout.size, device="meta"))
+        functional_call(self.module, values, (torch.empty(1, *shape, device="meta"),), {"layers": tuple(layers)})
 
     @property
     def has_batch_norm(self) -> bool:

@@ -24,22 +24,20 @@ class Blocks(nn.Module):
         """The inputs of the classifier (n, d) from the output of the last block."""
         return x.flatten(1)
 
-    def forward(
-        self, x: Tensor, features: bool = False, layers: Sequence[int] = ()
-    ) -> Tensor | tuple[Tensor, ...]:
+    def forward(self, x: Tensor, features: bool = False, layers: Sequence[int] = ()) -> Tensor | tuple[Tensor, ...]:
         """Logits (n, classes); with features=True the inputs of the classifier (n, d).
 
         With `layers` the flattened outputs (n, d_i) of these blocks, counted from 1; later blocks are not computed.
         """
-        kept = []
-        for i, output in enumerate(self.outputs(x), 1):
-            kept.append(output.flatten(1) if i in layers else None)
+        kept, out = [], x
+        for i, out in enumerate(self.outputs(x), 1):
+            kept.append(out.flatten(1) if i in layers else None)
             if i == max(layers, default=0):
                 return tuple(kept[layer - 1] for layer in layers)
         if layers:
             raise RecipeError(f"objective.layers = {list(layers)}: this network has {len(kept)} blocks")
-        x = self.embed(output)
-        return x if features else self.classifier(x)
+        out = self.embed(out)
+        return out if features else self.classifier(out)
 
 
 class NormedConv(nn.Module):

@@ -34,7 +34,7 @@ a class, would compile a size for each number."""
 class Objective(base.Objective):
     def __init__(self, settings: recipe.Distribution, context: Context):
         super().__init__(settings, context)
-        context.network.map_sizes(context.data.shape, settings.layers)  # refuses layers that it does not have
+        context.network.check_layers(context.data.shape, settings.layers)
         # Batch norm's statistics are those of all classes together, as in the code of DM: one pass, never in chunks.
         self.whole = context.network.has_batch_norm
         self.chunk = CHUNK.get(context.device.type, CHUNK["cuda"])
@@ -42,7 +42,7 @@ class Objective(base.Objective):
 
     def loss(self, synthetic: Synthetic, step: int, segments: Sequence[int]) -> Tensor:
         if self.embed is None:
-            self.compiled = not self.whole and compiles(self.context, self.work(synthetic))
+            self.compiled = compiles(self.context, self.work(synthetic))
             self.embed = torch.compile(self._maps, fullgraph=True, dynamic=False) if self.compiled else self._maps
         if self.settings.features == "experts":  # read from the store while this step computes
             self.context.experts.prefetch([self._expert(step + 1, s) for s in segments])

@@ -1,6 +1,6 @@
 """Settings of the objectives: one class for each module in distill/objectives/."""
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -43,6 +43,11 @@ class ObjectiveBase(Settings):
     """Whether it reads the trajectories of experts."""
     segments: Count = 1
     """Independent terms averaged per outer step, each with its own network; divided among outer.workers."""
+
+    @classmethod
+    def outer_defaults(cls, outer: dict[str, Any]) -> dict[str, Any]:
+        """Defaults of the outer loop with this objective, if they differ from those of Outer, for a block `outer`."""
+        return {}
 
     @property
     def expert_set(self) -> str:
@@ -171,8 +176,8 @@ class Distribution(WithoutUnroll):
     """Match the embeddings of real and synthetic images of a class (DM, Zhao & Bilen 2023; NCFM, Wang et al. 2025)."""
 
     kind: Literal["distribution"] = "distribution"
-    batch_real: Count = 256
-    """Real images per class per step; all of a class that has fewer."""
+    batch_real: Count = 64
+    """Real images per class per step; all of a class that has fewer. DM takes 256."""
     distance: Literal["l2", "l1", "cosine", "ncfm"] = "l2"
     """Between the embeddings of a class. Of their means: squared L2 (DM), L1 (generative thesis) or 1 - cosine; ncfm:
     between their characteristic functions at random frequencies (NCFM)."""
@@ -195,6 +200,14 @@ class Distribution(WithoutUnroll):
     """Real and synthetic images of a class get the same augmentation (siamese)."""
     segments: Count = 1
     """Networks averaged per outer step, over all workers."""
+
+    @classmethod
+    def outer_defaults(cls, outer: dict[str, Any]) -> dict[str, Any]:
+        """1000 steps of Adam, which moves pixels by about lr_img per step: gradients differ by orders of magnitude
+        between distances, layers and networks. With outer.optimizer = "sgd" DM's rate, 1."""
+        rates = {"adam": {"optimizer": "adam", "lr_img": 0.05}, "sgd": {"lr_img": 1.0}}
+        chosen = rates.get(outer.get("optimizer", "sgd" if "lr_img" in outer else "adam"), {})
+        return {"steps": 1000, "evaluate_every": 250, "picture_every": 250, **chosen}
 
     @property
     def expert_use(self) -> ExpertUse:

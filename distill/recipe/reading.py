@@ -88,6 +88,8 @@ def _override(table: dict, assignment: str) -> None:
     except tomllib.TOMLDecodeError:
         value = text  # a string without quotes, as one writes it in a shell
     *blocks, key = path.replace("-", "_").split(".")
+    if path == "objective.kind":
+        _drop_rates_of_another_objective(table, value)
     for block in blocks:
         table = table.setdefault(block, {})
         if not isinstance(table, dict):
@@ -97,6 +99,18 @@ def _override(table: dict, assignment: str) -> None:
     if key == "kind" and ".".join(blocks) in UNIONS:
         _change_kind(table, blocks[0], value)
     table[key] = value
+
+
+def _drop_rates_of_another_objective(table: dict, chosen: object) -> None:
+    """Drop the outer learning rate chosen for another objective, if one of the two has a default of its own."""
+    kinds = {kind.model_fields["kind"].default: kind for kind in members(ObjectiveSettings)}
+    objective, outer = table.get("objective", {}), table.get("outer", {})
+    if not isinstance(objective, dict) or not isinstance(outer, dict) or chosen not in kinds:
+        return  # to be refused by parse()
+    before = objective.get("kind", "trajectory")
+    if before != chosen and any(kinds[kind].outer_defaults({}) for kind in (before, chosen) if kind in kinds):
+        for key in ("optimizer", "lr_img"):
+            outer.pop(key, None)
 
 
 def _change_kind(table: dict, block: str, chosen: object) -> None:

@@ -11,7 +11,7 @@ from distill.recipe.experts import Experts, ExpertUse
 from distill.recipe.network import ConvNet, Network
 from distill.recipe.objective import ObjectiveSettings, Trajectory
 from distill.recipe.outer import Evaluation, Outer
-from distill.recipe.settings import Name, Settings
+from distill.recipe.settings import Name, Settings, members
 from distill.recipe.synthetic import Pixels, SyntheticSettings
 
 EXPERTS_RUN_BY = ("workers", "gpus_per_worker", "state_every")
@@ -40,6 +40,19 @@ class Recipe(Settings):
     objective: ObjectiveSettings = Trajectory()
     outer: Outer = Outer()
     evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_objective(cls, table: Any) -> Any:
+        """Fill in the settings of the outer loop that the recipe leaves to its objective."""
+        objective, outer = (
+            (table.get(key, {}) for key in ("objective", "outer")) if isinstance(table, dict) else ((), ())
+        )
+        if not isinstance(objective, dict) or not isinstance(outer, dict):
+            return table  # to be refused by its own block
+        kind = objective.get("kind", "trajectory")
+        chosen = next((m for m in members(ObjectiveSettings) if m.model_fields["kind"].default == kind), None)
+        return {**table, "outer": {**chosen.outer_defaults(outer), **outer}} if chosen else table
 
     @model_validator(mode="after")
     def _settings_agree(self):

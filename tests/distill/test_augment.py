@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from distill.augment import Draw, apply, augment, draw
+from distill.augment import Draw, apply, apply_runs, augment, draw, runs
 from distill.recipe import DSA, Augment
 from distill.rng import generator
 
@@ -272,3 +272,34 @@ def test_no_grad_gives_the_same_values(strategy):
         plain = augment(x, settings(strategy), generator(0, "a"))
     assert not plain.requires_grad
     assert torch.equal(plain, augment(x, settings(strategy), generator(0, "a")))
+
+
+# ---------------------------------------------------------------- groups of images
+
+
+@pytest.mark.parametrize("per_sample", [True, False])
+@pytest.mark.parametrize("cuts", [(0, 9), (0, 1, 4, 9), (0, 5, 9), tuple(range(10))])
+def test_runs_are_the_draws_of_groups_one_after_the_other(per_sample, cuts):
+    """In parts cut anywhere; the second and third group have one strategy and become one run."""
+    counts, x = (3, 2, 4), torch.randn(9, 3, 8, 8, generator=generator(0, "images"))
+    seeds = next(s for s in zip(range(0, 99), range(1, 99), range(2, 99), strict=False) if _same_strategy(*s))
+    draws = [
+        draw(Augment(strategies=DSA, per_sample=per_sample), n, generator(s))
+        for n, s in zip(counts, seeds, strict=True)
+    ]
+    merged = runs(draws, counts)
+    assert [n for _, n in merged] == [3, 6] and merged[0][0].strategy != merged[1][0].strategy
+    expected = torch.cat([apply(part, d) for part, d in zip(x.split(counts), draws, strict=True)])
+    parts = [apply_runs(x[a:b], merged, a) for a, b in zip(cuts, cuts[1:], strict=False)]
+    assert torch.equal(torch.cat(parts), expected)
+
+
+def _same_strategy(*seeds: int) -> bool:
+    first, second, third = (draw(Augment(strategies=DSA), 1, generator(s)).strategy for s in seeds)
+    return first != second == third
+
+
+def test_runs_without_augmentation_leave_images_as_they_are():
+    x = torch.randn(5, 3, 8, 8)
+    none = [draw(Augment(), n, generator(0)) for n in (2, 3)]
+    assert torch.equal(apply_runs(x[1:], runs(none, (2, 3)), 1), x[1:])

@@ -152,7 +152,7 @@ def test_another_kind_leaves_the_settings_of_the_first_kind_behind():
         # The same name for something else: 48 images per class are not 48 in all.
         ("texture-tiny", ["objective.kind=unrolled"], "objective.batch_real", 5000),
         ("digits", ["objective={kind=\"unrolled\", batch_real=9}", "objective.kind=distribution"],
-         "objective.batch_real", 256),
+         "objective.batch_real", 64),
         ("digits", ["synthetic={kind=\"canvas\", height=9, width=9}", "synthetic.kind=poster"], "synthetic.height", 0),
         # What is said for the new kind counts, in whichever order.
         ("digits", ["objective.batch_real=9", "objective.kind=unrolled"], "objective.batch_real", 9),
@@ -172,6 +172,33 @@ def test_what_is_wrong_with_the_first_kind_is_not_hidden_by_another():
         recipe.load("digits", ['synthetic={init="nosie"}', "synthetic.kind=poster"])
 
 
+def rate(r):
+    return r.outer.optimizer, r.outer.lr_img
+
+
+def test_defaults_of_the_outer_loop_are_those_of_the_objective(tmp_path):
+    mine = tmp_path / "mine.toml"
+    mine.write_text('name = "mine"\ndataset.kind = "digits"\nobjective.kind = "distribution"\n')
+    r = recipe.load(str(mine))
+    assert rate(r) == ("adam", 0.05) and r.outer.steps == 1000
+    assert rate(recipe.load(str(mine), ["outer.optimizer=sgd"])) == ("sgd", 1.0)
+    assert rate(recipe.load(str(mine), ["outer.optimizer=adam"])) == ("adam", 0.05)
+    assert rate(recipe.load(str(mine), ["outer.lr_img=3"])) == ("sgd", 3.0)  # as a rate without an optimiser always was
+    assert recipe.load(str(mine), ["outer.steps=7"]).outer.steps == 7
+    assert rate(recipe.load(str(mine), ["objective.kind=trajectory"])) == ("sgd", 100.0)
+
+
+def test_another_objective_drops_the_rate_that_was_chosen_for_the_first():
+    assert rate(recipe.load("digits", ["objective.kind=distribution"])) == ("adam", 0.05)
+    assert recipe.load("digits", ["objective.kind=distribution"]).outer.steps == 160
+    assert rate(recipe.load("digits", ["outer.lr_img=3", "objective.kind=distribution"])) == ("sgd", 3.0)
+    assert rate(recipe.load("digits", ["objective.kind=unrolled"])) == ("sgd", 10.0)
+    stored = recipe.load("digits", ["objective.kind=distribution"]).model_dump(mode="json")
+    assert rate(recipe.override(stored, ["objective.batch_real=8"], "test")) == ("adam", 0.05)
+    assert rate(recipe.override(stored, ["objective.kind=distribution"], "test")) == ("adam", 0.05)
+    assert rate(recipe.override(stored, ["objective.kind=unrolled"], "test")) == ("sgd", 100.0)
+
+
 def test_a_block_that_names_no_kind_is_of_the_usual_one(tmp_path):
     (tmp_path / "mine.toml").write_text('name = "mine"\ndataset.kind = "digits"\n')
     mine = recipe.load(str(tmp_path / "mine.toml"), ["synthetic.ipc=10", "network.depth=2", "objective.syn_steps=3"])
@@ -187,6 +214,7 @@ def test_a_block_that_names_no_kind_is_of_the_usual_one(tmp_path):
     [
         ([], "required", 10),
         (["objective.kind=distribution"], "none", 0),
+        (["objective.kind=distribution", "objective.features=experts"], "required", 10),
         (["objective.kind=unrolled", "synthetic.init=herding"], "preferred", 0),
         (["objective.kind=unrolled", "synthetic.init=forgetting"], "required", 3),
         (["objective.kind=distribution", "synthetic.labels.mode=expert", "experts.count=50"], "required", 10),

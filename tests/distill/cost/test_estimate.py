@@ -57,7 +57,7 @@ def test_every_objective_has_an_estimate(kind, monkeypatch):
     """Every step is run, and counts as a second."""
     ran = []
     monkeypatch.setattr(estimates._Clock, "_timed", lambda self, step: ran.append(step()) or 1.0)
-    context = small.context(kind, *["objective.engine.compile=off"] * (kind != "distribution"))
+    context = small.context(kind, "objective.engine.compile=off")
     e = estimate(context)
     assert 0 < e.memory_bytes < 50e6 < e.available_bytes and e.advice == []
     assert ran and e.distill_seconds == pytest.approx(SECONDS[kind])
