@@ -222,9 +222,11 @@ def test_training_networks_gives_every_image_its_own_augmentation(monkeypatch):
 
 
 def test_segments_are_averaged():
+    """Segment 0 is the network of a run with one segment, and counts a third."""
     _, made, objective = build("objective.segments=3")
     each = [objective.loss(made, 0, [s]).item() for s in range(3)]
     assert len(set(each)) == 3 and objective.loss(made, 0, range(3)).item() == pytest.approx(sum(each))
+    assert each[0] == pytest.approx(build()[2].loss(made, 0, [0]).item() / 3)
 
 
 # ---------------------------------------------------------------- compiled
