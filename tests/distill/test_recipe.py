@@ -282,3 +282,12 @@ def test_the_recipe_of_at_bptt_is_the_published_one():
     o = recipe.load("at-bptt-cifar10-10ipc").objective
     assert (o.automatic, o.window, o.window_change, o.unroll, o.batch_real) == (True, 40, 10, 200, 5000)
     assert (o.stage_gains, o.stage_patience, o.redraw_every) == ((1.5, 1.0), (30, 25), 10)
+
+
+@pytest.mark.parametrize(("ipc", "lr"), [(1, 0.0005), (10, 0.005), (50, 0.025)])
+def test_idc_recipes_have_four_images_in_each_and_the_published_rates(ipc, lr):
+    r = recipe.load(f"idc-cifar10-{ipc}ipc")
+    s, o = r.synthetic, r.objective
+    assert (s.kind, s.ipc, s.factor) == ("pixels", ipc, 2) and r.outer.lr_img == pytest.approx(lr)
+    assert (o.kind, o.distance, o.batch_real, o.outer_loop, o.inner_loop) == ("gradient", "l2", 64, 100, 1)
+    assert r.outer.steps == 2000 * o.outer_loop and r.outer.momentum == 0.5
