@@ -117,7 +117,8 @@ def test_objectives_without_experts_train_none(tmp_path):
 def test_experts_that_only_some_trials_need_are_trained_first(tmp_path):
     """The first trial needs none, the second 10 for their answers as labels, the last all."""
     words = '"distribution", "hard"], ["distribution", "expert"], ["trajectory", "hard"'
-    plan = searching(tmp_path, f'"objective.kind, synthetic.labels.mode" = {{ kind = "grid", values = [[{words}]] }}', "mtt-cifar10-1ipc")
+    line = f'"objective.kind, synthetic.labels.mode" = {{ kind = "grid", values = [[{words}]] }}'
+    plan = searching(tmp_path, line, "mtt-cifar10-1ipc")
     (needed,) = sweep.expert_recipes(plan)
     assert needed.objective.kind == "trajectory" and needed.experts_needed == plan.base.experts.count
 
