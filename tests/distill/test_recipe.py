@@ -145,6 +145,7 @@ def test_another_kind_leaves_the_settings_of_the_first_kind_behind():
         ("digits", ["objective.kind=distribution"], "objective.augment.per_sample", False),
         ("texture-tiny", ["objective.kind=unrolled"], "objective.augment.per_sample", True),
         ("digits", ["synthetic.init=real", "synthetic.kind=wang", "synthetic.kind=pixels"], "synthetic.init", "real"),
+        ("digits", ["synthetic={init=\"real\"}", "synthetic.kind=canvas"], "synthetic.init", "noise"),
         # What the other kind does not have gives way.
         ("poster-digits-05", ["synthetic.kind=pixels"], "synthetic.ipc", 1),
         ("poster-digits-05", ["synthetic.kind=pixels"], "synthetic.init", "real"),

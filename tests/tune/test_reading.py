@@ -129,6 +129,18 @@ def test_paths_that_belong_together_are_drawn_together(tmp_path):
     assert "one value for each" in refusal(tmp_path, HEAD + "[search]\n" + line.replace("[10, 2]", "[10]"))
 
 
+def test_a_table_is_a_value_of_a_whole_block(tmp_path):
+    """As `stillhouse matrix` varies sets and objectives; each table replaces what the recipe has there."""
+    tables = '[{ kind = "canvas", scale = 1.5 }, { kind = "unrolled", window = 5 }]'
+    line = f'"synthetic, objective" = {{ kind = "grid", values = [{tables}] }}\n'
+    plan = reading.load(write(tmp_path, HEAD + "[search]\n" + line))
+    (values,) = plan.corners()
+    made = plan.recipe(values)
+    assert made.synthetic == recipes.Canvas(scale=1.5) and made.objective == recipes.Unrolled(window=5)
+    nested = line.replace('"synthetic, objective"', '"synthetic.labels, objective"')
+    assert "only a whole block" in refusal(tmp_path, HEAD + "[search]\n" + nested)
+
+
 def test_a_recipe_beside_the_sweep_is_found(tmp_path, monkeypatch):
     write(tmp_path, 'name = "own"\n[dataset]\nkind = "digits"\n', "own.toml")
     source = write(tmp_path, 'recipe = "own.toml"\n[search]\n' + RATE)

@@ -114,6 +114,15 @@ def test_objectives_without_experts_train_none(tmp_path):
     assert sets(searching(tmp_path, line, "poster-digits-05")) == 0
 
 
+def test_experts_that_only_some_trials_need_are_trained_first(tmp_path):
+    """The first trial needs none, the second 10 for their answers as labels, the last all."""
+    words = '"distribution", "hard"], ["distribution", "expert"], ["trajectory", "hard"'
+    line = f'"objective.kind, synthetic.labels.mode" = {{ kind = "grid", values = [[{words}]] }}'
+    plan = searching(tmp_path, line, "mtt-cifar10-1ipc")
+    (needed,) = sweep.expert_recipes(plan)
+    assert needed.objective.kind == "trajectory" and needed.experts_needed == plan.base.experts.count
+
+
 def test_more_budget_is_the_same_sweep_and_other_values_another(tmp_path):
     line = '"outer.lr_img" = { kind = "uniform", low = 0.01, high = %s }'
     plan, wider = searching(tmp_path, line % 0.02), searching(tmp_path, line % 0.03)
