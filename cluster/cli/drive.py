@@ -84,7 +84,7 @@ def show(what: str, figures: dict) -> None:
     common.console.print(f"[bold]{escape(heading)}[/]", soft_wrap=True)
     table = Table()
     table.add_column("driver trained on")
-    for name in ("episode score", "of the scripted one, %", "episodes", "networks", "test frames, %"):
+    for name in ("score", "relative, %", "n", "networks", "frames, %"):
         table.add_column(name, justify="right")
     for row, own in figures["rows"].items():
         relative, accuracy = (f"{100 * own[key]:.0f}" if key in own else "" for key in ("relative", "accuracy"))
