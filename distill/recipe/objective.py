@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from distill.recipe.experts import DSA, Augment, ExpertUse
 from distill.recipe.settings import Count, Positive, Settings, by_default
@@ -43,6 +43,15 @@ class ObjectiveBase(Settings):
     """Whether it reads the trajectories of experts."""
     segments: Count = 1
     """Independent terms averaged per outer step, each with its own network; divided among outer.workers."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _augment_as_usual(cls, block: Any) -> Any:
+        """An `augment` table that says only some settings leaves the others to this objective, not to Augment."""
+        usual = cls.model_fields["augment"].default if "augment" in cls.model_fields else None
+        if usual is None or not isinstance(block, dict) or not isinstance(block.get("augment"), dict):
+            return block
+        return {**block, "augment": {**usual.model_dump(), **block["augment"]}}
 
     @classmethod
     def outer_defaults(cls, outer: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from distill.errors import RecipeError
 from distill.recipe.dataset import Dataset
 from distill.recipe.network import Network
 from distill.recipe.objective import ObjectiveSettings
-from distill.recipe.outer import REPLACED
+from distill.recipe.outer import REPLACED, Outer
 from distill.recipe.settings import Settings, members
 from distill.recipe.synthetic import SyntheticSettings
 from distill.recipe.whole import Recipe
@@ -89,7 +89,7 @@ def _override(table: dict, assignment: str) -> None:
         value = text  # a string without quotes, as one writes it in a shell
     *blocks, key = path.replace("-", "_").split(".")
     if path == "objective.kind":
-        _drop_rates_of_another_objective(table, value)
+        _leave_outer_to(table, value)
     for block in blocks:
         table = table.setdefault(block, {})
         if not isinstance(table, dict):
@@ -101,16 +101,18 @@ def _override(table: dict, assignment: str) -> None:
     table[key] = value
 
 
-def _drop_rates_of_another_objective(table: dict, chosen: object) -> None:
-    """Drop the outer learning rate chosen for another objective, if one of the two has a default of its own."""
+def _leave_outer_to(table: dict, chosen: object) -> None:
+    """Drop what another objective than the present one has its own defaults for: the rate, and unchanged defaults."""
     kinds = {kind.model_fields["kind"].default: kind for kind in members(ObjectiveSettings)}
     objective, outer = table.get("objective", {}), table.get("outer", {})
     if not isinstance(objective, dict) or not isinstance(outer, dict) or chosen not in kinds:
         return  # to be refused by parse()
-    before = objective.get("kind", "trajectory")
-    if before != chosen and any(kinds[kind].outer_defaults({}) for kind in (before, chosen) if kind in kinds):
-        for key in ("optimizer", "lr_img"):
-            outer.pop(key, None)
+    before = objective.get("kind", Recipe.model_fields["objective"].default.kind)
+    if before == chosen or not any(kinds[kind].outer_defaults({}) for kind in (before, chosen) if kind in kinds):
+        return
+    usual = Outer().model_dump() | (kinds[before].outer_defaults(outer) if before in kinds else {})
+    for key in [key for key, value in outer.items() if key in ("optimizer", "lr_img") or usual.get(key) == value]:
+        del outer[key]
 
 
 def _change_kind(table: dict, block: str, chosen: object) -> None:

@@ -9,14 +9,13 @@ each counts. `--compiled` adds torch.compile of ours.
 
 import argparse
 import json
+import sys
 import time
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
-
-import sys
-from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 

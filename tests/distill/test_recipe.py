@@ -139,19 +139,19 @@ def test_another_kind_leaves_the_settings_of_the_first_kind_behind():
         # What both kinds have and was changed stays, whichever way it was changed.
         ("digits", ["objective.kind=unrolled"], "objective.augment.strategies", ("crop", "scale", "rotate")),
         ("digits", ["objective={segments=4}", "objective.kind=distribution"], "objective.segments", 4),
-        ("texture-tiny", ["objective.kind=trajectory"], "objective.distance", "l1"),
+        ("digits", ["objective={distance=\"l1\"}", "objective.kind=distribution"], "objective.distance", "l1"),
         ("poster-digits-05", ["synthetic.kind=canvas"], "synthetic.init", "blend"),
         # A default gives way to the other kind's: siamese augmentation is the default of distribution alone.
         ("digits", ["objective.kind=distribution"], "objective.augment.per_sample", False),
-        ("texture-tiny", ["objective.kind=unrolled"], "objective.augment.per_sample", True),
+        ("dsa-cifar10-10ipc", ["objective.kind=unrolled"], "objective.augment.per_sample", True),
         ("digits", ["synthetic.init=real", "synthetic.kind=wang", "synthetic.kind=pixels"], "synthetic.init", "real"),
         ("digits", ["synthetic={init=\"real\"}", "synthetic.kind=canvas"], "synthetic.init", "noise"),
         # What the other kind does not have gives way.
         ("poster-digits-05", ["synthetic.kind=pixels"], "synthetic.ipc", 1),
         ("poster-digits-05", ["synthetic.kind=pixels"], "synthetic.init", "real"),
         ("digits", ["synthetic={labels={mode=\"expert\"}}", "synthetic.kind=poster"], "synthetic.labels.mode", "fixed"),
-        # The same name for something else: 48 images per class are not 48 in all.
-        ("texture-tiny", ["objective.kind=unrolled"], "objective.batch_real", 5000),
+        # The same name for something else: 256 images per class are not 256 in all.
+        ("dsa-cifar10-10ipc", ["objective.kind=unrolled"], "objective.batch_real", 5000),
         ("digits", ["objective={kind=\"unrolled\", batch_real=9}", "objective.kind=distribution"],
          "objective.batch_real", 64),
         ("digits", ["synthetic={kind=\"canvas\", height=9, width=9}", "synthetic.kind=poster"], "synthetic.height", 0),
@@ -166,6 +166,13 @@ def test_another_kind_keeps_what_was_changed_and_means_the_same(start, words, pa
     for part in path.split("."):
         made = getattr(made, part)
     assert made == value
+
+
+def test_an_augmentation_that_names_some_settings_leaves_the_others_to_the_objective():
+    siamese = recipe.load("digits", ["objective.kind=distribution", "objective.augment={strategies=[\"flip\"]}"])
+    assert siamese.objective.augment == recipe.Distribution().augment.model_copy(update={"strategies": ("flip",)})
+    turned = recipe.load("digits", ["objective={augment={rotate_degrees=30}}"]).objective.augment
+    assert turned.strategies == recipe.DSA and turned.rotate_degrees == 30 and turned.per_sample
 
 
 def test_what_is_wrong_with_the_first_kind_is_not_hidden_by_another():
