@@ -429,12 +429,17 @@ def between(
         return torch.stack([finished(net.synthesis(w)[1], settings) for w in ws])
 
 
-def fault(weights: dict[str, Tensor], settings: dict) -> str:
-    """What is wrong with weights and settings from a file; empty if draw() can use them. Allocates nothing."""
+def fault(weights: dict[str, Tensor], settings: dict, classes: int) -> str:
+    """What is wrong with weights and settings from a file of a set of `classes` classes; empty if draw() can use them.
+
+    Allocates nothing.
+    """
     try:
         size = Size(**{k: v for k, v in settings.items() if k not in ("image", "scale", "shift")})
         if problem := _fault_of(size, settings):
             return problem
+        if size.classes not in (0, classes):
+            return f"its generator is of {size.classes} classes, the set of {classes}"
         with torch.device("meta"):
             expected = {name: tuple(p.shape) for name, p in Generator(size).named_parameters()}
             allowed = expected | {name: tuple(b.shape) for name, b in Generator(size).named_buffers()}

@@ -288,20 +288,20 @@ def test_a_budget_below_the_smallest_generator_is_refused_with_its_number():
 def test_what_does_not_fit_a_generator_is_named():
     weights = {n: p.detach() for n, p in Generator(TINY).state_dict().items()}
     good = stylegan2.settings(TINY)
-    assert stylegan2.fault(weights, good) == ""
-    assert stylegan2.fault({**weights, "mapping.w_avg": torch.zeros(3, 5)}, good) == ""
+    assert stylegan2.fault(weights, good, 3) == ""
+    assert stylegan2.fault({**weights, "mapping.w_avg": torch.zeros(3, 5)}, good, 3) == ""
     for change, says in (
         ({"resolution": 2**40}, "resolution"), ({"resolution": 12}, "power of two"), ({"channels": True}, "channels"),
         ({"z": -1}, "z of its"), ({"w": 10**9}, "w of its"), ({"most": "3"}, "most"), ({"mapping": 10**6}, "mapping"),
         ({"image": [9, 8]}, "9x8"), ({"image": None}, "damaged"), ({"scale": [1.0]}, "scale"), ({"more": 1}, "damaged"),
         ({"scale": [1.0, 1.0]}, "scale and shift"), ({"lr_multiplier": 0}, "lr_multiplier"), ({"w": 6}, "does not fit"),
     ):  # fmt: skip
-        assert says in stylegan2.fault(weights, {**good, **change}), change
+        assert says in stylegan2.fault(weights, {**good, **change}, 3), change
     lacking = {n: t for n, t in weights.items() if n != "synthesis.b4.const"}
-    assert stylegan2.fault(lacking, good) == "its generator lacks synthesis.b4.const"
-    assert "extra" in stylegan2.fault({**weights, "extra": torch.zeros(1)}, good)
-    assert "w_avg" in stylegan2.fault({**weights, "mapping.w_avg": torch.zeros(4, 5)}, good)
-    assert "const" in stylegan2.fault({**weights, "synthesis.b4.const": torch.zeros(3, 4, 4).long()}, good)
+    assert stylegan2.fault(lacking, good, 3) == "its generator lacks synthesis.b4.const"
+    assert "extra" in stylegan2.fault({**weights, "extra": torch.zeros(1)}, good, 3)
+    assert "w_avg" in stylegan2.fault({**weights, "mapping.w_avg": torch.zeros(4, 5)}, good, 3)
+    assert "const" in stylegan2.fault({**weights, "synthesis.b4.const": torch.zeros(3, 4, 4).long()}, good, 3)
 
 
 # ---------------------------------------------------------------- the discriminator
