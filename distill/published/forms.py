@@ -213,6 +213,8 @@ class SamplerHeader(BaseModel):
 
 SAMPLER_MODULES = ("distill.nets.",)
 """Packages that may contain the modules of samplers; a file that names another is refused."""
+MOST_SAMPLES = 1_000_000
+"""Images in the training set that a sampler draws by default, at most."""
 
 
 @dataclass(frozen=True)
@@ -222,6 +224,9 @@ class Sampler:
     The module imports only torch and the standard library, so that its source can be stored with a set, and has
 
         draw(weights, settings, labels (n,), generator, truncation) -> images (n, c, h, w) as networks see them
+
+    and, if it can, `between(weights, settings, labels (n,), seeds, frames, truncation)` -> (frames, n, c, h, w), and
+    `fault(weights, settings, classes)`, what is wrong with weights and settings from a file.
     """
 
     weights: dict[str, Tensor]
@@ -253,6 +258,15 @@ class Sampler:
         with torch.no_grad():
             return self._code().draw(self.weights, self.settings, labels, generator, truncation)
 
+    def between(self, labels: Tensor, seeds: tuple[int, int], frames: int, truncation: float = 1.0) -> Tensor:
+        """Images (frames, n, c, h, w) of the classes `labels` (n,) on the way from one seed's to another's.
+
+        Raises DataError if its module has no way between two images.
+        """
+        if not hasattr(self._code(), "between"):
+            raise DataError(f"{self.module} has no way between two images: draw them by seed alone")
+        return self._code().between(self.weights, self.settings, labels, seeds, frames, truncation)
+
     def cpu(self) -> "Sampler":
         return replace(self, weights={name: t.cpu() for name, t in self.weights.items()})
 
@@ -282,10 +296,12 @@ class Sampler:
 
     def fault(self) -> str:
         try:
-            self._code()
+            check = getattr(self._code(), "fault", None)
         except DataError as error:
             return str(error)
-        return ""
+        if len(self) > MOST_SAMPLES:
+            return f"{self.per_class:,} images of each of {self.classes} classes are more than {MOST_SAMPLES:,}"
+        return check(self.weights, self.settings, self.classes) if check else ""
 
     def _labels(self) -> Tensor:
         return torch.arange(self.classes).repeat_interleave(self.per_class)

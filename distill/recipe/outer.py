@@ -57,6 +57,8 @@ class Sampling(Settings):
     there are, as the pairs of a factorized set)."""
     redraw_every: Annotated[int, Field(ge=0)] = 0
     """Passes over these images before new ones are drawn (0: never)."""
+    truncation: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Truncation of a generator's latents: below 1, images are closer to the mean of their class and to each other."""
 
     @model_validator(mode="after")
     def _agrees(self):

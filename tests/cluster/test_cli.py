@@ -12,7 +12,7 @@ from support.cli import TINY, stillhouse
 
 COMMANDS = (
     "", "experts", "distill", "evaluate", "demo", "recipes", "order", "embed", "compare", "trajectories",
-    "trajectories list", "ui", "data check", "seam", "texture",
+    "trajectories list", "ui", "data check", "seam", "texture", "sample",
 )  # fmt: skip
 
 
