@@ -464,14 +464,8 @@ def fault(weights: dict[str, Tensor], settings: dict[str, Any], classes: int) ->
         whole = numbers + [h, w] + [n for s in signals for n in s[:3]]
         if not all(type(n) is int and 0 <= n <= MOST for n in whole) or numbers[3] > 16 or len(layers) > 100:
             return f"a size of its generator is no number from 0 to {MOST}"
-        for s in signals:
-            positive = s.channels and s.rate and 0 < s.cutoff < MOST and 0 < s.half_width < MOST
-            if not positive or not 0 < s.size <= MOST_SIDE:
-                return f"a layer of its generator has the impossible signal {list(s)}"
-        for layer in layers:
-            rates = [signal[2] for signal in layer[:2]]
-            if max(rates) / min(rates) not in (1, 2, 4, 8, 16) or Layer(*layer).kernel not in (1, 3):
-                return f"a layer of its generator has impossible rates or kernel, {rates} and {layer[4:5]}"
+        if problem := _fault_of(layers, signals):
+            return problem
         if numbers[0] not in (0, classes):
             return f"its generator is of {numbers[0]} classes, the set of {classes}"
         with torch.device("meta"):
@@ -483,4 +477,16 @@ def fault(weights: dict[str, Tensor], settings: dict[str, Any], classes: int) ->
     for name, tensor in weights.items():
         if tuple(tensor.shape) != expected[name] or not tensor.is_floating_point():
             return f"{name} {tuple(tensor.shape)} does not fit its generator: {expected[name]}"
+    return ""
+
+
+def _fault_of(layers: list, signals: list[Signal]) -> str:
+    for s in signals:
+        positive = s.channels and s.rate and 0 < s.cutoff < MOST and 0 < s.half_width < MOST
+        if not positive or not 0 < s.size <= MOST_SIDE:
+            return f"a layer of its generator has the impossible signal {list(s)}"
+    for layer in layers:
+        rates = [signal[2] for signal in layer[:2]]
+        if max(rates) / min(rates) not in (1, 2, 4, 8, 16) or Layer(*layer).kernel not in (1, 3):
+            return f"a layer of its generator has impossible rates or kernel, {rates} and {layer[4:5]}"
     return ""

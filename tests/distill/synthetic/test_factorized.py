@@ -188,8 +188,9 @@ def test_hallucinators_have_a_rate_and_an_optimiser_of_their_own():
     ],
 )
 def test_settings_that_do_not_fit_are_refused(override, says):
+    table = {"name": "x", "dataset": {"kind": "digits"}, "synthetic": {"kind": "factorized", "hallucinators": 3}}
     with pytest.raises(RecipeError, match=says):
-        recipe.override({"name": "x", "dataset": {"kind": "digits"}}, [*KIND, override], "x")
+        recipe.override(table, [override], "x")
 
 
 def test_bases_larger_than_an_image_and_too_few_real_images_are_refused():
