@@ -109,7 +109,7 @@ def test_workers_share_the_segments_and_students_may_be_trained_side_by_side(obj
     settings = ["objective.segments=4", "outer.workers=2"]
     context = small.context(objective, *settings)
     assert objectives.build(context).work(synthetic.build(context)).segments == 2
-    if "engine" in type(context.recipe.objective).model_fields:
+    if isinstance(context.recipe.objective.engine_settings, recipe.Engine):
         context = small.context(objective, *settings, "objective.engine.vectorize=on")
         work = objectives.build(context).work(synthetic.build(context))
         assert work.inner.side_by_side == (2 if objective == "trajectory" else 1)
