@@ -20,6 +20,7 @@ from distill.augment import Draw, apply_runs, draw, runs
 from distill.context import Context
 from distill.discrepancy import Discrepancy
 from distill.engine.compiling import compiles
+from distill.errors import RecipeError
 from distill.objectives import base
 from distill.objectives.base import Pass, Work
 from distill.synthetic.base import Synthetic
@@ -160,6 +161,11 @@ class Objective(base.Objective):
         """(expert, epoch), drawn from all saved epochs within the range of the settings."""
         g = rng.generator(self.context.seed, "distribution", step, segment, "expert")
         epochs = self.settings.epochs(self.context.experts.epochs)
+        if not epochs:  # of a set of experts that the recipe names
+            raise RecipeError(
+                f"the experts are saved at the epochs {self.context.experts.epochs}, none of them from "
+                f"objective.min_epoch = {self.settings.min_epoch} to objective.max_epoch = {self.settings.max_epoch}"
+            )
         expert = int(torch.randint(self.context.recipe.experts.count, (), generator=g))
         return expert, epochs[int(torch.randint(len(epochs), (), generator=g))]
 

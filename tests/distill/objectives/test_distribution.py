@@ -222,6 +222,12 @@ def test_random_networks_need_no_experts_and_ranges_without_a_saved_epoch_are_re
         build("objective.features=experts", "objective.min_epoch=3", "objective.max_epoch=3", "experts.save_every=2")
 
 
+def test_a_named_set_of_experts_without_an_epoch_in_the_range_is_refused():
+    _, made, objective = build("objective.features=experts", "objective.trajectories=other", "objective.min_epoch=7")
+    with pytest.raises(RecipeError, match="none of them from objective.min_epoch = 7"):
+        objective.loss(made, 0, [0])
+
+
 def test_bfloat16_embeddings_are_close():
     torch.set_default_dtype(torch.float32)  # autocast leaves float64 as it is
     c = small.context("distribution")
