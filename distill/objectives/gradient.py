@@ -41,7 +41,7 @@ class Objective(base.Objective):
         super().__init__(settings, context)
         self.register_buffer("theta", torch.zeros(settings.segments, context.network.layout.size))
         self.matching: Matching | None = None
-        self.training = InnerStep(context.network, SGD(), traced=context.recipe.outer.steps >= TRACE_FROM)
+        self.training: InnerStep | None = None
         self.own: Sequence[int] = ()
 
     def loss(self, synthetic: Synthetic, step: int, segments: Sequence[int]) -> Tensor:
@@ -50,6 +50,7 @@ class Objective(base.Objective):
             compiled = compiles(c, self.work(synthetic))
             often = len(segments) * c.classes * c.recipe.outer.steps >= TRACE_FROM
             self.matching = Matching(c.network, o.distance, compiled, often and not compiled)
+            self.training = InnerStep(c.network, SGD(), compiled, traced=c.recipe.outer.steps >= TRACE_FROM)
         self.own = segments
         return sum(self._term(synthetic, step, s) for s in segments) / self.segments
 

@@ -58,6 +58,15 @@ def test_the_stages_end_after_stalls_in_a_row():
     assert seen == [0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2]
 
 
+def test_stalls_of_the_early_stage_do_not_count_in_the_middle_one():
+    made, seen = placing(stage_gains=(1.5, 1.0), stage_patience=(2, 3)), []
+    for step, accuracy in enumerate([0.50, 0.505, 0.51, 0.515, 0.52, 0.525]):
+        made.begin(step, lambda: torch.zeros(10))
+        seen.append(int(made.stage))
+        made.accuracy.fill_(accuracy)
+    assert seen == [0, 0, 0, 1, 1, 1]
+
+
 def test_draws_norms_and_accuracy_are_those_of_redraw_every_steps():
     made, asked = placing(redraw_every=3, stage_patience=(1, 1)), []
     for step in range(7):
