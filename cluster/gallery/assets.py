@@ -82,12 +82,12 @@ def webp(image: Image.Image, lossless: bool) -> bytes:
     return buffer.getvalue()
 
 
-def strip(images: Tensor) -> Image.Image:
+def strip(images: Tensor, columns: int | None = None) -> Image.Image:
     """Images (n, c, h, w) in [0, 1] in a tidy rectangle at their own size, thin transparent gaps between them."""
     n, _, h, w = images.shape
     if n == 1:
         return to_images(images)[0]
-    gap, columns = max(1, w // 16), tidy_columns(n)
+    gap, columns = max(1, w // 16), columns or tidy_columns(n)
     size = (columns * (w + gap) - gap, math.ceil(n / columns) * (h + gap) - gap)
     sheet = Image.new("RGBA", size, (0, 0, 0, 0))
     for i, image in enumerate(to_images(images)):
@@ -104,9 +104,9 @@ def stack(images: list[Image.Image]) -> Image.Image:
     return sheet
 
 
-def still(assets: Assets, name: str, images: Tensor) -> Picture:
+def still(assets: Assets, name: str, images: Tensor, columns: int | None = None) -> Picture:
     """Images (n, c, h, w) in [0, 1] as one picture, every level kept."""
-    image = strip(images)
+    image = strip(images, columns)
     url = assets.add(f"{name}.webp", webp(image, True))
     return Picture(url, *image.size, images.shape[3] <= 64, len(images))
 
@@ -135,11 +135,6 @@ def mosaic(images: Tensor, least: int = 512) -> Image.Image:
     image = strip(images)
     scale = max(1, math.ceil(least / image.width)) if images.shape[3] <= 64 else 1
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
-
-
-def same_size(images: list[Tensor]) -> bool:
-    """Whether tensors have one shape."""
-    return len({tuple(x.shape) for x in images}) == 1
 
 
 def thumbnail(images: Tensor, side: int) -> Tensor:

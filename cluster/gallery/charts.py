@@ -13,6 +13,7 @@ from distill.text import percent
 WIDTH, HEIGHT = 360, 150
 LEFT, RIGHT, TOP, BOTTOM = 8, 8, 12, 22
 MOST_POINTS = 240
+METRICS = {"selection_accuracy": "accuracy on the images that select", "student_lr": "learned rate"}
 
 
 def bar(score: Score | None, baselines: dict[str, Score], label: str) -> Markup:
@@ -63,6 +64,11 @@ def curve(name: str, points: Curve, marked: int | None) -> Markup:
     spoken = f"{name} from step {steps[0]} to {steps[-1]}: {_brief(values[0])} to {_brief(values[-1])}, "
     spoken += f"lowest {_brief(low)}, highest {_brief(high)}"
     return _svg("curve", f"0 0 {WIDTH} {HEIGHT}", spoken, parts)
+
+
+def title_of(name: str) -> str:
+    """A metric's name for people."""
+    return METRICS.get(name, name.replace("_", " "))
 
 
 def span(points: Curve) -> str:

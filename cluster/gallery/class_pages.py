@@ -53,5 +53,5 @@ def _card(
         still(assets, file, best) if len(best) else None,
         sprite(assets, f"{file}-steps", steps) if steps and len(best) else None,
         cells(assets, f"{file}-samples", sampled[k]) if sampled is not None else None,
-        still(assets, f"{file}-real", result.real[k]) if len(result.real) and len(result.real[k]) else None,
+        still(assets, f"{file}-real", result.real[k], len(result.real[k])) if len(result.real) and len(result.real[k]) else None,
     )

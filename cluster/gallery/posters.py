@@ -1,6 +1,7 @@
 """The overlay of an image that several classes share: its class regions, its patches and their labels, as JSON.
 
-A pixel belongs to the class that the patches over it most say, those nearer to it more.
+A pixel belongs to the class that the labels of the patches around it most say, the nearest ones by far the most: with
+the fixed labels of a class grid that gives the grid again, with learned labels what they became.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from distill.published import Windows
 
 MOST_LABELS = 4
 """Of a patch."""
+SHARPNESS = 6
+"""Power of the weight by distance: high enough for the nearest patch to decide, low enough for others to break ties."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def overlay(stored: Windows, source: int) -> Overlay:
 def regions(corners: Tensor, y: Tensor, size: tuple[int, int], large: tuple[int, int]) -> Tensor:
     """The class (H, W) of each pixel; corners (n, 3) of one image, labels y (n, classes)."""
     down, across = (1 - (2 * (torch.arange(k) + 0.5) / k - 1).abs() for k in size)
-    weight = down[:, None] * across
+    weight = (down[:, None] * across) ** SHARPNESS
     best, found = torch.zeros(large), torch.zeros(large, dtype=torch.int64)
     for k in range(y.shape[1]):  # class by class: all at once would take classes times the memory
         windows = y[:, k, None, None, None].expand(-1, 1, *size)

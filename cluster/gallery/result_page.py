@@ -39,11 +39,12 @@ def result_page(
         "result", home, r=result, classes=cards, data=data, wraps=any(tiled), pictures=pictures, posters=posters,
         compare=compare, swatch=next(iter(swatches.values()), None), best=best,
         best_text=f"published, step {published.step}", many=any(c.still and c.still.count > 2 for c in cards),
-        heading=_heading(result), counts=_counts(result),
+        paper=published.recipe.get("paper", ""), heading=_heading(result), counts=_counts(result),
         bits=f"{result.budget.bits:,}", bits_per_class=f"{result.budget.bits / classes:,.0f}",
         curves=[
-            {"name": name, "span": charts.span(points), "svg": charts.curve(name, points, published.step)}
+            {"name": charts.title_of(name), "span": charts.span(points), "svg": charts.curve(name, points, published.step)}
             for name, points in result.curves.items()
+            if not name.endswith("_std")
         ],
         files=downloads(result, assets) if with_downloads and result.files else [],
         recipe="\n".join(f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in recipe_lines(published.recipe).items()),
@@ -65,7 +66,9 @@ def _heading(result: Result) -> str:
 def _counts(result: Result) -> str:
     stored, (_, h, w) = result.published.stored, result.published.shape
     if isinstance(stored, Windows):
-        return f"{len(stored)} windows of {w} × {h} pixels in {len(stored.x)} of {stored.x.shape[3]} × {stored.x.shape[2]}"
+        size = f"{stored.x.shape[3]} × {stored.x.shape[2]}"
+        images = f"an image of {size}" if len(stored.x) == 1 else f"{len(stored.x)} images of {size}"
+        return f"{len(stored)} windows of {w} × {h} pixels in {images}"
     return f"{len(stored)} training images of {w} × {h} pixels"
 
 

@@ -16,7 +16,7 @@ from cluster.store import Store, open_store
 from cluster.tracking import registry
 from cluster.tracking.metrics import curves
 from cluster.tracking.pictures import frames
-from distill.errors import DataError, MissingError, StoreError
+from distill.errors import DataError, MissingError, RecipeError, StoreError
 from distill.picture import ungrid
 from distill.published import FILE, Published, read
 
@@ -55,7 +55,7 @@ def _result(name: str, store: Store, tracking: str, real: int, steps: int, taken
     pictures = []
     try:
         pictures = examples.real_images(published, real) if real else []
-    except (DataError, StoreError) as error:
+    except (DataError, RecipeError, StoreError) as error:
         notes.append(f"no real images beside: {_first_line(error)}")
     dataset = recipe.get("dataset")
     return Result(

@@ -13,8 +13,6 @@ from distill.published import Images, Sampler, Stored, Windows
 
 MOST_IMAGES = 100
 """Of a class on a page."""
-MOST_PATCHES = 4
-"""Of a class on a poster."""
 
 
 def owners(stored: Windows) -> list[int | None]:
@@ -44,7 +42,7 @@ def of_classes(stored: Stored, shown: Tensor) -> list[Tensor]:
         if None not in whose:
             at = torch.tensor(whose)
             return [shown[at == k][:MOST_IMAGES] for k in range(stored.y.shape[1])]
-        return _most_typical(stored.y.cpu(), stored.pixels(shown), MOST_PATCHES)
+        return _surest_windows(stored, shown)
     assert isinstance(stored, Images | Sampler)
     labels = stored.y.cpu()
     return _most_typical(labels, stored.pixels(shown), MOST_IMAGES)
@@ -60,6 +58,22 @@ def _most_typical(y: Tensor, pixels: Tensor, most: int) -> list[Tensor]:
             rows = y[:, k].argmax()[None] if y[:, k].max() > 0 else rows
         order = y[rows, k].argsort(descending=True, stable=True)[:most]
         found.append(pixels[rows[order]])
+    return found
+
+
+def _surest_windows(stored: Windows, shown: Tensor) -> list[Tensor]:
+    """For each class the window that is most of it; of several that are so equally, the one in their midst."""
+    pixels, y = stored.pixels(shown), stored.y.cpu()
+    found = []
+    for k in range(y.shape[1]):
+        best = y[:, k].max()
+        rows = (y[:, k] >= best - 1e-4).nonzero().flatten() if best > 0 else torch.empty(0, dtype=torch.int64)
+        if len(rows):
+            corners = stored.corners[rows].cpu()
+            rows = rows[corners[:, 0] == corners[0, 0]]
+            places = stored.corners[rows, 1:].cpu().float()
+            rows = rows[(places - places.mean(0)).square().sum(1).argmin()][None]
+        found.append(pixels[rows])
     return found
 
 
