@@ -20,7 +20,9 @@ def gallery(
         typer.Argument(metavar="[RUN|MODEL|FOLDER]...", help="What to show [default: every run that has ended]."),
     ] = None,
     store: Store = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The site; one of an earlier time is replaced.")] = Path("gallery"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The site; one of an earlier time is replaced.")] = Path(
+        "gallery"
+    ),
     title: Annotated[str, typer.Option(help="Heading of the index.")] = "Distilled datasets",
     real: Annotated[int, typer.Option(min=0, max=20, help="Real images beside each class.")] = 4,
     steps: Annotated[int, typer.Option(min=2, max=200, help="Frames of a distillation, at most.")] = 40,
@@ -40,7 +42,9 @@ def gallery(
     with common.console.status("building the site"):
         shown = build(results or [], out, url, tracking, options)
     for result in shown:
-        common.console.print(f"{escape(result.name)}  {escape(result.dataset)}  {escape(result.method)}", soft_wrap=True)
+        common.console.print(
+            f"{escape(result.name)}  {escape(result.dataset)}  {escape(result.method)}", soft_wrap=True
+        )
         for note in result.notes:
             common.console.print(f"  [yellow]{escape(note)}[/]", soft_wrap=True)
     if track:

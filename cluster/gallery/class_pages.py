@@ -34,7 +34,9 @@ def cards(result: Result, assets: Assets, seeds: int) -> list[ClassCard]:
     stored, names = result.published.stored, result.published.classes
     best = of_classes(stored, result.shown)
     over_steps = [of_classes(stored, shown) for shown in result.frames.shown]
-    sampled = samples(stored, result.published.preprocess.to_pixels, seeds, TRUNCATIONS) if isinstance(stored, Sampler) else None
+    sampled = None
+    if isinstance(stored, Sampler):
+        sampled = samples(stored, result.published.preprocess.to_pixels, seeds, TRUNCATIONS)
     return [
         _card(k, name, result, assets, best[k], [step[k] for step in over_steps], sampled)
         for k, name in enumerate(names)
@@ -53,5 +55,7 @@ def _card(
         still(assets, file, best) if len(best) else None,
         sprite(assets, f"{file}-steps", steps) if steps and len(best) else None,
         cells(assets, f"{file}-samples", sampled[k]) if sampled is not None else None,
-        still(assets, f"{file}-real", result.real[k], len(result.real[k])) if len(result.real) and len(result.real[k]) else None,
+        still(assets, f"{file}-real", result.real[k], len(result.real[k]))
+        if len(result.real) and len(result.real[k])
+        else None,
     )

@@ -36,13 +36,15 @@ class Download:
 def downloads(result: Result, assets: Assets) -> list[Download]:
     """The files of a result, added to the assets; Parquet is written anew if it was not stored."""
     files = {name: result.files[name] for name in (FILE, PARQUET, "sampler.py") if name in result.files}
-    files.setdefault(PARQUET, b"") or files.update({PARQUET: table(result.published)})
+    if PARQUET not in files:
+        files[PARQUET] = table(result.published)
     files[ZIP] = png_zip(result)
-    return [
-        Download(name, assets.add(f"files/{name}", files[name]), about, byte_size(len(files[name])), _sha256(files[name]))
-        for name, about in ABOUT.items()
-        if name in files
-    ]
+    found = []
+    for name, about in ABOUT.items():
+        if data := files.get(name):
+            url, digest = assets.add(f"files/{name}", data), hashlib.sha256(data).hexdigest()
+            found.append(Download(name, url, about, byte_size(len(data)), digest))
+    return found
 
 
 def png_zip(result: Result) -> bytes:
@@ -52,7 +54,8 @@ def png_zip(result: Result) -> bytes:
     folders, best = slugs(published.classes), labels.argmax(1).tolist()
     names = [f"{folders[k]}/{i:05d}.png" for i, k in enumerate(best)]
     lines = ["file,label,soft_label"]
-    lines += [f'{name},{k},{" ".join(f"{v:.6g}" for v in y)}' for name, k, y in zip(names, best, labels.tolist(), strict=True)]
+    for name, k, y in zip(names, best, labels.tolist(), strict=True):
+        lines.append(f"{name},{k},{' '.join(f'{v:.6g}' for v in y)}")
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:  # PNG files are compressed
         for name, image in zip(names, to_images(published.pixels), strict=True):
             archive.writestr(_entry(name), png(image))
@@ -62,7 +65,3 @@ def png_zip(result: Result) -> bytes:
 
 def _entry(name: str) -> zipfile.ZipInfo:
     return zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

@@ -28,8 +28,10 @@ def render(kind: str, home: str | None, **values) -> str:
     """A page of a kind; `home` is the URL of the index, None for a page that stands alone."""
     style, theme = _static("site.css"), _static("theme.js")
     script = Markup("\n").join(_static(name) for name in SCRIPTS[kind])
-    return _environment().get_template(f"{kind}.html.j2").render(
-        home=home, csp=policy([style], [theme, script]), style=style, theme=theme, script=script, **values
+    return (
+        _environment()
+        .get_template(f"{kind}.html.j2")
+        .render(home=home, csp=policy([style], [theme, script]), style=style, theme=theme, script=script, **values)
     )
 
 

@@ -29,7 +29,9 @@ def result_page(
     pictures = [_picture(assets, f"forming-{i:03d}", image) for i, image in enumerate(result.frames.pictures)]
     best = max((i for i, step in enumerate(steps) if step <= published.step), default=0)
     posters = _posters(result, assets)
-    samples = {"seeds": cards[0].cells.count // len(TRUNCATIONS), "truncations": TRUNCATIONS} if isinstance(stored, Sampler) else None
+    samples = None
+    if isinstance(stored, Sampler):
+        samples = {"seeds": cards[0].cells.count // len(TRUNCATIONS), "truncations": TRUNCATIONS}
     data = {
         "classes": published.classes, "steps": steps, "wraps": tiled, "samples": samples, "pictures": pictures,
         "posters": [p["about"] for p in posters], "pixelated": min(published.shape[1:]) <= 64,
@@ -47,13 +49,14 @@ def result_page(
             if not name.endswith("_std")
         ],
         files=downloads(result, assets) if with_downloads and result.files else [],
-        recipe="\n".join(f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in recipe_lines(published.recipe).items()),
+        recipe="\n".join(f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in shown_recipe(published.recipe).items()),
     )  # fmt: skip
 
 
-def recipe_lines(recipe: dict) -> dict:
+def shown_recipe(recipe: dict) -> dict:
     """The settings by dotted name; of paths on the machine that made the set only the last part."""
-    return {k: PurePosixPath(v).name if isinstance(v, str) and v.startswith("/") else v for k, v in dotted(recipe).items()}
+    settings = dotted(recipe)
+    return {k: PurePosixPath(v).name if isinstance(v, str) and v.startswith("/") else v for k, v in settings.items()}
 
 
 def _heading(result: Result) -> str:

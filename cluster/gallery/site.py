@@ -1,6 +1,6 @@
 """The whole site into one folder: pictures, pages, downloads. It appears at once, when it is complete.
 
-    build(names, Path("site"), store_url, tracking_uri, Options(real=4))
+build(names, Path("site"), store_url, tracking_uri, Options(real=4))
 """
 
 import os
@@ -41,7 +41,9 @@ class Options:
     """Seeds of a generator that are drawn beforehand."""
 
 
-def build(names: list[str], out: Path, store_url: str, tracking_uri: str, options: Options | None = None) -> list[Result]:
+def build(
+    names: list[str], out: Path, store_url: str, tracking_uri: str, options: Options | None = None
+) -> list[Result]:
     """Write the site of these results (sources.find) to the folder `out`, and return them.
 
     Raises DataError for an unknown name, StoreError if `out` cannot be written or is something else than a site.

@@ -143,7 +143,8 @@ def _budget(published: Published, known: dict) -> Budget:
     if "budget_ipc" in known:
         floats = round(float(known["budget_ipc"]) * real_image)
     else:
-        floats = sum(t.numel() for name, t in published.stored.tensors().items() if name != "y" and t.is_floating_point())
+        tensors = published.stored.tensors().items()
+        floats = sum(t.numel() for name, t in tensors if name != "y" and t.is_floating_point())
     return Budget(floats, 32 * floats, floats / real_image)
 
 

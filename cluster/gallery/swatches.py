@@ -35,8 +35,8 @@ def swatch_pages(result: Result, assets: Assets) -> Swatches:
     """The pages of a result; none if its set is not of textures."""
     if not all(wraps(result.published.stored)):
         return Swatches()
-    names = result.published.classes
-    textures = [(k, images[0]) for k, images in enumerate(of_classes(result.published.stored, result.shown)) if len(images)]
+    names, of_class = result.published.classes, of_classes(result.published.stored, result.shown)
+    textures = [(k, images[0]) for k, images in enumerate(of_class) if len(images)]
     files = slugs(names)
     parts = [textures[i : i + PER_PAGE] for i in range(0, len(textures), PER_PAGE)]
     links = [
@@ -45,10 +45,10 @@ def swatch_pages(result: Result, assets: Assets) -> Swatches:
     ]
     made, urls = {}, {}
     for link, part in zip(links, parts, strict=True):
-        shown = [
-            {"name": names[k], "class": k, "file": files[k], "url": _inside(x), "thumb": assets.add(f"class-{k:04d}-swatch.webp", _encoded(x, 96))}
-            for k, x in part
-        ]
+        shown = []
+        for k, x in part:
+            thumb = assets.add(f"class-{k:04d}-swatch.webp", _encoded(x, 96))
+            shown.append({"name": names[k], "class": k, "file": files[k], "url": _inside(x), "thumb": thumb})
         urls |= {k: f"{link['url']}#class-{k}" for k, _ in part}
         made[link["url"]] = pages.render(
             "swatch", "../index.html", r=result, data={"textures": shown}, pages=links, here=link["url"]

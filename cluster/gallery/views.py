@@ -83,9 +83,7 @@ def first_of_each(classes: list[Tensor], most: int) -> Tensor | None:
     return torch.stack(firsts) if firsts else None
 
 
-def samples(
-    sampler: Sampler, to_pixels, seeds: int, truncations: tuple[float, ...], at_once: int = 64
-) -> Tensor:
+def samples(sampler: Sampler, to_pixels, seeds: int, truncations: tuple[float, ...], at_once: int = 64) -> Tensor:
     """Images (classes, truncations, seeds, c, h, w) in [0, 1] of a sampler; a column has the same random numbers."""
     rows = []
     for labels in torch.arange(sampler.classes).split(at_once):

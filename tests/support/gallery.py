@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from support.tori import canvases
@@ -110,7 +111,11 @@ def many(classes: int) -> Published:
 def folders(where: Places) -> dict[str, str]:
     """Sets in folders, by name: a poster with hostile class names, canvases, a sampler, hostile images."""
     stack = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
-    values = {"name": HOSTILE[1], "paper": HOSTILE[0], "dataset": {"kind": "npz", "path": f"/home/somebody/{HOSTILE[0]}"}}
+    values = {
+        "name": HOSTILE[1],
+        "paper": HOSTILE[0],
+        "dataset": {"kind": "npz", "path": f"/home/somebody/{HOSTILE[0]}"},
+    }
     hostile = published(Images(stack, torch.eye(4)), HOSTILE, values, stack)
     fabric = canvases((*HOSTILE[:2], "lemon"), size=(48, 64))
     sets = {"poster": poster(), "fabric": fabric, "clouds": sampler(), "hostile": hostile}
@@ -121,4 +126,4 @@ def folders(where: Places) -> dict[str, str]:
 
 def colour(image: Image.Image) -> float:
     """Mean grey level of a picture in [0, 1]."""
-    return torch.tensor(list(image.convert("L").getdata())).float().mean().item() / 255
+    return float(np.asarray(image.convert("L"), float).mean() / 255)

@@ -67,7 +67,7 @@ const GARMENTS = {
       const waves = fold(v) * (Math.cos(11 * angle + 0.8 * Math.sin(2 * angle)) + 0.35 * Math.cos(5 * angle + 1 + 2 * v));
       const r = radius(v) + waves;
       const top = 0.83 - 0.045 * Math.cos(4 * angle), y = top + (-1.02 - top) * v;  // high at the straps
-      return [r * Math.cos(angle), y, r * Math.sin(angle) * deep(v), (u - 0.5) * TAU * 0.42, -1.95 * v];
+      return [r * Math.cos(angle), y, r * Math.sin(angle) * deep(v), (0.5 - u) * TAU * 0.42, -1.95 * v];
     });
     const strap = (side, depth) => sheet(6, 24, (u, v) => {
       const bend = Math.sin(Math.PI * v), width = 0.05;
@@ -85,14 +85,14 @@ const GARMENTS = {
       const wrinkle = 0.016 * Math.min(1, 4 * v) * (Math.sin(7 * x + 9 * v + 1) + 0.7 * Math.sin(13 * x - 11 * v) + 0.6 * Math.sin(21 * v + 5 * x));
       const z = deep(v) * Math.sign(s) * Math.abs(s) ** power + wrinkle * Math.sign(s) * Math.abs(s);
       const neck = s > 0 ? 0.14 * Math.max(0, 1 - v / 0.14) * (1 - (x / 0.26) ** 2) : 0.03 * Math.max(0, 1 - v / 0.14);
-      return [x, 0.9 - 1.78 * v - neck, z, (u - 0.5) * TAU * 0.42, -1.78 * v];
+      return [x, 0.9 - 1.78 * v - neck, z, (0.5 - u) * TAU * 0.42, -1.78 * v];
     });
     const sleeve = (side) => sheet(44, 26, (u, v) => {
-      const a = side * TAU * u + Math.PI / 2, r = 0.235 - 0.035 * v, out = 0.2 + 0.72 * v;
+      const a = side * TAU * u - Math.PI / 2, r = 0.235 - 0.035 * v, out = 0.2 + 0.72 * v;
       const along = [0.842 * side, -0.54], across = [0.54 * side, 0.842];
       const sag = 0.01 * Math.sin(16 * v + 3 * Math.cos(a)) * Math.sin(Math.PI * Math.min(1, v * 1.2));
       const w = (r + sag) * Math.cos(a), start = [0.075 * side, 0.672];
-      return [start[0] + along[0] * out + across[0] * w, start[1] + along[1] * out + across[1] * w, (r * 0.82 + sag) * Math.sin(a), (u - 0.5) * 1.35 * side, -0.66 * v];
+      return [start[0] + along[0] * out + across[0] * w, start[1] + along[1] * out + across[1] * w, (r * 0.82 + sag) * Math.sin(a), (0.5 - u) * 1.35, -0.66 * v];
     });
     return mesh([body, sleeve(1), sleeve(-1)], 1.12);
   },

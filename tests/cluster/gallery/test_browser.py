@@ -2,6 +2,7 @@
 
 import io
 
+import numpy as np
 import pytest
 from PIL import Image
 from support import gallery
@@ -83,7 +84,7 @@ def test_the_policy_of_a_page_stops_scripts_styles_and_requests_that_are_not_its
     until(seen.page, "document.images[document.images.length - 1].complete")
     assert seen.faults and all("Content Security Policy" in fault or "127.0.0.1:9" in fault for fault in seen.faults)
     for directive in ("script-src", "style-src", "img-src"):
-        assert any(f"'{directive} " in fault for fault in seen.faults), directive
+        assert any(f"{directive} " in fault for fault in seen.faults), directive
 
 
 def test_the_scrubber_shows_each_step_by_key_and_plays_them(site, browser):
@@ -127,9 +128,9 @@ def test_textures_are_tiled_and_fill_the_page(site, browser):
     until(page, "document.querySelector('#class-2 canvas').width === 192")
     assert canvas.evaluate("c => c.height") == 144
     page.wait_for_timeout(50)
-    whole = seen(canvas).convert("L").resize((96, 96))
-    cells = [whole.crop((32 * i, 32 * j, 32 * i + 32, 32 * j + 32)).tobytes() for i in range(3) for j in range(3)]
-    assert max(abs(a - b) for cell in cells for a, b in zip(cell, cells[0], strict=True)) < 40  # the same nine times
+    whole = np.asarray(seen(canvas).convert("L").resize((24, 24)), float)
+    cells = whole.reshape(3, 8, 3, 8).transpose(0, 2, 1, 3).reshape(9, 8, 8)
+    assert np.abs(cells - cells.mean(0)).mean() < 0.25 * cells.mean(0).std()  # the same nine times
     page.locator("#class-1 .stage").focus()
     page.keyboard.press("Enter")
     assert page.locator("#viewer").is_visible() and page.locator("#viewer-name").inner_text() == gallery.HOSTILE[1]
@@ -138,7 +139,7 @@ def test_textures_are_tiled_and_fill_the_page(site, browser):
     assert page.locator("#viewer-name").inner_text() == "lemon"
     until(page, "document.querySelector('#viewer canvas').width > 1000")
     page.wait_for_timeout(100)
-    assert len(set(seen(page.locator("#viewer")).convert("L").crop((900, 100, 1200, 500)).getdata())) > 20
+    assert np.asarray(seen(page.locator("#viewer")).convert("L").crop((900, 100, 1200, 500))).std() > 10
     page.keyboard.press("Escape")
     assert not page.locator("#viewer").is_visible()
     assert page.evaluate("document.activeElement.closest('.card').id") == "class-1"
@@ -177,8 +178,7 @@ def test_samples_follow_their_sliders(site, browser):
     page.wait_for_timeout(50)
 
     def spread() -> float:
-        levels = list(seen(canvas).convert("L").getdata())
-        return max(levels) - min(levels)
+        return np.ptp(np.asarray(seen(canvas).convert("L"), float))
 
     wild = spread()
     page.locator("#truncation").focus()
@@ -231,7 +231,10 @@ def test_a_thousand_classes_are_there_at_once_and_their_images_when_they_are_see
     seen_ = visit(browser).open(f"{site}/many/index.html")
     page = seen_.page
     assert page.locator(".card").count() == 1000
-    assert page.evaluate("[...document.querySelectorAll('.card img')].filter(i => i.complete && i.naturalWidth).length") < 400
+    assert (
+        page.evaluate("[...document.querySelectorAll('.card img')].filter(i => i.complete && i.naturalWidth).length")
+        < 400
+    )
     page.locator("#find").fill("class 99")
     assert page.locator(".card:visible").count() == 11 and page.locator("#found").inner_text() == "11 of 1000"
     until(page, "document.querySelector('#class-999 img').naturalWidth === 8")
@@ -276,6 +279,10 @@ def test_axe_finds_no_serious_fault(scheme, site, browser):
     for path in PAGES[:-1]:
         page = visit(browser, color_scheme=scheme).open(f"{site}/{path}").page
         found = axe.run(page).response["violations"]
-        serious = [(v["id"], [n["html"][:160] for n in v["nodes"][:3]]) for v in found if v["impact"] in ("serious", "critical")]
+        serious = [
+            (v["id"], [n["html"][:160] for n in v["nodes"][:3]])
+            for v in found
+            if v["impact"] in ("serious", "critical")
+        ]
         assert not serious, path
         page.context.close()
