@@ -48,7 +48,7 @@ def downloads(result: Result, assets: Assets) -> list[Download]:
 
 
 def png_zip(result: Result) -> bytes:
-    """A zip of the training images, one folder per class, and labels.csv with every soft label. Same set, same bytes."""
+    """A zip of the training images, a folder per class, and labels.csv with every soft label. Same set, same bytes."""
     published, buffer = result.published, io.BytesIO()
     labels = published.labels.cpu()
     folders, best = slugs(published.classes), labels.argmax(1).tolist()

@@ -43,20 +43,29 @@ def result_page(
         best_text=f"published, step {published.step}", many=any(c.still and c.still.count > 2 for c in cards),
         paper=published.recipe.get("paper", ""), heading=_heading(result), counts=_counts(result),
         bits=f"{result.budget.bits:,}", bits_per_class=f"{result.budget.bits / classes:,.0f}",
-        curves=[
-            {"name": charts.title_of(name), "span": charts.span(points), "svg": charts.curve(name, points, published.step)}
-            for name, points in result.curves.items()
-            if not name.endswith("_std")
-        ],
+        curves=_curves(result),
         files=downloads(result, assets) if with_downloads and result.files else [],
-        recipe="\n".join(f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in shown_recipe(published.recipe).items()),
+        recipe=shown_recipe(published.recipe),
     )  # fmt: skip
 
 
-def shown_recipe(recipe: dict) -> dict:
-    """The settings by dotted name; of paths on the machine that made the set only the last part."""
-    settings = dotted(recipe)
-    return {k: PurePosixPath(v).name if isinstance(v, str) and v.startswith("/") else v for k, v in settings.items()}
+def shown_recipe(recipe: dict) -> str:
+    """The settings, one a line, by dotted name; of paths on the machine that made the set only the last part."""
+    lines = []
+    for name, value in dotted(recipe).items():
+        value = PurePosixPath(value).name if isinstance(value, str) and value.startswith("/") else value
+        lines.append(f"{name} = {json.dumps(value, ensure_ascii=False)}")
+    return "\n".join(lines)
+
+
+def _curves(result: Result) -> list[dict]:
+    """The curves with their names; deviations are left out."""
+    marked = result.published.step
+    return [
+        {"name": charts.title_of(name), "span": charts.span(points), "svg": charts.curve(name, points, marked)}
+        for name, points in result.curves.items()
+        if not name.endswith("_std")
+    ]
 
 
 def _heading(result: Result) -> str:

@@ -1,4 +1,4 @@
-"""The site in a real Chromium, opened from `file:`: everything that can be clicked, and nothing that can be injected."""
+"""The site in a real Chromium, opened from `file:`: all that can be clicked works, nothing can be injected."""
 
 import io
 
