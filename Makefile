@@ -1,13 +1,14 @@
 # make demo    distill the digits from start to end, then say where to look
 # make check   the tests that need no Ray, S3 server or browser and are quick: under 3 minutes on 2 cores
 # make test    all tests: under 20 minutes on 2 cores
+# make gallery builds docs/gallery from runs of the store (RUNS="..."; else all of them); at most 8 MB
 # make install what these do first: a virtual environment in .venv with everything in it
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo check test lint
+.PHONY: install demo check test lint gallery
 
 install: $(STAMP)
 
@@ -30,3 +31,7 @@ test: install lint
 lint: install
 	$(BIN)/ruff check
 	$(BIN)/lint-imports
+
+gallery: install
+	$(BIN)/stillhouse gallery $(RUNS) --out docs/gallery --steps 24 --title "Stillhouse: distilled datasets"
+	@test $$(du -sk docs/gallery | cut -f1) -le 8192 || { echo "docs/gallery is larger than 8 MB: name fewer RUNS"; exit 1; }

@@ -3,6 +3,7 @@
 import io
 import math
 
+import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -30,7 +31,7 @@ def grid(
     columns = columns or tidy_columns(n)
     scale = scale or max(1, round(min(CELL, WIDEST / columns - GAP) / w))
     font = ImageFont.load_default(13 if w * scale >= 64 else 10)
-    caption = sum(font.getmetrics()) + 2 if labels else 0
+    caption = _caption(font) if labels else 0
     step_x, step_y = w * scale + GAP, h * scale + caption + GAP
     size = (columns * step_x + GAP, math.ceil(n / columns) * step_y + GAP)
     sheet = Image.new("RGB", size, BACKGROUND)
@@ -42,6 +43,29 @@ def grid(
             text = shorten(labels[i], w * scale, font)
             draw.text((left + w * scale / 2, top + h * scale + 2), text, TEXT, font, anchor="ma")
     return sheet
+
+
+def ungrid(picture: Image.Image, shape: tuple[int, int, int, int]) -> Tensor | None:
+    """The images (n, c, h, w) in [0, 1], in 256 levels, of a picture that grid() made of images of this `shape`.
+
+    None if the picture is none of n such images: it is of another size, or its gaps are not empty.
+    """
+    n, c, h, w = shape
+    for scale in range(1, max(1, picture.width // w) + 1):
+        columns, rest = divmod(picture.width - GAP, w * scale + GAP)
+        rows = math.ceil(n / columns) if columns else 0
+        caption = (picture.height - GAP) / rows - h * scale - GAP if rows else -1
+        if rest or columns > n or caption not in (0, *CAPTIONS):
+            continue
+        pixels = torch.from_numpy(np.array(picture.convert("RGB")))  # (H, W, 3)
+        step_x, step_y = w * scale + GAP, h * scale + int(caption) + GAP
+        gaps = torch.cat([pixels[:, :GAP].flatten(0, 1), pixels[:GAP].flatten(0, 1)])
+        if (gaps != gaps.new_tensor(BACKGROUND)).any():
+            continue
+        corners = [(GAP + i // columns * step_y, GAP + i % columns * step_x) for i in range(n)]
+        cells = [pixels[top : top + h * scale : scale, left : left + w * scale : scale] for top, left in corners]
+        return torch.stack(cells).permute(0, 3, 1, 2)[:, :c].float() / 255
+    return None
 
 
 def sheet(x: Tensor, y: Tensor, classes: tuple[str, ...]) -> Image.Image:
@@ -82,6 +106,14 @@ def shorten(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
         return text
     fits = (text[:length].rstrip() + "…" for length in range(len(text) - 1, 0, -1))
     return next((cut for cut in fits if font.getlength(cut) <= width), "")
+
+
+def _caption(font: ImageFont.FreeTypeFont) -> int:
+    """Height of a line of captions."""
+    return sum(font.getmetrics()) + 2
+
+
+CAPTIONS = tuple(_caption(ImageFont.load_default(size)) for size in (10, 13))
 
 
 def _check(x: Tensor, labels: list[str] | None) -> None:

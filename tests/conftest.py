@@ -12,10 +12,11 @@ from cluster.store import open_store
 
 
 def pytest_collection_modifyitems(items):
-    """Whatever takes the S3 server, directly or through another fixture, is marked `s3`."""
+    """Whatever takes the S3 server or a browser, directly or through another fixture, is marked `s3` or `browser`."""
     for item in items:
-        if "s3_server" in item.fixturenames:
-            item.add_marker(pytest.mark.s3)
+        for fixture, mark in (("s3_server", pytest.mark.s3), ("browser", pytest.mark.browser)):
+            if fixture in item.fixturenames:
+                item.add_marker(mark)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -83,22 +83,23 @@ def gather(runs: Sequence[str], store: Store) -> Comparison:
     _same_dataset({run_id: _identity(made) for run_id, made in sets.items()})
     differing = _differing_settings({run_id: made.recipe for run_id, made in sets.items()})
     entries = [
-        _entry(Run(store, run_id), result, sets[run_id], differing[run_id]) for run_id, result in results.items()
+        entry(Run(store, run_id), result, sets[run_id], differing[run_id]) for run_id, result in results.items()
     ]
     first = next(iter(sets.values()))
     dataset = first.recipe["dataset"]
     papers = reference(dataset, first.classes, min(first.shape[1:]))
-    return Comparison(_name(dataset), tuple(sorted(entries, key=lambda e: (e.ipc, e.run_id))), papers)
+    return Comparison(dataset_name(dataset), tuple(sorted(entries, key=lambda e: (e.ipc, e.run_id))), papers)
 
 
-def _entry(run: Run, result: dict, made: Published, differing: dict[str, str]) -> Entry:
+def entry(run: Run, result: dict, made: Published, differing: dict[str, str]) -> Entry:
+    """A run with its `result`, and of all its evaluations those that are like its own."""
     method = f"{made.recipe['synthetic']['kind']} x {made.recipe['objective']['kind']}"
     own = {"mean": result["test_mean"], "std": result["test_std"], "n": result["test_n"]}
     baselines: dict[str, Score] = {}
     for figures in run.evaluations():
         if _as_the_run(figures, made):
             own = max(own, figures, key=lambda score: score["n"])
-            baselines |= _baselines(figures)
+            baselines |= named_scores(figures)
     score = {key: own[key] for key in ("mean", "std", "n")}
     kinds = result["network"], result["protocol"], result["selection"]
     return Entry(run.run_id, method, *kinds, result["budget_ipc"], score, baselines, differing)
@@ -124,7 +125,7 @@ def _deciding(recipe: dict) -> tuple[dict, list[int]]:
     return parse(recipe, "of a run").decisive(), _limits(recipe["dataset"])
 
 
-def _baselines(figures: dict) -> dict[str, Score]:
+def named_scores(figures: dict) -> dict[str, Score]:
     """Every named score inside an evaluation's figures, whichever there are."""
     named = {**figures, **figures.get("baselines", {})}
     return {name: s for name, s in named.items() if isinstance(s, dict) and {"mean", "std", "n"} <= {*s}}
@@ -137,7 +138,7 @@ def _identity(published: Published) -> dict:
     """What must agree between runs for their test accuracies to be of the same task."""
     dataset = published.recipe["dataset"]
     return {
-        "data": _name(dataset),
+        "data": dataset_name(dataset),
         "classes": list(published.classes),
         "image shape": list(published.shape),
         "limits": _limits(dataset),
@@ -165,7 +166,7 @@ def _short(value: object) -> str:
     return textwrap.shorten(str(value), 80, placeholder=" ...")
 
 
-def _name(dataset: dict) -> str:
+def dataset_name(dataset: dict) -> str:
     """What people call the data: its folder or file, else its reader's kind; and its subset."""
     path = str(dataset.get("path", "")).partition("?")[0]
     return " ".join(part for part in (PurePosixPath(path).name or dataset["kind"], dataset.get("subset")) if part)
