@@ -8,6 +8,7 @@ from torch.func import grad, vmap
 from distill import nets, recipe, rng
 from distill.engine.inner import SGD, InnerStep, cross_entropy
 from distill.engine.unroll import Unroll
+from distill.errors import RecipeError
 
 SMALL = {
     "convnet": (recipe.ConvNet(depth=2, width=4, norm="batch"), 8),
@@ -119,3 +120,28 @@ def test_compiled_adjoint_equals_eager():
     )
     for a, b in zip((*eager, *others), (*compiled, *rest), strict=True):
         assert torch.allclose(a, b, atol=1e-9) and b.abs().max() > 0
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_maps_are_the_outputs_of_blocks_in_the_order_asked_for(name):
+    network, shape = small(name)
+    theta = network.init(rng.generator(0, "init"))
+    x = torch.randn(2, *shape, generator=rng.generator(0, "images"))
+    second, first = network.maps(theta, x, (2, 1))
+    (alone,) = network.maps(theta, x, (1,))
+    assert torch.equal(first, alone)
+    assert second.shape != first.shape or not torch.equal(first, second)
+    outputs, embed = [], network.module.embed
+    network.module.embed = lambda out: (outputs.append(out), embed(out))[1]
+    features = network.features(theta, x)
+    depth = next(n for n in range(1, 99) if not _has(network, shape, n + 1))
+    (last,) = network.maps(theta, x, (depth,))
+    assert torch.equal(last, outputs[0].flatten(1)) and features.shape[0] == 2
+
+
+def _has(network: nets.Network, shape: tuple[int, int, int], block: int) -> bool:
+    try:
+        network.check_layers(shape, (block,))
+    except RecipeError:
+        return False
+    return True
