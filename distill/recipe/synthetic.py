@@ -311,12 +311,13 @@ class Factorized(SyntheticBase):
     """Hallucinators that each base meets in a step, drawn at random (0: all). Judged networks see all pairs."""
     init: Literal["real", "noise"] = "real"
     """Bases: random real images, or Gaussian noise with the data's mean and standard deviation."""
-    start: Literal["identity", "random"] = "random"
+    start: Literal["identity", "random"] = "identity"
     """Hallucinators: nearly the identity, or PyTorch's default weights (HaBa)."""
-    lr_hallucinator: Annotated[float, Field(ge=0)] = 0.0
-    """Learning rate of hallucinators (0: outer.lr_img)."""
-    optimizer: Literal["", "sgd", "adam"] = ""
-    """Optimiser of hallucinators (empty: outer.optimizer)."""
+    optimizer: Literal["sgd", "adam"] = "adam"
+    """Optimiser of hallucinators. Under SGD a rate that suits bases may be far too large for them (HaBa on MTT: sgd, at
+    the rate of the bases)."""
+    lr_hallucinator: Positive = 0.01
+    """Learning rate of hallucinators."""
     contrast: Annotated[float, Field(ge=0)] = 0.0
     """Weight of a penalty on how alike a base's images by two hallucinators are in the features of a random network
     (0: none; HaBa: 0.1)."""

@@ -112,7 +112,7 @@ class Factorized(Synthetic, kind="factorized"):
         s = self.settings
         groups = [
             Group([self.bases], outer.lr_img),
-            Group(list(self.hallucinators.values()), s.lr_hallucinator or outer.lr_img, s.optimizer),
+            Group(list(self.hallucinators.values()), s.lr_hallucinator, s.optimizer),
         ]
         return groups if self.critic is None else [*groups, Group([self.critic], s.critic_lr, "adam")]
 

@@ -252,7 +252,7 @@ def test_haba_recipes_are_the_published_ones(ipc, steps, epoch, lr, lr_lr):
     r = recipe.load(f"haba-cifar10-{ipc}ipc")
     s, o = r.synthetic, r.objective
     shape = (s.kind, s.ipc, s.hallucinators, s.channels, s.lr_hallucinator, s.contrast)
-    assert shape == ("factorized", ipc, 5, 0, 0, 0)
+    assert shape == ("factorized", ipc, 5, 0, 100, 0) and (s.optimizer, s.start, s.pairs) == ("sgd", "random", 1)
     assert (o.syn_steps, o.max_start_epoch, o.lr_teacher, o.lr_lr) == (steps, epoch, lr, lr_lr)
     assert (r.outer.steps, r.outer.lr_img, r.outer.momentum) == (15000, 100, 0.95)
 
