@@ -31,7 +31,7 @@ class CellResult:
     reason: str
     """Why it was refused, or why it failed."""
     figures: dict[str, Any]
-    """What the run published (cluster.jobs.distilling.result_of); empty unless it ran to its end."""
+    """What the run published (cluster.jobs.distilling.result_of); empty if it has not."""
     seconds: float | None = None
 
     @property

@@ -13,7 +13,7 @@ from distill.context import Context
 from distill.errors import StillhouseError
 from distill.recipe import digest
 from tune import sweep
-from tune.journal import FAILED, FINISHED, MEMORY, Journal, SweepTrial
+from tune.journal import FAILED, MEMORY, Journal, SweepTrial
 from tune.matrix.cells import PATH, Grid
 from tune.matrix.results import CellResult, Matrix
 from tune.reading import Plan
@@ -49,7 +49,7 @@ def collect(grid: Grid, journal: Journal, store_url: str, baselines: dict, skipp
         figures, status, message = {}, "refused" if cell.refusal else "not run", cell.refusal
         if trial:
             status, message = trial.status, trial.end.message if trial.end else ""
-        if trial and trial.best and status == FINISHED:
+        if trial and trial.best:
             figures = Run(store, trial.best.run_id).result() or {}
         seconds = trial.end.seconds if trial and trial.end else None
         results.append(CellResult(cell, status, message, figures, seconds))
