@@ -1,8 +1,8 @@
 """StyleGAN-XL's generator: StyleGAN3 layers without aliasing, class embeddings, stages of growing resolution.
 
-    stem = StyleGANXL(plan(16, 10), classes=10, generator=rng.generator(0, "stem"))
+    stem = StyleGANXL(plan(16, 10), classes=10, generator=torch.Generator().manual_seed(0))
     images = stem(z, labels, truncation=0.7)           # (n, 3, 16, 16), in about [-1, 1]
-    full = grow(stem, 32, 7, rng.generator(0, "32"))   # the layers of the stem are kept and frozen
+    full = grow(stem, 32, 7, generator)                # the layers of the stem are kept and frozen
 
 Karras et al. 2021, "Alias-Free Generative Adversarial Networks" (equations and appendices below are theirs), and Sauer
 et al. 2022, "StyleGAN-XL". Each layer's signal is continuous and stands for samples at a rate s with no content above
@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 
 FIRST_CUTOFF, FIRST_STOPBAND = 2.0, 2.0**2.1
 """f_c0 and f_t0 of the Fourier features, in cycles per image (appendix C.2)."""
@@ -31,6 +30,10 @@ MARGIN = 10
 TAPS = 6
 """Length n of a filter, in samples of the lower of its two rates."""
 OUTPUT_SCALE, CLAMP, EPS = 0.25, 256.0, 1e-8
+CHUNK = 50
+"""Images that draw() computes at once."""
+MOST = 100_000
+"""Of any size in a file."""
 
 
 class Signal(NamedTuple):
@@ -107,8 +110,9 @@ def low_pass(taps: int, cutoff: float, half_width: float, rate: float, radial: b
         beta = 0.5842 * (attenuation - 21) ** 0.4 + 0.07886 * (attenuation - 21)
     else:
         beta = 0.0
-    window = torch.kaiser_window(taps, periodic=False, beta=beta, dtype=torch.float64)
-    t = (torch.arange(taps, dtype=torch.float64) - (taps - 1) / 2) / rate  # in images
+    on_cpu = {"dtype": torch.float64, "device": "cpu"}  # also for a module without storage, which may be loaded later
+    window = torch.kaiser_window(taps, periodic=False, beta=beta, **on_cpu)
+    t = (torch.arange(taps, **on_cpu) - (taps - 1) / 2) / rate  # in images
     if not radial:
         f = torch.sinc(2 * cutoff * t) * window
     else:
@@ -143,12 +147,17 @@ def downsample(x: Tensor, f: Tensor | None, down: int) -> Tensor:
 # ---------------------------------------------------------------- mapping network
 
 
+def normal(g: torch.Generator | None, *shape: int) -> Tensor:
+    """Standard normal values, or without a generator zeros, to be loaded."""
+    return torch.zeros(shape) if g is None else torch.randn(shape, generator=g)
+
+
 class Dense(nn.Module):
     """A linear layer whose stored weights have unit variance, with an optional leaky ReLU scaled by sqrt(2)."""
 
-    def __init__(self, inputs: int, outputs: int, g: torch.Generator, activate: bool = False, lr: float = 1.0):
+    def __init__(self, inputs: int, outputs: int, g: torch.Generator | None, activate: bool = False, lr: float = 1.0):
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs, generator=g) / lr)
+        self.weight = nn.Parameter(normal(g, outputs, inputs) / lr)
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.lr, self.activate = lr, activate
 
@@ -177,12 +186,12 @@ class Mapping(nn.Module):
         layers: int,
         embedding_dim: int,
         projected: bool,
-        g: torch.Generator,
+        g: torch.Generator | None,
     ):
         super().__init__()
         class_dim = 0
         if classes:
-            self.register_buffer("embedding", torch.randn(classes, embedding_dim, generator=g))
+            self.register_buffer("embedding", normal(g, classes, embedding_dim))
             class_dim = z_dim if projected else embedding_dim
         self.projection = Dense(embedding_dim, z_dim, g, activate=True) if classes and projected else None
         widths = [z_dim + class_dim] + layers * [w_dim]
@@ -224,14 +233,14 @@ class Mapping(nn.Module):
 class FourierInput(nn.Module):
     """Fixed sine waves on a plane that w rotates and shifts, mixed by a learned matrix (section 3.1, appendix F)."""
 
-    def __init__(self, signal: Signal, w_dim: int, g: torch.Generator):
+    def __init__(self, signal: Signal, w_dim: int, g: torch.Generator | None):
         super().__init__()
         c, self.signal = signal.channels, signal
-        angle = 2 * math.pi * torch.rand(c, generator=g)
-        radius = signal.cutoff * torch.rand(c, generator=g).sqrt()  # uniform over the disc of radius f_c
-        self.register_buffer("freqs", radius[:, None] * torch.stack([angle.cos(), angle.sin()], 1))
-        self.register_buffer("phases", torch.rand(c, generator=g) - 0.5)
-        self.weight = nn.Parameter(torch.randn(c, c, generator=g))
+        radius, angle, phases = torch.zeros(3, c) if g is None else torch.rand(3, c, generator=g)
+        direction = torch.stack([(2 * math.pi * angle).cos(), (2 * math.pi * angle).sin()], 1)
+        self.register_buffer("freqs", signal.cutoff * radius.sqrt()[:, None] * direction)  # uniform over a disc
+        self.register_buffer("phases", phases - 0.5)
+        self.weight = nn.Parameter(normal(g, c, c))
         self.affine = Dense(w_dim, 4, g)
         nn.init.zeros_(self.affine.weight)
         with torch.no_grad():
@@ -260,13 +269,13 @@ class FourierInput(nn.Module):
 class SynthesisLayer(nn.Module):
     """A modulated convolution, then a leaky ReLU between two filters, then the target's rate (figure 4b)."""
 
-    def __init__(self, layer: Layer, w_dim: int, g: torch.Generator):
+    def __init__(self, layer: Layer, w_dim: int, g: torch.Generator | None):
         super().__init__()
         source, target, rgb, kernel = layer.source, layer.target, layer.rgb, 1 if layer.rgb else layer.kernel
         self.rgb = rgb
         self.affine = Dense(w_dim, source.channels, g)
         nn.init.ones_(self.affine.bias)
-        self.weight = nn.Parameter(torch.randn(target.channels, source.channels, kernel, kernel, generator=g))
+        self.weight = nn.Parameter(normal(g, target.channels, source.channels, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(target.channels))
         self.register_buffer("magnitude_ema", torch.ones(()))
         rate = max(source.rate, target.rate) * (1 if rgb else 2)
@@ -307,7 +316,7 @@ class SynthesisLayer(nn.Module):
 class Synthesis(nn.Module):
     """w (n, w_dim), or one for the input and each layer (n, num_ws, w_dim), to images (n, colours, h, w)."""
 
-    def __init__(self, layers: Sequence[Layer], w_dim: int, g: torch.Generator):
+    def __init__(self, layers: Sequence[Layer], w_dim: int, g: torch.Generator | None):
         super().__init__()
         self.input = FourierInput(layers[0].source, w_dim, g)
         self.layers = nn.ModuleList(SynthesisLayer(layer, w_dim, g) for layer in layers)
@@ -322,7 +331,10 @@ class Synthesis(nn.Module):
 
 
 class StyleGANXL(nn.Module):
-    """The generator. `frozen` layers from the first, the input and the mapping network are not trained (if any)."""
+    """The generator; its weights are zero without a random `generator`, until they are loaded.
+
+    If `frozen` is not zero, that many layers, the input and the mapping network are not trained.
+    """
 
     def __init__(
         self,
@@ -337,14 +349,13 @@ class StyleGANXL(nn.Module):
         generator: torch.Generator | None = None,
     ):
         super().__init__()
-        g = generator or torch.Generator().manual_seed(0)
         self.plan = list(layers)
         self.classes, self.z_dim, self.w_dim, self.frozen = classes, z_dim, w_dim, frozen
         self.resolution = self.plan[-1].target.size
         self._mapping = {"mapping_layers": mapping_layers, "embedding_dim": embedding_dim, "projected": projected}
-        self.synthesis = Synthesis(self.plan, w_dim, g)
+        self.synthesis = Synthesis(self.plan, w_dim, generator)
         self.num_ws = self.synthesis.num_ws
-        self.mapping = Mapping(z_dim, w_dim, classes, mapping_layers, embedding_dim, projected, g)
+        self.mapping = Mapping(z_dim, w_dim, classes, mapping_layers, embedding_dim, projected, generator)
         if frozen:
             for part in (self.mapping, self.synthesis.input, *self.synthesis.layers[:frozen]):
                 part.requires_grad_(False)
@@ -353,26 +364,18 @@ class StyleGANXL(nn.Module):
         """Images (n, colours, h, w), in about [-1, 1], of latents z (n, z_dim) and classes `labels` (n,)."""
         return self.synthesis(self.mapping(z, labels, truncation))
 
-    def settings(self) -> dict[str, Any]:
-        """JSON values that rebuild the module: build(settings)."""
+    def settings(
+        self,
+        image: tuple[int, int] | None = None,
+        scale: list[float] | None = None,
+        shift: list[float] | None = None,
+    ) -> dict[str, Any]:
+        """JSON settings of draw(): images are cropped in the middle to `image` (h, w), and multiplied and shifted per
+        channel so that they are as networks see them."""
         layers = [[list(part) if isinstance(part, Signal) else part for part in layer] for layer in self.plan]
         sizes = {"classes": self.classes, "z_dim": self.z_dim, "w_dim": self.w_dim, "frozen": self.frozen}
-        return {"layers": layers} | sizes | self._mapping
-
-
-def build(settings: dict[str, Any], generator: torch.Generator | None = None) -> StyleGANXL:
-    """The generator that settings() describes, with fresh weights."""
-    layers = [Layer(Signal(*source), Signal(*target), *rest) for source, target, *rest in settings["layers"]]
-    return StyleGANXL(**(settings | {"layers": layers}), generator=generator)
-
-
-def draw(
-    weights: dict[str, Tensor], settings: dict[str, Any], labels: Tensor, generator: torch.Generator, truncation: float
-) -> Tensor:
-    """Images (n, colours, h, w) of classes `labels` (n,) from weights by name, as a published set draws them."""
-    network, device = build(settings), weights["synthesis.input.weight"].device
-    z = torch.randn(len(labels), network.z_dim, generator=generator).to(device)
-    return functional_call(network.to(device), weights, (z, labels.to(device), truncation))
+        after = {"image": list(image or (self.resolution,) * 2), "scale": scale, "shift": shift}
+        return {"layers": layers} | sizes | self._mapping | after
 
 
 def grow(
@@ -401,3 +404,78 @@ def grow(
     for old, new in zip(network.synthesis.layers, grown.synthesis.layers[: len(kept)], strict=False):
         new.load_state_dict(old.state_dict())
     return grown
+
+
+# ---------------------------------------------------------------- published sets
+
+
+def build(settings: dict[str, Any]) -> StyleGANXL:
+    """The generator that settings() describes, with weights of zero."""
+    layers = [Layer(Signal(*source), Signal(*target), *rest) for source, target, *rest in settings["layers"]]
+    others = {k: v for k, v in settings.items() if k not in ("layers", "image", "scale", "shift")}
+    return StyleGANXL(layers, **others)
+
+
+def loaded(weights: dict[str, Tensor], settings: dict[str, Any]) -> StyleGANXL:
+    """The generator with these weights, on their device."""
+    with torch.device("meta"):
+        network = build(settings)
+    network.load_state_dict(weights, assign=True)
+    return network.to(weights["synthesis.input.weight"].device)
+
+
+def draw(
+    weights: dict[str, Tensor],
+    settings: dict[str, Any],
+    labels: Tensor,
+    generator: torch.Generator,
+    truncation: float = 1.0,
+) -> Tensor:
+    """Images (n, c, h, w) of the classes `labels` (n,) as networks see them, with fresh latents."""
+    network, device = loaded(weights, settings), weights["synthesis.input.weight"].device
+    parts = []
+    with torch.no_grad():
+        for own in labels.split(CHUNK):
+            z = torch.randn(len(own), network.z_dim, generator=generator).to(device)
+            parts.append(finished(network(z, own.to(device), truncation), settings))
+    return torch.cat(parts)
+
+
+def finished(x: Tensor, settings: dict[str, Any]) -> Tensor:
+    """Images as networks see them, from the generator's."""
+    (h, w), side = settings["image"], x.shape[2]
+    top, left = (side - h) // 2, (side - w) // 2
+    x = x[:, :, top : top + h, left : left + w]
+    if settings.get("scale"):
+        scale, shift = (torch.tensor(settings[name]).to(x)[:, None, None] for name in ("scale", "shift"))
+        x = x * scale + shift
+    return x
+
+
+def fault(weights: dict[str, Tensor], settings: dict[str, Any]) -> str:
+    """What is wrong with weights and settings from a file; empty if draw() can use them. Allocates nothing."""
+    try:
+        (h, w), layers = settings["image"], settings["layers"]
+        numbers = [settings[name] for name in ("classes", "z_dim", "w_dim", "mapping_layers", "embedding_dim")]
+        signals = [Signal(*signal) for layer in layers for signal in layer[:2]]
+        whole = numbers + [h, w] + [n for s in signals for n in s[:3]]
+        if not all(type(n) is int and 0 <= n <= MOST for n in whole) or numbers[3] > 16 or len(layers) > 100:
+            return f"a size of its generator is no number from 0 to {MOST}"
+        for s in signals:
+            if not (s.channels and s.size and s.rate and 0 < s.cutoff < MOST and 0 < s.half_width < MOST):
+                return f"a layer of its generator has the impossible signal {list(s)}"
+        for layer in layers:
+            (_, size, rate, *_), (_, target_size, target_rate, *_) = layer[:2]
+            ratio = max(rate, target_rate) / min(rate, target_rate)
+            if ratio not in (1, 2, 4, 8, 16) or target_size > size * target_rate / rate + 4 * MARGIN:
+                return f"a layer of its generator makes {target_size} samples of {size}, at rates {target_rate}, {rate}"
+        with torch.device("meta"):
+            expected = {name: tuple(t.shape) for name, t in build(settings).state_dict().items()}
+    except (TypeError, KeyError, ValueError, IndexError, RuntimeError, OverflowError) as error:
+        return f"the settings of its generator are damaged ({str(error)[:200]})"
+    if different := sorted(expected.keys() ^ weights.keys()):
+        return f"its generator lacks or does not have {different[0]}"
+    for name, tensor in weights.items():
+        if tuple(tensor.shape) != expected[name] or not tensor.is_floating_point():
+            return f"{name} {tuple(tensor.shape)} does not fit its generator: {expected[name]}"
+    return ""
