@@ -14,15 +14,17 @@ DTYPES = {"u1": np.uint8, "i4": np.int32, "i8": np.int64}
 class DType(Stateful):
     """`numpy.dtype(code)`; its state has the byte order."""
 
+    known = DTYPES
+
     def __init__(self, code: Any, align: Any = False, copy: Any = False):
         self.code = _text(code)
         self.value: np.dtype | None = None
 
     def set_state(self, state: tuple) -> None:
         order = _text(state[1])
-        if self.code not in DTYPES or order not in ("|", "<", "="):
+        if self.code not in self.known or order not in ("|", "<", "="):
             raise Refusal(f"array type {order}{self.code}")
-        self.value = np.dtype(DTYPES[self.code])
+        self.value = np.dtype(self.known[self.code])
 
 
 class Array(Stateful):
@@ -52,16 +54,14 @@ def _text(value: Any) -> str:
     return value.decode("latin1")[:100] if isinstance(value, bytes) else value[:100]
 
 
-TABLE = Table(
-    {
-        "numpy.core.multiarray _reconstruct": Array,
-        "numpy._core.multiarray _reconstruct": Array,
-        "numpy ndarray": None,
-        "numpy dtype": DType,
-        "_codecs encode": _encode,
-    },
-    source="CIFAR file",
-)
+NAMES = {
+    "numpy.core.multiarray _reconstruct": Array,
+    "numpy._core.multiarray _reconstruct": Array,
+    "numpy ndarray": None,
+    "numpy dtype": DType,
+    "_codecs encode": _encode,
+}
+TABLE = Table(NAMES, source="CIFAR file")
 
 
 def loads(data: bytes, where: str) -> dict:

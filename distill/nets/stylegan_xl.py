@@ -32,8 +32,8 @@ TAPS = 6
 OUTPUT_SCALE, CLAMP, EPS = 0.25, 256.0, 1e-8
 CHUNK = 50
 """Images that draw() computes at once."""
-MOST = 100_000
-"""Of any size in a file."""
+MOST, MOST_SIDE = 100_000, 4096
+"""Of any number in a file; of samples along a side."""
 
 
 class Signal(NamedTuple):
@@ -462,13 +462,13 @@ def fault(weights: dict[str, Tensor], settings: dict[str, Any]) -> str:
         if not all(type(n) is int and 0 <= n <= MOST for n in whole) or numbers[3] > 16 or len(layers) > 100:
             return f"a size of its generator is no number from 0 to {MOST}"
         for s in signals:
-            if not (s.channels and s.size and s.rate and 0 < s.cutoff < MOST and 0 < s.half_width < MOST):
+            positive = s.channels and s.rate and 0 < s.cutoff < MOST and 0 < s.half_width < MOST
+            if not positive or not 0 < s.size <= MOST_SIDE:
                 return f"a layer of its generator has the impossible signal {list(s)}"
         for layer in layers:
-            (_, size, rate, *_), (_, target_size, target_rate, *_) = layer[:2]
-            ratio = max(rate, target_rate) / min(rate, target_rate)
-            if ratio not in (1, 2, 4, 8, 16) or target_size > size * target_rate / rate + 4 * MARGIN:
-                return f"a layer of its generator makes {target_size} samples of {size}, at rates {target_rate}, {rate}"
+            rates = [signal[2] for signal in layer[:2]]
+            if max(rates) / min(rates) not in (1, 2, 4, 8, 16) or Layer(*layer).kernel not in (1, 3):
+                return f"a layer of its generator has impossible rates or kernel, {rates} and {layer[4:5]}"
         with torch.device("meta"):
             expected = {name: tuple(t.shape) for name, t in build(settings).state_dict().items()}
     except (TypeError, KeyError, ValueError, IndexError, RuntimeError, OverflowError) as error:
