@@ -5,6 +5,6 @@ images = generator(z, labels, truncation=0.7)             # (n, c, h, w), in abo
 generator.sampler(per_class=50).fresh(labels, g)          # as a published set, for training
 """
 
-from distill.generators.load import PublishedGenerator, load_generator
+from distill.generators.load import PublishedGenerator, load_embeddings, load_generator
 
-__all__ = ["PublishedGenerator", "load_generator"]
+__all__ = ["PublishedGenerator", "load_embeddings", "load_generator"]

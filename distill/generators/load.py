@@ -113,3 +113,15 @@ def _check(path: Path, settings: dict[str, Any], resolution: int | None, classes
     if classes not in (None, settings["classes"]):
         have = settings["classes"] or "no"
         raise DataError(f"{path}: has {have} classes, not {classes}; use a generator of this dataset's classes")
+
+
+def load_embeddings(path: str | Path) -> Tensor:
+    """Class embeddings (classes, e) in a pickle of StyleGAN-XL's: `in_embeddings/tf_efficientnet_lite0.pkl`."""
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; give the path of StyleGAN-XL's class embeddings")
+    embed = read_pickle(path.read_bytes(), str(path)).get("embed")
+    table = embed.tensors().get("weight") if isinstance(embed, Part) else None
+    if table is None or table.ndim != 2:
+        raise DataError(f"{path}: has no class embeddings; use in_embeddings/tf_efficientnet_lite0.pkl of StyleGAN-XL")
+    return table.float()

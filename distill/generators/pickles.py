@@ -143,7 +143,7 @@ class _Reader:
             "numpy.core.multiarray scalar": _scalar,
             "numpy._core.multiarray scalar": _scalar,
             "dill._dill _create_array": _dill_array,  # StyleGAN-XL writes with dill
-            "dill._dill _load_type": lambda name: None,
+            "dill._dill _load_type": _dill_type,
         }
         return _Names(
             dtypes | numpy | {
@@ -243,6 +243,11 @@ def _scalar(dtype: Any, content: Any) -> float:
     if not isinstance(dtype, _DType) or dtype.value is None or not isinstance(content, bytes):
         raise Refusal("a NumPy scalar of another type")
     return np.frombuffer(content, dtype.value).item()
+
+
+def _dill_type(name: Any) -> Name | None:
+    """Older versions of dill write common types in this way; those that nothing calls are only arguments."""
+    return {"OrderedDict": Name("collections OrderedDict"), "set": Name("builtins set")}.get(str(name))
 
 
 def _dill_array(make: Any, arguments: tuple, state: tuple, attributes: Any) -> numpy_pickle.Array:

@@ -23,7 +23,7 @@ def eq_t(image_of: Callable[[Tensor], Tensor], resolution: int, fractional: bool
         expected, valid = moved(still, t, fractional)
         difference = (image_of(t / resolution) - expected)[:, :, valid]
         error, count = error + difference.square().sum().item(), count + difference.numel()
-    return 10 * math.log10(4 / (error / count))
+    return 10 * math.log10(4 / max(error / count, 1e-30))
 
 
 def moved(x: Tensor, t: Tensor, fractional: bool) -> tuple[Tensor, Tensor]:
