@@ -52,7 +52,7 @@ def weights_and_settings(generator: Part) -> tuple[dict[str, Tensor], dict[str, 
         "scale": None,
         "shift": None,
     }
-    problem = stylegan_xl.fault(weights, settings)
+    problem = stylegan_xl.fault(weights, settings, classes)
     if not problem:
         with torch.device("meta"):
             network = stylegan_xl.build(settings)

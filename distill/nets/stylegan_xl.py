@@ -441,6 +441,25 @@ def draw(
     return torch.cat(parts)
 
 
+def between(
+    weights: dict[str, Tensor],
+    settings: dict[str, Any],
+    labels: Tensor,
+    seeds: tuple[int, int],
+    frames: int,
+    truncation: float = 1.0,
+) -> Tensor:
+    """Images (frames, n, c, h, w) of the classes `labels` (n,), from the first seed's to the second's: w changes
+    evenly. All classes share the latent of a seed."""
+    network, device = loaded(weights, settings), weights["synthesis.input.weight"].device
+    labels = labels.to(device)
+    with torch.no_grad():
+        z = [torch.randn(1, network.z_dim, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        first, last = (network.mapping(one.to(device).expand(len(labels), -1), labels, truncation) for one in z)
+        ws = [first + (last - first) * (i / max(1, frames - 1)) for i in range(frames)]
+        return torch.stack([finished(network.synthesis(w), settings) for w in ws])
+
+
 def finished(x: Tensor, settings: dict[str, Any]) -> Tensor:
     """Images as networks see them, from the generator's."""
     (h, w), side = settings["image"], x.shape[2]
@@ -452,11 +471,16 @@ def finished(x: Tensor, settings: dict[str, Any]) -> Tensor:
     return x
 
 
-def fault(weights: dict[str, Tensor], settings: dict[str, Any]) -> str:
-    """What is wrong with weights and settings from a file; empty if draw() can use them. Allocates nothing."""
+def fault(weights: dict[str, Tensor], settings: dict[str, Any], classes: int) -> str:
+    """What is wrong with weights and settings from a file of a set of `classes` classes; empty if draw() can use them.
+
+    Allocates nothing.
+    """
     try:
         (h, w), layers = settings["image"], settings["layers"]
         numbers = [settings[name] for name in ("classes", "z_dim", "w_dim", "mapping_layers", "embedding_dim")]
+        if settings["classes"] not in (0, classes):
+            return f"its generator is of {settings['classes']} classes, the set of {classes}"
         signals = [Signal(*signal) for layer in layers for signal in layer[:2]]
         whole = numbers + [h, w] + [n for s in signals for n in s[:3]]
         if not all(type(n) is int and 0 <= n <= MOST for n in whole) or numbers[3] > 16 or len(layers) > 100:
@@ -473,6 +497,12 @@ def fault(weights: dict[str, Tensor], settings: dict[str, Any]) -> str:
             expected = {name: tuple(t.shape) for name, t in build(settings).state_dict().items()}
     except (TypeError, KeyError, ValueError, IndexError, RuntimeError, OverflowError) as error:
         return f"the settings of its generator are damaged ({str(error)[:200]})"
+    scale, shift = settings.get("scale"), settings.get("shift")
+    for values in (scale, shift) if scale or shift else ():
+        if not isinstance(values, list) or [type(v) for v in values] != [float] * signals[-1].channels:
+            return "scale and shift of its generator are not one number for each channel"
+    if max(h, w) > signals[-1].size or not min(h, w):
+        return f"images of {h}x{w} are not within its generator's resolution, {signals[-1].size}"
     if different := sorted(expected.keys() ^ weights.keys()):
         return f"its generator lacks or does not have {different[0]}"
     for name, tensor in weights.items():
