@@ -23,6 +23,7 @@ from distill.errors import ConflictError, DataError, MissingError, StoreError
 from distill.evaluate.robustness import scores
 from distill.evaluate.rows import HARD, OTHER
 from distill.evaluate.score import Measured, Score, headline
+from distill.generators import load_generator
 from distill.published import Published, read
 from distill.recipe import Settings
 
@@ -31,7 +32,12 @@ EXTRA = ("distilled" + OTHER, "random" + OTHER)
 
 
 def find(what: str, store_url: str, tracking_uri: str) -> Published:
-    """The set that `what` names: a path, a run of the store, or a registered model such as digits@best."""
+    """The set that `what` names: a path, a run of the store, or a registered model such as digits@best.
+
+    A `.pkl` file is a generator published by others (distill/generators/), taken as a set of the images it draws.
+    """
+    if what.endswith(".pkl"):
+        return load_generator(what).published()
     if Path(what).exists():
         return read(Path(what))
     store = open_store(store_url)

@@ -2,7 +2,7 @@
 
 generator = load_generator("ffhq.pkl")                    # .resolution, .classes, .z_dim
 images = generator(z, labels, truncation=0.7)             # (n, c, h, w), in about [-1, 1]
-generator.sampler(per_class=50).fresh(labels, g)          # as a published set, for training
+generator.published(per_class=50)                         # as a published set, for training
 """
 
 from distill.generators.load import PublishedGenerator, load_embeddings, load_generator

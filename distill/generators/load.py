@@ -7,14 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from distill.data.preprocess import Preprocess
 from distill.errors import DataError
 from distill.generators import stylegan2 as from_stylegan2
 from distill.generators import stylegan3 as from_stylegan3
 from distill.generators.pickles import Part, read_pickle
 from distill.nets import stylegan2, stylegan_xl
 from distill.published.forms import Sampler
+from distill.published.published import Published
 
 WANTED = "G_ema"
+PER_CLASS = 50
+"""Images per class of a set for training, by default."""
 TENSORFLOW = b"dnnlib.tflib"
 
 
@@ -32,6 +36,7 @@ class PublishedGenerator(nn.Module):
         self.classes: int = settings["classes"]
         """0: unconditional."""
         self.z_dim = z_dim
+        self.channels = settings["channels"] if code is stylegan2 else settings["layers"][-1][1][0]
 
     def forward(self, z: Tensor, labels: Tensor | None = None, truncation: float = 1.0) -> Tensor:
         """Images of latents z (n, z_dim) and classes `labels` (n,), which an unconditional generator ignores."""
@@ -45,10 +50,18 @@ class PublishedGenerator(nn.Module):
         """Random z (n, z_dim), drawn on the CPU."""
         return torch.randn(n, self.z_dim, generator=generator).to(next(self.network.parameters()).device)
 
-    def sampler(self, per_class: int) -> Sampler:
-        """The generator as a published set with `per_class` images per class, with fresh noise if it has any."""
+    def sampler(self, per_class: int = PER_CLASS) -> Sampler:
+        """`per_class` images of each class in [0, 1], not clamped, as a published set draws them. An unconditional
+        generator has one class; StyleGAN2's noise is fresh for every image."""
         weights = {name: tensor.detach() for name, tensor in self.network.state_dict().items()}
-        return Sampler(weights, self.code.__name__, self.settings, max(self.classes, 1), per_class)
+        settings = self.settings | {"scale": [0.5] * self.channels, "shift": [0.5] * self.channels}
+        return Sampler(weights, self.code.__name__, settings, max(self.classes, 1), per_class)
+
+    def published(self, per_class: int = PER_CLASS) -> Published:
+        """The generator as a set for training: classes are named by their numbers, and pixels are in [0, 1]."""
+        sampler = self.sampler(per_class)
+        names = tuple(str(k) for k in range(sampler.classes))
+        return Published(sampler, names, Preprocess(), lr=None, recipe={}, step=0, state={})
 
 
 def load_generator(

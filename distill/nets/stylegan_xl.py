@@ -441,6 +441,25 @@ def draw(
     return torch.cat(parts)
 
 
+def between(
+    weights: dict[str, Tensor],
+    settings: dict[str, Any],
+    labels: Tensor,
+    seeds: tuple[int, int],
+    frames: int,
+    truncation: float = 1.0,
+) -> Tensor:
+    """Images (frames, n, c, h, w) of the classes `labels` (n,), from the first seed's to the second's: w changes
+    evenly. All classes share the latent of a seed."""
+    network, device = loaded(weights, settings), weights["synthesis.input.weight"].device
+    labels = labels.to(device)
+    with torch.no_grad():
+        z = [torch.randn(1, network.z_dim, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        first, last = (network.mapping(one.to(device).expand(len(labels), -1), labels, truncation) for one in z)
+        ws = [first + (last - first) * (i / max(1, frames - 1)) for i in range(frames)]
+        return torch.stack([finished(network.synthesis(w), settings) for w in ws])
+
+
 def finished(x: Tensor, settings: dict[str, Any]) -> Tensor:
     """Images as networks see them, from the generator's."""
     (h, w), side = settings["image"], x.shape[2]
@@ -460,18 +479,20 @@ def fault(weights: dict[str, Tensor], settings: dict[str, Any], classes: int) ->
     try:
         (h, w), layers = settings["image"], settings["layers"]
         numbers = [settings[name] for name in ("classes", "z_dim", "w_dim", "mapping_layers", "embedding_dim")]
+        if settings["classes"] not in (0, classes):
+            return f"its generator is of {settings['classes']} classes, the set of {classes}"
         signals = [Signal(*signal) for layer in layers for signal in layer[:2]]
         whole = numbers + [h, w] + [n for s in signals for n in s[:3]]
         if not all(type(n) is int and 0 <= n <= MOST for n in whole) or numbers[3] > 16 or len(layers) > 100:
             return f"a size of its generator is no number from 0 to {MOST}"
-        if problem := _fault_of(layers, signals):
+        if problem := _fault_of_layers(layers, signals):
             return problem
-        if numbers[0] not in (0, classes):
-            return f"its generator is of {numbers[0]} classes, the set of {classes}"
         with torch.device("meta"):
             expected = {name: tuple(t.shape) for name, t in build(settings).state_dict().items()}
     except (TypeError, KeyError, ValueError, IndexError, RuntimeError, OverflowError) as error:
         return f"the settings of its generator are damaged ({str(error)[:200]})"
+    if problem := _fault_of_finish(settings, signals[-1]):
+        return problem
     if different := sorted(expected.keys() ^ weights.keys()):
         return f"its generator lacks or does not have {different[0]}"
     for name, tensor in weights.items():
@@ -480,7 +501,7 @@ def fault(weights: dict[str, Tensor], settings: dict[str, Any], classes: int) ->
     return ""
 
 
-def _fault_of(layers: list, signals: list[Signal]) -> str:
+def _fault_of_layers(layers: list, signals: list[Signal]) -> str:
     for s in signals:
         positive = s.channels and s.rate and 0 < s.cutoff < MOST and 0 < s.half_width < MOST
         if not positive or not 0 < s.size <= MOST_SIDE:
@@ -489,4 +510,15 @@ def _fault_of(layers: list, signals: list[Signal]) -> str:
         rates = [signal[2] for signal in layer[:2]]
         if max(rates) / min(rates) not in (1, 2, 4, 8, 16) or Layer(*layer).kernel not in (1, 3):
             return f"a layer of its generator has impossible rates or kernel, {rates} and {layer[4:5]}"
+    return ""
+
+
+def _fault_of_finish(settings: dict[str, Any], last: Signal) -> str:
+    """What finished() cannot use, after the generator's `last` signal."""
+    (h, w), scale, shift = settings["image"], settings.get("scale"), settings.get("shift")
+    for values in (scale, shift) if scale or shift else ():
+        if not isinstance(values, list) or [type(v) for v in values] != [float] * last.channels:
+            return "scale and shift of its generator are not one number for each channel"
+    if max(h, w) > last.size or not min(h, w):
+        return f"images of {h}x{w} are not within its generator's resolution, {last.size}"
     return ""

@@ -63,8 +63,6 @@ LIVE = {
     "a name within torch": lambda c: _within_torch(c),
     "INST": lambda c: b"(" + b"S" + repr(touch(c)).encode() + b"\nios\nsystem\n.",
     "OBJ": lambda c: b"\x80\x02(cos\nsystem\n" + _text(touch(c)) + b"o.",
-    "NEWOBJ_EX": lambda c: _newobj_ex(c),
-    "a state for a function": lambda c: b"\x80\x02cbuiltins\nexec\n" + _text(writes(c)) + b"\x85R.",
     "code in a storage": lambda c: in_the_state(_Storage(_legacy(Calls(os.system, touch(c)))), c),
     "code in a storage's magic number": lambda c: in_the_state(_Storage(pickle.dumps(Calls(os.system, touch(c)))), c),
     "code behind the parts": lambda c: pickle.dumps(_Twice(touch(c))),
@@ -86,10 +84,6 @@ def _within_torch(canary) -> bytes:
     """torch.nn.modules.module.torch.os.system is os.system, and its name begins as a discriminator's modules do."""
     name = b"\x8c\x17torch.nn.modules.module\x8c\x0ftorch.os.system\x93"
     return b"\x80\x04" + name + _text(touch(canary)) + b"\x85R."
-
-
-def _newobj_ex(canary) -> bytes:
-    return b"\x80\x04csubprocess\nPopen\n(](" + _text("touch") + _text(str(canary)) + b"et}\x92."
 
 
 class _Twice:
@@ -200,6 +194,7 @@ QUIET = {
     "a persistent object of another version": lambda c: _persistent({"type": "class", "version": 7, "state": {}}),
     "a persistent function": lambda c: _persistent({"type": "function", "version": 6}),
     "a persistent list": lambda c: _persistent([1]),
+    "NEWOBJ_EX": lambda c: b"\x80\x04csubprocess\nPopen\n(](" + _text("touch") + _text(str(c)) + b"et}\x92.",
     "dill's functions": lambda c: b"\x80\x03cdill._dill\n_create_function\n.",
     "dill's code": lambda c: b"\x80\x03cdill._dill\n_create_code\n.",
     "dill's array by another function": lambda c: b"\x80\x03cdill._dill\n_create_array\n(ctorch\nSize\n)NNtR.",

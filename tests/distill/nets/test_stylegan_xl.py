@@ -17,6 +17,7 @@ from distill.nets.stylegan_xl import (
     Signal,
     StyleGANXL,
     SynthesisLayer,
+    between,
     downsample,
     draw,
     fault,
@@ -317,7 +318,6 @@ def test_images_are_drawn_from_settings_and_weights(monkeypatch):
     network.mapping.measure(10, generator())
     settings = json.loads(json.dumps(network.settings((30, 28), [2.0, 1.0, 1.0], [0.5, 0.0, 0.0])))
     assert fault(network.state_dict(), settings, 3) == ""
-    assert "3 classes, the set of 4" in fault(network.state_dict(), settings, 4)
     labels = torch.arange(3).repeat(2)
     drawn = draw(network.state_dict(), settings, labels, generator(3), 0.5)
     g = generator(3)
@@ -327,6 +327,11 @@ def test_images_are_drawn_from_settings_and_weights(monkeypatch):
     expected = expected * torch.tensor([2.0, 1, 1])[:, None, None] + torch.tensor([0.5, 0, 0])[:, None, None]
     assert torch.allclose(drawn, expected, atol=1e-6)
     assert loaded(network.state_dict(), settings).frozen == network.frozen
+    way = between(network.state_dict(), settings, torch.tensor([0, 2]), (1, 2), 3, 0.5)
+    z = torch.randn(1, 8, generator=generator(2)).expand(2, -1)
+    with torch.no_grad():
+        last = network(z, torch.tensor([0, 2]), 0.5)[:, :, 1:31, 2:30]
+    assert way.shape == (3, 2, 3, 30, 28) and torch.allclose(way[2, :, 1:], last[:, 1:], atol=1e-6)
 
 
 FAULTS = {
@@ -340,6 +345,9 @@ FAULTS = {
     "a huge kernel": lambda weights, settings: settings["layers"][0].__setitem__(4, 10**6),
     "many classes": lambda weights, settings: settings.update(classes=10**12),
     "a size as text": lambda weights, settings: settings.update(z_dim="8"),
+    "a crop outside": lambda weights, settings: settings.update(image=[17, 16]),
+    "a scale for two channels": lambda weights, settings: settings.update(scale=[1.0, 1.0], shift=[0.0, 0.0]),
+    "other classes": lambda weights, settings: settings.update(classes=4),
     "no layers": lambda weights, settings: settings.update(layers=[]),
     "no size": lambda weights, settings: settings.pop("w_dim"),
     "an unknown setting": lambda weights, settings: settings.update(other=1),
