@@ -37,7 +37,7 @@ def _part(settings: CarRacingFrames, part: str, frames: int, notice: Notice) -> 
     """The episodes of a part, until they have `frames` frames."""
     episodes: list[Recording] = []
     while (done := sum(len(episode.y) for episode in episodes)) < frames:
-        notice(f"recording {part} frames", done, frames)
+        notice(f"recorded {part} frames", done, frames)
         (track,) = track_seeds(settings.recording, part, 1, first=len(episodes))
         episodes.append(recorded(track, settings.recording, settings.size, settings.noise))
     return episodes

@@ -44,7 +44,7 @@ def test_whole_episodes_until_there_are_enough_frames(made):
     assert raw.train_x[:, 1, 0, 0].tolist() == [1 + i // 30 for i in range(120)]
     assert torch.equal(raw.train_x[:, 0, 0, 0].long(), 40 * raw.train_y)
     assert made == driving.track_seeds(0, "train", 4) + driving.track_seeds(0, "test", 2)
-    assert said[:2] == [("recording train frames", 0, 100), ("recording train frames", 30, 100)]
+    assert said[:2] == [("recorded train frames", 0, 100), ("recorded train frames", 30, 100)]
 
 
 def test_the_seed_of_the_recording_decides_and_the_seed_of_the_run_does_not(made):
