@@ -477,22 +477,12 @@ def fault(weights: dict[str, Tensor], settings: dict[str, Any], classes: int) ->
     Allocates nothing.
     """
     try:
-        (h, w), layers = settings["image"], settings["layers"]
-        numbers = [settings[name] for name in ("classes", "z_dim", "w_dim", "mapping_layers", "embedding_dim")]
-        if settings["classes"] not in (0, classes):
-            return f"its generator is of {settings['classes']} classes, the set of {classes}"
-        signals = [Signal(*signal) for layer in layers for signal in layer[:2]]
-        whole = numbers + [h, w] + [n for s in signals for n in s[:3]]
-        if not all(type(n) is int and 0 <= n <= MOST for n in whole) or numbers[3] > 16 or len(layers) > 100:
-            return f"a size of its generator is no number from 0 to {MOST}"
-        if problem := _fault_of_layers(layers, signals):
+        if problem := _fault_of_sizes(settings, classes) or _fault_of_finish(settings):
             return problem
         with torch.device("meta"):
             expected = {name: tuple(t.shape) for name, t in build(settings).state_dict().items()}
     except (TypeError, KeyError, ValueError, IndexError, RuntimeError, OverflowError) as error:
         return f"the settings of its generator are damaged ({str(error)[:200]})"
-    if problem := _fault_of_finish(settings, signals[-1]):
-        return problem
     if different := sorted(expected.keys() ^ weights.keys()):
         return f"its generator lacks or does not have {different[0]}"
     for name, tensor in weights.items():
@@ -501,7 +491,16 @@ def fault(weights: dict[str, Tensor], settings: dict[str, Any], classes: int) ->
     return ""
 
 
-def _fault_of_layers(layers: list, signals: list[Signal]) -> str:
+def _fault_of_sizes(settings: dict[str, Any], classes: int) -> str:
+    """What is out of range."""
+    layers = settings["layers"]
+    numbers = [settings[name] for name in ("classes", "z_dim", "w_dim", "mapping_layers", "embedding_dim")]
+    signals = [Signal(*signal) for layer in layers for signal in layer[:2]]
+    whole = numbers + [n for signal in signals for n in signal[:3]]
+    if not all(type(n) is int and 0 <= n <= MOST for n in whole) or numbers[3] > 16 or len(layers) > 100:
+        return f"a size of its generator is no number from 0 to {MOST}"
+    if settings["classes"] not in (0, classes):
+        return f"its generator is of {settings['classes']} classes, the set of {classes}"
     for s in signals:
         positive = s.channels and s.rate and 0 < s.cutoff < MOST and 0 < s.half_width < MOST
         if not positive or not 0 < s.size <= MOST_SIDE:
@@ -513,12 +512,13 @@ def _fault_of_layers(layers: list, signals: list[Signal]) -> str:
     return ""
 
 
-def _fault_of_finish(settings: dict[str, Any], last: Signal) -> str:
-    """What finished() cannot use, after the generator's `last` signal."""
-    (h, w), scale, shift = settings["image"], settings.get("scale"), settings.get("shift")
+def _fault_of_finish(settings: dict[str, Any]) -> str:
+    """What is wrong with the crop, or with scale and shift."""
+    (h, w), (channels, size, *_) = settings["image"], settings["layers"][-1][1]
+    if not (type(h) is type(w) is int and 1 <= h <= size and 1 <= w <= size):
+        return f"images of {h}x{w} are not within its generator's resolution, {size}"
+    scale, shift = settings.get("scale"), settings.get("shift")
     for values in (scale, shift) if scale or shift else ():
-        if not isinstance(values, list) or [type(v) for v in values] != [float] * last.channels:
+        if not isinstance(values, list) or [type(v) for v in values] != [float] * channels:
             return "scale and shift of its generator are not one number for each channel"
-    if max(h, w) > last.size or not min(h, w):
-        return f"images of {h}x{w} are not within its generator's resolution, {last.size}"
     return ""
