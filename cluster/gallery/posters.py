@@ -81,5 +81,5 @@ def _runs(differs: Tensor) -> list[tuple[int, int]]:
 def _labels(y: Tensor) -> list[tuple[int, float]]:
     """The most probable classes of a label (classes,), with their share of it."""
     share = y / y.sum().clamp(min=1e-12)
-    values, classes = share.topk(min(MOST_LABELS, len(y)))
-    return [(k, round(v, 3)) for v, k in zip(values.tolist(), classes.tolist(), strict=True) if v >= 0.005]
+    most = share.argsort(descending=True, stable=True)[:MOST_LABELS]
+    return [(k, round(v, 3)) for k, v in zip(most.tolist(), share[most].tolist(), strict=True) if v >= 0.005]
