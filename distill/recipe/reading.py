@@ -6,8 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-from pydantic_core import to_jsonable_python
+from pydantic import TypeAdapter, ValidationError
 
 from distill.errors import RecipeError
 from distill.recipe.dataset import Dataset
@@ -146,7 +145,8 @@ def _carried(value: Any, old: Any, new: Any) -> Any:
 
 def _default(kind: type[Settings], key: str) -> Any:
     """The default of a setting as it stands in a table."""
-    return to_jsonable_python(kind.model_fields[key].get_default(call_default_factory=True))
+    default = kind.model_fields[key].get_default(call_default_factory=True)
+    return TypeAdapter(Any).dump_python(default, mode="json")
 
 
 def _refuses(kind: type[Settings], key: str, value: Any) -> bool:

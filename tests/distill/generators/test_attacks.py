@@ -244,9 +244,8 @@ def test_damaged_files_give_a_generator_or_a_data_error(tmp_path):
     path = tmp_path / "g.pkl"
     for _ in range(60):
         data = bytearray(whole)
-        for _ in range(draw.randint(1, 4)):
-            at = draw.randrange(len(data))
-            data[at : at + draw.randint(0, 3)] = bytes([draw.randrange(256)])
+        for _ in range(draw.randint(1, 2)):
+            data[draw.randrange(len(data))] = draw.randrange(256)
         path.write_bytes(data)
         try:
             load_generator(path)

@@ -75,8 +75,8 @@ def test_settings_of_one_kind_reach_its_cells_alone(context):
     made = grid(context, ["pixels", "canvas"], ["unrolled", "distribution"], own=own)
     rates = {(c.set, c.objective): (c.recipe.outer.lr_img, c.recipe.outer.momentum) for c in made.cells}
     assert rates == {
-        ("pixels", "unrolled"): (3, 0.5), ("pixels", "distribution"): (10, 0.5),
-        ("canvas", "unrolled"): (3, 0.1), ("canvas", "distribution"): (10, 0.1),
+        ("pixels", "unrolled"): (3, 0.5), ("pixels", "distribution"): (0.05, 0.5),
+        ("canvas", "unrolled"): (3, 0.1), ("canvas", "distribution"): (0.05, 0.1),
     }  # fmt: skip
     assert [c.recipe.synthetic.init for c in made.cells] == ["real", "real", "blend", "blend"]
 
