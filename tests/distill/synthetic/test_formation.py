@@ -106,6 +106,8 @@ def test_images_in_8_bits_are_within_the_range_of_the_training_images_and_rounde
         made.x.mul_(100)
     made.project()
     low, high = train.amin((0, 2, 3)), train.amax((0, 2, 3))
+    assert (made.x.amin((0, 2, 3)) >= low - 1e-5).all(), "what is learned does not drift beyond the levels"
+    assert (made.x.amax((0, 2, 3)) <= high + 1e-5).all()
     x = made.images(torch.arange(len(made)), torch.Generator()).detach()
     assert torch.allclose(x.amin((0, 2, 3)), low, atol=1e-5) and torch.allclose(x.amax((0, 2, 3)), high, atol=1e-5)
     steps = (x - low[:, None, None]) / (high - low)[:, None, None] * 255
