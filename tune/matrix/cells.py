@@ -119,11 +119,20 @@ def split(overrides: list[str]) -> tuple[list[str], dict[str, list[str]]]:
 
 
 def build(
-    context: Context, sets: tuple[str, ...], objectives: tuple[str, ...], per_class: float, own: dict[str, list[str]]
+    context: Context,
+    sets: tuple[str, ...],
+    objectives: tuple[str, ...],
+    per_class: float,
+    own: dict[str, list[str]],
+    common: list[str] = (),
 ) -> Grid:
-    """Size every cell. Raises RecipeError if all are refused, with each reason."""
-    floats = budget_floats(context, per_class)
-    cells = tuple(_cell(context, s, o, floats, own.get(s, []) + own.get(o, [])) for s in sets for o in objectives)
+    """Size every cell. `own` and `common` are those of split(). Raises RecipeError if all are refused, with reasons.
+
+    What the recipe itself says of the outer loop may give way to an objective's own defaults; what is in `common` not.
+    """
+    floats, outer = budget_floats(context, per_class), [text for text in common if text.startswith("outer.")]
+    pairs = [(s, o) for s in sets for o in objectives]
+    cells = tuple(_cell(context, s, o, floats, outer + own.get(s, []) + own.get(o, [])) for s, o in pairs)
     grid = Grid(context, sets, objectives, per_class, cells)
     if not grid.accepted:
         why = "\n".join(f"  {reason}" for reason in dict.fromkeys(cell.refusal for cell in cells))

@@ -36,7 +36,7 @@ def main(
     url, tracking, home = common.places(store)
     common.log_to_console()
     context = _prepared(recipe, url)
-    grid = cells.build(context, set_kinds, objective_kinds, budget, of_kinds)
+    grid = cells.build(context, set_kinds, objective_kinds, budget, of_kinds, for_all)
     plan = cells.plan(grid, own)
     if dry:
         return _dry_run(grid, plan, url, json)

@@ -72,13 +72,24 @@ def test_settings_of_one_kind_reach_its_cells_alone(context):
     words = ["outer.steps=7", "unrolled:outer.lr_img=3", "canvas:synthetic.init=blend", "canvas:outer.momentum=0.1"]
     common, own = cells.split(words)
     assert common == ["outer.steps=7"]
-    made = grid(context, ["pixels", "canvas"], ["unrolled", "distribution"], own=own)
+    made = grid(context, ["pixels", "canvas"], ["unrolled", "trajectory"], own=own)
     rates = {(c.set, c.objective): (c.recipe.outer.lr_img, c.recipe.outer.momentum) for c in made.cells}
     assert rates == {
-        ("pixels", "unrolled"): (3, 0.5), ("pixels", "distribution"): (0.05, 0.5),
-        ("canvas", "unrolled"): (3, 0.1), ("canvas", "distribution"): (0.05, 0.1),
+        ("pixels", "unrolled"): (3, 0.5), ("pixels", "trajectory"): (10, 0.5),
+        ("canvas", "unrolled"): (3, 0.1), ("canvas", "trajectory"): (10, 0.1),
     }  # fmt: skip
     assert [c.recipe.synthetic.init for c in made.cells] == ["real", "real", "blend", "blend"]
+
+
+def test_settings_of_the_outer_loop_for_all_cells_reach_all(context):
+    """Also an objective that has its own defaults of the outer loop, which the recipe's give way to."""
+    words = ["outer.lr_img=3", "outer.optimizer=sgd", "outer.steps=5000"]
+    base = Context(recipe.load("digits", [*TINY, *words]), context.data, context.network, context.device)
+    made = cells.build(base, ("pixels",), tuple(OBJECTIVES), 1.0, {"unrolled": ["outer.lr_img=4"]}, words)
+    for cell in made.accepted:
+        outer = cell.recipe.outer
+        rate = 4 if cell.objective == "unrolled" else 3
+        assert (outer.lr_img, outer.optimizer, outer.steps) == (rate, "sgd", 5000), cell.objective
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def stillhouse(home: Path, *arguments: str) -> str:
 def test_a_matrix_runs_every_cell_it_can_and_continues(tmp_path):
     words = [*TINY, "outer.steps=2", "outer.evaluate_every=2", "concurrency=1", "--sets", "pixels,wang"]
     words += ["--objectives", "trajectory,distribution", "--baselines", "random,full"]
-    words += ["distribution:objective.batch_real=4", "distribution:outer.lr_img=1e35"]
+    words += ["distribution:objective.batch_real=4", "distribution:outer.lr_img=1e39"]
     said = stillhouse(tmp_path, *words, "--out", str(tmp_path / "out"), "--json", str(tmp_path / "first.json"))
     figures = json.loads((tmp_path / "first.json").read_text())
     cells = {(c["set"], c["objective"]): c for c in figures["cells"]}
