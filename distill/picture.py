@@ -48,7 +48,7 @@ def grid(
 def ungrid(picture: Image.Image, shape: tuple[int, int, int, int]) -> Tensor | None:
     """The images (n, c, h, w) in [0, 1], in 256 levels, of a picture that grid() made of images of this `shape`.
 
-    None if the picture is none of n such images: it is of another size, or its gaps are not empty.
+    None if the picture is none of n such images: of another size or resolution, or with something in its gaps.
     """
     n, c, h, w = shape
     for scale in range(1, max(1, picture.width // w) + 1):
@@ -63,8 +63,11 @@ def ungrid(picture: Image.Image, shape: tuple[int, int, int, int]) -> Tensor | N
         if (gaps != gaps.new_tensor(BACKGROUND)).any():
             continue
         corners = [(GAP + i // columns * step_y, GAP + i % columns * step_x) for i in range(n)]
-        cells = [pixels[top : top + h * scale : scale, left : left + w * scale : scale] for top, left in corners]
-        return torch.stack(cells).permute(0, 3, 1, 2)[:, :c].float() / 255
+        large = torch.stack([pixels[top : top + h * scale, left : left + w * scale] for top, left in corners])
+        cells = large[:, ::scale, ::scale]  # (n, h, w, 3)
+        if not torch.equal(large, cells.repeat_interleave(scale, 1).repeat_interleave(scale, 2)):
+            continue  # images of another resolution
+        return cells.permute(0, 3, 1, 2)[:, :c].float() / 255
     return None
 
 

@@ -189,7 +189,7 @@ CHANGED = {
     "an unknown class": (lambda their: Stranger(), "name '.*Stranger', which no published generator has"),
     "another network": (lambda their: module("FastGAN"), "G_ema is a 'FastGAN' of another architecture; supported are"),
     "a class of torch": (lambda their: nn.Linear(2, 2), "G_ema is a 'Linear' of another architecture"),
-    "a layer less": (lambda their: _without(their, "synthesis", 3), "does not fit together"),
+    "a layer less": (lambda their: _without(their, "synthesis", 3), "together: .* does not fit the one before"),
     "no mapping layer": (lambda their: _without(their, "mapping", -1), "without fc1.weight"),
     "another filter": (lambda their: _filter(their, 1.01), "has another up_filter than the one of its cutoffs"),
     "no filter": (lambda their: _filter(their, None), "lacks its up_filter"),
