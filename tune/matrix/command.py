@@ -69,9 +69,11 @@ def _run(grid, plan, urls: tuple[str, str, str], out: Path | None) -> dict:
     store, tracking, home = urls
     places = sweep.Places(store, tracking, Path(home))
     journal = run.open_journal(plan, grid.context, store)
-    with session() as ray:
-        ray.wait()
-        found = run.run(grid, plan, journal, places, Screen(common.console))
+    found = run.finished(grid, journal, store)
+    if found is None:
+        with session() as ray:
+            ray.wait()
+            found = run.run(grid, plan, journal, places, Screen(common.console))
     folder = out or Path(home) / "sweeps" / journal.sweep_id
     figures = results.write(found, folder)
     run.track(plan, journal, places, found, folder)

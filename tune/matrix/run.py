@@ -40,6 +40,14 @@ def run(grid: Grid, plan: Plan, journal: Journal, places: Places, watch: Watch) 
     return collect(grid, journal, places.store, *_baselines(grid, journal, places, watch))
 
 
+def finished(grid: Grid, journal: Journal, store_url: str) -> Matrix | None:
+    """The matrix of an earlier command, if that left nothing to do."""
+    figures, trials = journal.noted(_name(grid)), journal.trials()
+    if figures is None or len(trials) < len(grid.accepted) or any(trial.end is None for trial in trials):
+        return None
+    return collect(grid, journal, store_url, *_scores(grid, figures))
+
+
 def collect(grid: Grid, journal: Journal, store_url: str, baselines: dict, skipped: dict) -> Matrix:
     """Every cell with how it ended, from the journal and the published runs."""
     trials = {_pair(trial): trial for trial in journal.trials()}
@@ -64,18 +72,26 @@ def _pair(trial: SweepTrial) -> tuple[str, str]:
 def _baselines(grid: Grid, journal: Journal, places: Places, watch: Watch) -> tuple[dict, dict]:
     """(scores by name, reasons of what is missing) of real images at the budget, measured once."""
     context = grid.context
-    evaluation = context.recipe.evaluation.model_dump(mode="json", exclude={"workers"})
-    name = f"baselines-{digest({'evaluation': evaluation, 'budget': grid.per_class})}"
-    if not (figures := journal.noted(name)):
+    if not (figures := journal.noted(_name(grid))):
         request = EvaluationRequest(context.recipe, (context.recipe.network,), full=True)
         data = share(context.data.to(torch.device("cpu")))
         try:
             (figures,) = evaluating.baselines(request, grid.per_class, places.store, watch.event, data)
         except StillhouseError as error:
             return {}, dict.fromkeys(context.recipe.evaluation.baselines, str(error))
-        journal.note(name, figures)
-    wanted = context.recipe.evaluation.baselines
-    return {row: figures[row] for row in wanted if row in figures}, figures["skipped"]
+        journal.note(_name(grid), figures)
+    return _scores(grid, figures)
+
+
+def _scores(grid: Grid, figures: dict) -> tuple[dict, dict]:
+    rows = grid.context.recipe.evaluation.baselines
+    return {row: figures[row] for row in rows if row in figures}, figures["skipped"]
+
+
+def _name(grid: Grid) -> str:
+    """Name of the note with the baselines."""
+    evaluation = grid.context.recipe.evaluation.model_dump(mode="json", exclude={"workers"})
+    return f"baselines-{digest({'evaluation': evaluation, 'budget': grid.per_class})}"
 
 
 def track(plan: Plan, journal: Journal, places: Places, found: Matrix, folder: Path) -> None:

@@ -152,7 +152,13 @@ def test_cells_that_fail_leave_the_others_and_baselines_are_measured_once(grid, 
     monkeypatch.setattr(run.evaluating, "baselines", baselines)
     monkeypatch.setattr(run, "share", lambda data: data)
     places = Places(store, "", tmp_path)
+    assert run.finished(grid, journal, store) is None
     first = run.run(grid, plan, journal, places, Watch())
+    journal.reopen(1)
+    assert run.finished(grid, journal, store) is None, "a cell that was opened again is to be run"
+    journal.end(1, End(FAILED, 3, "its process was killed"))
+    done = run.finished(grid, journal, store)
+    assert done == first, "nothing is left to do"
     second = run.run(grid, plan, journal, places, Watch())
     assert measured == [(1.0, True)]
     for found in (first, second):
