@@ -22,23 +22,18 @@ IMAGES, CANDIDATES = 8, 24
 def fit(made: "Generator", x: Tensor, y: Tensor, steps: int, lr: float, seed: int) -> None:
     """Move the weights of a set towards images x (n, c, h, w) of the classes y (n,), `steps` times, with Adam."""
     optimizer = torch.optim.Adam(made.net.parameters(), lr)
-    members = [(y == k).nonzero().flatten() for k in range(made.classes)]
+    members = {k: rows for k in range(made.classes) if len(rows := (y == k).nonzero().flatten())}
+    own = torch.tensor(list(members), device=x.device)
     for step in range(steps):
         g = rng.generator(seed, "generator fit", step)
-        target, z, labels = [], [], []
-        for k, rows in enumerate(members):
-            if not len(rows):
-                continue
-            chosen = rows[torch.randint(len(rows), (IMAGES,), generator=g).to(rows.device)]
-            candidates = made.net.latents(CANDIDATES, g)
-            own = torch.full((CANDIDATES,), k, device=x.device)
-            with torch.no_grad():
-                drawn = made.rendered(candidates, own, None)
-            nearest = torch.cdist(x[chosen].flatten(1), drawn.flatten(1)).argmin(1)
-            target.append(x[chosen])
-            z.append(candidates[nearest])
-            labels.append(own[:IMAGES])
-        z, labels, target = torch.cat(z), torch.cat(labels), torch.cat(target)
+        rows = [r[torch.randint(len(r), (IMAGES,), generator=g).to(r.device)] for r in members.values()]
+        target = x[torch.stack(rows)]  # (classes, IMAGES, c, h, w)
+        candidates = made.net.latents(len(own) * CANDIDATES, g)
+        with torch.no_grad():
+            drawn = made.rendered(candidates, own.repeat_interleave(CANDIDATES), None)
+        apart = torch.cdist(target.flatten(2), drawn.flatten(1).unflatten(0, (len(own), CANDIDATES)))
+        nearest = apart.argmin(2) + CANDIDATES * torch.arange(len(own), device=x.device)[:, None]
+        z, labels, target = candidates[nearest.flatten()], own.repeat_interleave(IMAGES), target.flatten(0, 1)
         loss = (made.rendered(z, labels, made.net.noise(len(z), g)) - target).square().mean()
         optimizer.zero_grad()
         loss.backward()
