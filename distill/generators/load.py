@@ -120,9 +120,7 @@ def _converted(generator: Part) -> tuple[ModuleType, dict[str, Tensor], dict[str
 def _check(path: Path, settings: dict[str, Any], resolution: int | None, classes: int | None) -> None:
     made = settings["image"][0]
     if resolution not in (None, made):
-        raise DataError(
-            f"{path}: makes images of {made} px, not {resolution}; use one of {resolution} px, or resize to it"
-        )
+        raise DataError(f"{path}: makes images of {made} px, not {resolution}; use a generator of {resolution} px")
     if classes not in (None, settings["classes"]):
         have = settings["classes"] or "no"
         raise DataError(f"{path}: has {have} classes, not {classes}; use a generator of this dataset's classes")

@@ -53,6 +53,8 @@ def weights_and_settings(generator: Part) -> tuple[dict[str, Tensor], dict[str, 
         "shift": None,
     }
     problem = stylegan_xl.fault(weights, settings, classes)
+    if not problem and plan[-1].target.size != generator.number("img_resolution"):
+        problem = f"its layers make images of {plan[-1].target.size} px, its settings say another number"
     if not problem:
         with torch.device("meta"):
             network = stylegan_xl.build(settings)

@@ -506,6 +506,9 @@ def _fault_of_sizes(settings: dict[str, Any], classes: int) -> str:
         positive = s.channels and s.rate and 0 < s.cutoff < MOST and 0 < s.half_width < MOST
         if not positive or not 0 < s.size <= MOST_SIDE:
             return f"a layer of its generator has the impossible signal {list(s)}"
+    for before, after in zip(layers, layers[1:], strict=False):
+        if list(before[1][:3]) != list(after[0][:3]):
+            return f"a layer of its generator takes {after[0][:3]}, the one before makes {before[1][:3]}"
     for layer in layers:
         rates = [signal[2] for signal in layer[:2]]
         if max(rates) / min(rates) not in (1, 2, 4, 8, 16) or Layer(*layer).kernel not in (1, 3):

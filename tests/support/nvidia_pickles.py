@@ -159,8 +159,9 @@ def _mapping(network: StyleGANXL, t: dict[str, Tensor]) -> Persistent:
         modules["embed"] = nn.Embedding.from_pretrained(t["mapping.embedding"])
         modules["embed_proj"] = fully_connected(t, "mapping.projection")
     elif network.classes:
-        weight = t["mapping.embedding"].T * network.classes**0.5
-        modules["embed"] = fully_connected({"e.weight": weight, "e.bias": torch.zeros(len(weight))}, "e")
+        bias = t["mapping.embedding"].mean(0)
+        weight = (t["mapping.embedding"] - bias).T * network.classes**0.5
+        modules["embed"] = fully_connected({"e.weight": weight, "e.bias": bias}, "e")
     if not network.mapping.projection:
         w_avg = w_avg[0]
     modules |= {f"fc{i}": fully_connected(t, f"mapping.layers.{i}", 0.01) for i in range(count)}
