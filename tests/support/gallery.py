@@ -98,7 +98,7 @@ def poster() -> Published:
 def sampler() -> Published:
     """Three classes of clouds, whose module a test must allow: monkeypatch forms.SAMPLER_MODULES."""
     weights = {"mean": torch.linspace(0.2, 0.8, 3).view(3, 1, 1, 1).expand(3, 1, 8, 8).contiguous(),
-               "scale": torch.tensor(0.2)}  # fmt: skip
+               "scale": torch.tensor(0.08)}  # fmt: skip
     return published(Sampler(weights, "support.clouds", {"side": 8}, 3, 2), ("a", "b", "c"), {"name": "clouds"})
 
 
