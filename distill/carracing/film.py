@@ -13,9 +13,9 @@ from distill.carracing.simulator import Simulator
 from distill.image_files import animate
 from distill.picture import BACKGROUND, TEXT, to_images
 
-EVERY = 8
+EVERY = 10
 """Frames from one picture to the next."""
-MILLISECONDS = 100
+MILLISECONDS = 125
 SIDE, CELL, GAP, CAPTION = 288, 60, 10, 16
 CHOSEN = (214, 64, 42)
 
@@ -47,7 +47,7 @@ class Film:
 
     def webp(self) -> bytes:
         """The bytes of an animated WebP."""
-        return animate(self.pictures, MILLISECONDS, quality=60)
+        return animate(self.pictures, MILLISECONDS, quality=45)
 
     def _picture(self, world: Simulator) -> Image.Image:
         columns = -(-len(self.images) // 3)
