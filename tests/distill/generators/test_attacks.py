@@ -161,7 +161,7 @@ def _many_paths(canary) -> bytes:
 def _bytes_again(canary) -> bytes:
     content = _legacy(_named(count=250_000), 250_000, bytes(1_000_000))
     one = b"ctorch.storage\n_load_from_bytes\nq\x00B" + struct.pack("<I", len(content)) + content + b"q\x01\x85R"
-    return b"\x80\x03(" + one + b"h\x00h\x01\x85R" * 10_000 + b"t."
+    return b"\x80\x03(" + one + b"h\x00h\x01\x85R" * 100 + b"t."
 
 
 QUIET = {
@@ -174,7 +174,7 @@ QUIET = {
     "a storage within a storage": lambda c: _dumped(_Storage(_legacy(_Storage(b"")))),
     "a storage that is a text": lambda c: _dumped(_Storage("text")),
     "an empty storage": lambda c: _dumped(_Storage(b"")),
-    "one storage made 10,000 times": _bytes_again,
+    "one storage made 100 times": _bytes_again,
     "a tensor larger than its storage": lambda c: _tensor((3,), (1,)),
     "a value repeated to a huge tensor": lambda c: _tensor((10**12,), (0,)),
     "a tensor that steps out": lambda c: _tensor((2,), (2**40,)),
@@ -227,16 +227,18 @@ def test_live_attacks_are_refused_and_never_run(name, tmp_path):
 
 @pytest.mark.parametrize("name", QUIET)
 def test_other_attacks_are_refused(name, tmp_path):
-    refused(QUIET[name](tmp_path / "canary"), tmp_path)
+    message = refused(QUIET[name](tmp_path / "canary"), tmp_path)
+    assert "G_ema" not in message and "not the parts" not in message  # not because of what is missing in them
     assert not (tmp_path / "canary").exists()
 
 
-def refused(data: bytes, tmp_path) -> None:
+def refused(data: bytes, tmp_path) -> str:
     path, before = tmp_path / "attack.pkl", set(sys.modules)
     path.write_bytes(data)
     with pytest.raises(DataError, match="attack.pkl: ") as error:
         load_generator(path)
     assert len(str(error.value)) < 600 and set(sys.modules) == before
+    return str(error.value)
 
 
 def test_damaged_files_give_a_generator_or_a_data_error(tmp_path):
@@ -244,12 +246,13 @@ def test_damaged_files_give_a_generator_or_a_data_error(tmp_path):
     path = tmp_path / "g.pkl"
     for _ in range(60):
         data = bytearray(whole)
-        for _ in range(draw.randint(1, 2)):
-            data[draw.randrange(len(data))] = draw.randrange(256)
+        for _ in range(draw.randint(1, 4)):
+            at = draw.randrange(len(data))
+            data[at : at + draw.choice([1, 1, 1, 2])] = bytes([draw.randrange(256)])
         path.write_bytes(data)
         try:
             load_generator(path)
         except DataError:
             refusals += 1
-    assert 10 < refusals < 60
+    assert 5 < refusals < 60
     assert not (tmp_path / "canary").exists()
