@@ -16,13 +16,13 @@ from torch import Tensor
 from distill.errors import DataError, RecipeError
 from distill.image_files import animate
 from distill.picture import grid, png
-from distill.published.forms import Images, Sampler
+from distill.published.forms import MOST_SAMPLES, Images, Sampler
 from distill.published.published import Published
 from distill.published.table import table
 
 MOST_SHOWN = 400
 """Images on a sheet, at most."""
-MOST_SAMPLES, MOST_FRAMES = 1_000_000, 600
+MOST_FRAMES = 600
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from distill.recipe import parse
 def real_images(published: Published, count: int) -> list[Tensor]:
     """For each class `count` random training images (k, c, h, w) in [0, 1], fewer if there are fewer.
 
-    Raises DataError if the data are not here, or are not those that the set was distilled from.
+    Raises DataError if the data are not here, or differ from those that the set was distilled from.
     """
     recipe = parse(published.recipe, "of a published set")
     settings = recipe.dataset

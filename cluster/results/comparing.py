@@ -92,7 +92,7 @@ def gather(runs: Sequence[str], store: Store) -> Comparison:
 
 
 def entry(run: Run, result: dict, made: Published, differing: dict[str, str]) -> Entry:
-    """A run with its `result`, and of all its evaluations those that are like its own."""
+    """A run with its `result`, and those of its evaluations that used the same settings as its own."""
     method = f"{made.recipe['synthetic']['kind']} x {made.recipe['objective']['kind']}"
     own = {"mean": result["test_mean"], "std": result["test_std"], "n": result["test_n"]}
     baselines: dict[str, Score] = {}

@@ -246,7 +246,7 @@ def _scalar(dtype: Any, content: Any) -> float:
 
 
 def _dill_type(name: Any) -> Name | None:
-    """Older versions of dill write common types in this way; those that nothing calls are only arguments."""
+    """Older versions of dill write common types like this. A type that is never called is only an argument."""
     return {"OrderedDict": Name("collections OrderedDict"), "set": Name("builtins set")}.get(str(name))
 
 

@@ -286,7 +286,7 @@ class SynthesisLayer(nn.Module):
         down_filter = low_pass(down_taps, target.cutoff, target.half_width, rate, radial) if down_taps > 1 else None
         self.register_buffer("up_filter", up_filter, persistent=False)
         self.register_buffer("down_filter", down_filter, persistent=False)
-        # Samples at the high rate that the target and both filters need, over those that there are. The two grids share
+        # How many more samples at the high rate the target and both filters need than there are. The two grids share
         # their centre; up - 1 zeros follow each sample, so that the first of them is half of that off (appendix C.3).
         needed = (target.size - 1) * self.down + up_taps + down_taps - 1
         missing = needed - (source.size + kernel - 1) * self.up

@@ -163,7 +163,7 @@ class Matching:
 
 
 class _ForOneSize:
-    """A function, compiled for the first batch size that it is asked for."""
+    """A function, compiled for the first batch size it is called with."""
 
     def __init__(self, function: Callable, compiled: bool):
         self.eager, (self.fast,) = function, compiled_if((function,), compiled)
@@ -178,7 +178,7 @@ def cosine_distance(a: Tensor, b: Tensor, layout: Layout) -> Tensor:
     """Sum of 1 - cosine over the output channels and units of gradients a and b (p,); DC, equation 10."""
     total = a.new_zeros(())
     for left, right in zip(layout.unflatten(a).values(), layout.unflatten(b).values(), strict=True):
-        if left.dim() > 1:  # not a bias, nor the scale and shift of a norm
+        if left.dim() > 1:  # neither a bias nor the scale and shift of a norm
             rows, others = left.flatten(1), right.flatten(1)
             squares = rows.square().sum(1), others.square().sum(1)
             directed = (squares[0] > 0) & (squares[1] > 0)

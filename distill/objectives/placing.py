@@ -1,4 +1,4 @@
-"""Where the differentiated window of inner training lies, and its length: AT-BPTT (Li et al., NeurIPS 2025).
+"""Position and length of the differentiated window of inner training: AT-BPTT (Li et al., NeurIPS 2025).
 
 As in the paper: with |g_t| the norm of the gradient of inner step t, the window starts at a step drawn with
 probability softmax(|g| / tau) in the early stage of the run, uniformly in the middle stage, and softmax(-|g| / tau) in

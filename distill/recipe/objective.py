@@ -280,7 +280,7 @@ class Gradient(WithoutUnroll):
     trains, each image has its own. `augment.strategies = []` is DC."""
 
     def loops(self, per_class: float) -> tuple[int, int]:
-        """(outer_loop, inner_loop) for a set of so many images per class, interpolated between the published ones."""
+        """(outer_loop, inner_loop) for `per_class` images per class, interpolated between the published ones."""
         known = sorted(LOOPS)
         at = min(max(per_class, known[0]), known[-1])
         low = max(k for k in known if k <= at)
@@ -319,7 +319,7 @@ class Unrolled(InnerTraining):
     """tau of the softmax over gradient norms, with automatic."""
     stage_gains: tuple[float, float] = (1.5, 1.0)
     """M and N: with automatic, the early and the middle stage end when the accuracy on real images has risen by less
-    than this, in percentage points, from one draw to the next for so many draws in a row as stage_patience says."""
+    than this, in percentage points, from one draw to the next, in stage_patience consecutive draws."""
     stage_patience: tuple[Count, Count] = (30, 25)
     """Such draws in a row that end the early and the middle stage."""
     inner: Literal["adam", "sgd"] = "adam"
