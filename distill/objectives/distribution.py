@@ -23,6 +23,7 @@ from distill.engine.compiling import compiles
 from distill.errors import RecipeError
 from distill.objectives import base
 from distill.objectives.base import Pass, Work
+from distill.objectives.by_class import items_of_classes, rows_of_classes, some_rows
 from distill.synthetic.base import Synthetic
 
 CHUNK = {"cpu": 64, "cuda": 1024}
@@ -141,14 +142,13 @@ class Objective(base.Objective):
 
     def _real_rows(self, k: int, key: tuple) -> Tensor:
         """Up to `batch_real` different random training images of class k."""
-        rows, g = self._members[k], rng.generator(self.context.seed, *key, "real", k)
-        return rows[torch.randperm(len(rows), generator=g)[: self.settings.batch_real].to(rows.device)]
+        g = rng.generator(self.context.seed, *key, "real", k)
+        return some_rows(self._members[k], self.settings.batch_real, g)
 
     @cached_property
     def _members(self) -> list[Tensor]:
         """The training images of each class."""
-        y = self.context.data.train.y
-        return [(y == k).nonzero().flatten() for k in range(self.context.classes)]
+        return rows_of_classes(self.context.data.train.y, self.context.classes)
 
     def _theta(self, step: int, segment: int) -> Tensor:
         """Parameters (p,) of the network that embeds: fresh ones, or those of an expert."""
@@ -173,16 +173,3 @@ class Objective(base.Objective):
 def _owners(counts: list[int], device: torch.device) -> Tensor:
     """For each image (n,) the number of its class among those with these counts."""
     return torch.arange(len(counts), device=device).repeat_interleave(torch.tensor(counts, device=device))
-
-
-def items_of_classes(y: Tensor) -> dict[int, Tensor]:
-    """The items (m,) that represent each class, by labels y (n, classes): those whose most likely class it is.
-
-    So each item is rendered once, unless classes tie. A class that is never the most likely is represented by the items
-    with its highest probability; a class without any probability is left out.
-    """
-    y = y.detach()
-    top = (y == y.amax(1, keepdim=True)) & (y > 0)
-    highest = (y == y.amax(0, keepdim=True)) & (y > 0)
-    member = torch.where(top.any(0), top, highest)
-    return {k: member[:, k].nonzero().flatten() for k in range(y.shape[1]) if member[:, k].any()}

@@ -11,6 +11,7 @@ zero has no direction and so no gradient, and nothing is drawn from the clock.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,7 @@ from distill.nets import Network
 from distill.nets.functional import Layout
 from distill.objectives import base
 from distill.objectives.base import Inner, Pass, Work
-from distill.objectives.distribution import items_of_classes
+from distill.objectives.by_class import items_of_classes, rows_of_classes, some_rows
 from distill.synthetic.base import Synthetic, learned_of
 
 TRACE_FROM = 1000
@@ -116,12 +117,15 @@ class Objective(base.Objective):
         linear = sum((p * t).sum() for p, t in zip(learned, totals, strict=True))
         return total + (linear - linear.detach())
 
+    @cached_property
+    def _members(self) -> list[Tensor]:
+        """The training images of each class."""
+        return rows_of_classes(self.context.data.train.y, self.context.classes)
+
     def _real_batch(self, k: int, key: tuple) -> tuple[Tensor, Tensor]:
         """Up to `batch_real` different random training images of class k, augmented, and their labels."""
         c, train = self.context, self.context.data.train
-        rows = (train.y == k).nonzero().flatten()
-        order = torch.randperm(len(rows), generator=rng.generator(c.seed, *key, "real", k))
-        rows = rows[order[: self.settings.batch_real].to(rows.device)]
+        rows = some_rows(self._members[k], self.settings.batch_real, rng.generator(c.seed, *key, "real", k))
         return self._siamese(train.x[rows], k, key), F.one_hot(train.y[rows], c.classes).to(train.x)
 
     def _synthetic_batch(self, synthetic: Synthetic, items: Tensor, k: int, key: tuple) -> tuple[Tensor, Tensor]:

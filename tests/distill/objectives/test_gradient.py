@@ -268,3 +268,15 @@ def test_compiled_matching_equals_eager():
 def test_an_unknown_distance_is_refused():
     with pytest.raises(RecipeError, match="distance"):
         small.context("gradient", "objective.distance=l3")
+
+
+def test_each_class_draws_other_real_images():
+    """Were the class not in the key, classes of one size would always be matched by images of the same places."""
+    c = small.context("gradient", "objective.batch_real=6", "objective.augment.strategies=[]")
+    objective, train, places = objectives.build(c), c.data.train, []
+    for k in range(c.classes):
+        x, y = objective._real_batch(k, ("gradient", 0, 0))
+        own = train.x[train.y == k]
+        places.append([int((own == image).flatten(1).all(1).nonzero()) for image in x])
+        assert len(set(places[-1])) == 6 and (y.argmax(1) == k).all()
+    assert places[0] != places[1] != places[2]
