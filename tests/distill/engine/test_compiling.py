@@ -5,6 +5,7 @@ from support import small
 
 from distill import objectives, synthetic
 from distill.engine import compiling
+from distill.objectives import Pass, Work
 
 
 @pytest.mark.parametrize("objective", ["trajectory", "unrolled"])
@@ -16,3 +17,19 @@ def test_the_seconds_that_compiling_may_save_are_those_of_all_inner_steps_of_a_w
         context = small.context(objective, *settings)
         compiling.compiles(context, objectives.build(context).work(synthetic.blank(context)))
     assert [s / seconds[0] for s in seconds] == pytest.approx([1, 2, 4, 2])
+
+
+def test_without_inner_training_they_are_those_of_the_passes(monkeypatch):
+    seconds = []
+    monkeypatch.setattr(compiling, "pays", lambda context, eager: seconds.append(eager))
+    context = small.context("distribution", "outer.steps=5")
+    compiling.compiles(context, Work(2, passes=(Pass(10, gradient=True), Pass(20))))
+    flops = compiling.forward_flops(context.network, context.data.shape)
+    assert seconds == pytest.approx([2 * 5 * flops * (3 * 10 + 20) / compiling.FLOPS_PER_SECOND])
+
+
+def test_passes_of_networks_with_batch_norm_are_not_compiled():
+    """They take all images at once, whose number changes with learned labels."""
+    for norm, expected in (("instance", True), ("batch", False)):
+        context = small.context("distribution", f"network.norm={norm}", "objective.engine.compile=on")
+        assert compiling.compiles(context, Work(1, passes=(Pass(10, gradient=True),))) is expected

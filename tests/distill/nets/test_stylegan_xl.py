@@ -318,6 +318,7 @@ def test_images_are_drawn_from_settings_and_weights(monkeypatch):
     network.mapping.measure(10, generator())
     settings = json.loads(json.dumps(network.settings((30, 28), [2.0, 1.0, 1.0], [0.5, 0.0, 0.0])))
     assert fault(network.state_dict(), settings, 3) == ""
+    assert "3 classes, the set of 4" in fault(network.state_dict(), settings, 4)
     labels = torch.arange(3).repeat(2)
     drawn = draw(network.state_dict(), settings, labels, generator(3), 0.5)
     g = generator(3)

@@ -38,6 +38,13 @@ def test_starts_are_drawn_from_a_softmax_of_the_norms_by_stage(stage, sign):
     assert (starts(made) - expected).abs().max() < 0.03  # four standard deviations
 
 
+def test_steps_that_share_a_draw_start_at_the_same_step():
+    made = placing(redraw_every=4)
+    made.stage.fill_(MIDDLE)
+    drawn = [made.draw(step, 0)[0] for step in range(40)]
+    assert all(len(set(drawn[i : i + 4])) == 1 for i in range(0, 40, 4)) and len(set(drawn)) > 3
+
+
 def test_the_length_follows_the_rank_of_the_gradient_s_change():
     """Changes are 0, 8, 1, 2, 3, 0, 0, 0, 0, 0: ranks 0, 9, 6, 7, 8, 0 ...; lengths 2 + 4 * rank / 9."""
     made = placing()
