@@ -22,6 +22,7 @@ from distill.recipe.dataset import (
     TinyImagenet,
 )
 from distill.recipe.experts import DSA, Augment, Experts, ExpertUse
+from distill.recipe.generator import Generator, Latents, Sizing
 from distill.recipe.network import VGG, AlexNet, CarRacing, ConvNet, Network, ResNet, ViT
 from distill.recipe.objective import (
     Compute,
@@ -34,24 +35,11 @@ from distill.recipe.objective import (
     Unrolled,
 )
 from distill.recipe.outer import PROTOCOLS, Baseline, Evaluation, Outer, Sampling
+from distill.recipe.poster import PatchAugment, Poster, PosterLabels
 from distill.recipe.reading import current, load, override, parse, shipped
 from distill.recipe.settings import Name, Settings, dotted, members
-from distill.recipe.synthetic import (
-    Canvas,
-    Factorized,
-    Generator,
-    Labels,
-    Latents,
-    PatchAugment,
-    Pixels,
-    Poster,
-    PosterLabels,
-    Selector,
-    Sizing,
-    SyntheticBase,
-    SyntheticSettings,
-    Wang,
-)
+from distill.recipe.synthetic import Canvas, Factorized, Pixels, SyntheticSettings, Wang
+from distill.recipe.synthetic_base import Labels, Selector, SyntheticBase
 from distill.recipe.whole import Recipe, digest
 
 __all__ = [

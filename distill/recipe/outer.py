@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from distill.recipe.experts import DSA, Augment
 from distill.recipe.settings import Count, Positive, Settings
-from distill.recipe.synthetic import Selector
+from distill.recipe.synthetic_base import Selector
 
 
 class Outer(Settings):

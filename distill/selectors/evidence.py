@@ -15,7 +15,7 @@ from distill import train
 from distill.context import Context
 from distill.data.base import Split
 from distill.errors import RecipeError
-from distill.recipe.synthetic import FORGETTING_EXPERTS
+from distill.recipe.synthetic_base import FORGETTING_EXPERTS
 
 log = logging.getLogger("stillhouse")
 

@@ -20,7 +20,7 @@ from distill.errors import RecipeError
 from distill.picture import grid
 from distill.published.forms import Images, Windows, enlarge
 from distill.recipe import Outer
-from distill.recipe.synthetic import LABEL_EXPERTS
+from distill.recipe.synthetic_base import LABEL_EXPERTS
 from distill.selectors import Evidence, members_of, select
 from distill.synthetic import patches
 from distill.synthetic.base import Budget, Group, Synthetic

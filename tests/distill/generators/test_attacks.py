@@ -254,5 +254,7 @@ def test_damaged_files_give_a_generator_or_a_data_error(tmp_path):
             load_generator(path)
         except DataError:
             refusals += 1
-    assert 5 < refusals < 60
+    assert refusals > 5
+    path.write_bytes(whole.replace(b"open(", b"0pen("))  # in the source that nobody runs: read all the same
+    load_generator(path)
     assert not (tmp_path / "canary").exists()

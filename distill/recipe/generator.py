@@ -1,0 +1,110 @@
+"""Settings of learned generators, and of codes of a frozen one (distill/synthetic/generator.py, latents.py)."""
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from distill.recipe.settings import Count, Positive, Settings
+from distill.recipe.synthetic_base import SyntheticBase
+
+
+class Sizing(Settings):
+    """How large a StyleGAN2 generator is (distill/nets/stylegan2.py). What is 0 follows from the budget."""
+
+    floats: Annotated[int, Field(ge=0)] = 0
+    """Maximum number of learned floats (0: those of synthetic.ipc images per class)."""
+    channel_max: Annotated[int, Field(ge=0, le=4096)] = 0
+    """Feature maps at any resolution, at most (0: as many as the budget allows). Given, the budget is not used."""
+    channel_base: Annotated[int, Field(ge=0)] = 0
+    """Feature maps at resolution r: channel_base / r, at most channel_max (0: channel_max at all resolutions)."""
+    w: Annotated[int, Field(ge=0, le=2048)] = 0
+    """Size of w (0: at least twice channel_max, and what is left of the budget)."""
+    z: Annotated[int, Field(ge=0, le=2048)] = 0
+    """Size of the latents (0: that of w)."""
+    mapping: Annotated[int, Field(ge=1, le=16)] = 2
+    """Layers of the mapping network; 2 is StyleGAN2-ADA's setting for CIFAR."""
+    lr_multiplier: Annotated[float, Field(gt=0, le=1)] = 0.01
+    """Learning rate of the mapping network, as a factor of that of the other weights."""
+
+
+class _Generates(SyntheticBase):
+    """What the settings of sets have that use a generator, which may be read from a file."""
+
+    ipc: Positive = 1.0
+    """Images per class."""
+    start: str = "random"
+    size: Sizing = Sizing()
+
+    @property
+    def file(self) -> Path | None:
+        """The file that `start` names, if any."""
+        kind, _, path = self.start.partition(":")
+        return Path(path) if kind == "file" and path else None
+
+    def absolute(self) -> Self:
+        if self.file is None:
+            return self
+        return self.model_copy(update={"start": f"file:{self.file.expanduser().absolute()}"})
+
+    def decisive(self) -> dict[str, Any]:
+        values = self.model_dump(mode="json")
+        if self.file is not None:
+            found = self.file / "synthetic.safetensors" if self.file.is_dir() else self.file
+            if found.is_file():
+                values["start"] = f"file:{hashlib.sha256(found.read_bytes()).hexdigest()}"
+        return values
+
+
+class Generator(_Generates):
+    """The weights of a small StyleGAN2 are learned, and every batch is drawn from it anew (generative thesis,
+    section 3.6). outer.lr_img is the learning rate of the weights, with Adam."""
+
+    kind: Literal["generator"] = "generator"
+    ipc: Positive = 1.0
+    """Budget in images per class: the generator has at most as many floats. Need not be whole."""
+    per_class: Count = 10
+    """Images of each class in one pass, drawn anew each time, and in the published training set."""
+    start: Annotated[str, Field(pattern=r"^(random|real|file:.+)$")] = "random"
+    """Initial weights. random: as in the paper; real: fitted to real images for fit_steps steps (implicit maximum
+    likelihood: each real image pulls the closest of a few drawn ones towards it); file:PATH: of a published generator,
+    which also determines the size, or fitted in the same way to the images of any other published set."""
+    fit_steps: Count = 1000
+    """Steps of fitting, with Adam."""
+    fit_lr: Positive = 0.005
+    """Learning rate of fitting."""
+
+
+class Latents(_Generates):
+    """Codes of a frozen generator are learned (IT-GAN, Zhao & Bilen 2022; GLaD, Cazenavette et al. 2023; LatentDD in
+    the generative thesis). The generator itself counts as a shared part of the budget."""
+
+    kind: Literal["latents"] = "latents"
+    ipc: Count = 1
+    """Codes per class."""
+    start: Annotated[str, Field(pattern=r"^(random|file:.+)$")] = "random"
+    """The generator. file:PATH: a published one; random: with random weights and the size of a budget of ipc images
+    per class, which is useful for tests only."""
+    space: Literal["z", "w", "feature"] = "w"
+    """What a code is. z: a latent; w: one w for all layers; feature: feature maps and image at half the resolution
+    `feature`, and the w of the layers from there (GLaD)."""
+    feature: Annotated[int, Field(ge=0)] = 0
+    """Resolution of the first block after the codes, for space = "feature" (0: the last block's)."""
+    init: Literal["random", "real"] = "random"
+    """Initial codes. random: of random latents; real: inverted from random real images, by gradient descent on the
+    distance of pixels for invert_steps steps."""
+    invert_steps: Count = 200
+    invert_lr: Positive = 0.05
+    """Learning rate of the inversion, with Adam."""
+    diversity: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the penalty that keeps images apart (IT-GAN): the mean squared distance, in the features of a random
+    network, of each image from the real one that its code was inverted from. For init = "real"."""
+
+    @model_validator(mode="after")
+    def _fits(self):
+        if self.diversity and self.init != "real":
+            raise ValueError('diversity compares images with those that codes were inverted from: set init = "real"')
+        if self.feature and self.space != "feature":
+            raise ValueError('feature is for space = "feature"')
+        return self

@@ -1,0 +1,66 @@
+"""What the settings of all synthetic sets have, and labels."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from distill.recipe.experts import ExpertUse
+from distill.recipe.settings import Settings
+
+Selector = Literal["herding", "kmeans-nearest", "kmeans-farthest", "forgetting", "entropy-high", "entropy-low"]
+"""Ways to choose real images: distill/selectors/."""
+
+
+ClassKey = str | Annotated[int, Field(strict=True)]
+"""A class by name or number."""
+
+
+LABEL_EXPERTS = 10
+"""Experts whose answers are averaged into labels, at most."""
+FORGETTING_EXPERTS = 3
+"""Experts over which forgetting is counted, at most."""
+
+
+class Labels(Settings):
+    """Labels of the synthetic images."""
+
+    mode: Literal["hard", "learned", "expert"] = "hard"
+    """hard: one-hot; learned: learned from a one-hot start; expert: mean probabilities of trained networks, fixed."""
+    init: Literal["one-hot", "expert"] = "one-hot"
+    """Start of learned labels. one-hot: probabilities, learned as such; expert: the mean probabilities of trained
+    networks, learned as logits (DATM)."""
+    lr: Annotated[float, Field(ge=0)] = 0.0
+    """Learning rate of learned labels."""
+
+    @model_validator(mode="after")
+    def _agrees(self):
+        if self.init == "expert" and self.mode != "learned":
+            raise ValueError(f'init = "expert" is where learned labels start, but mode = "{self.mode}": leave it out')
+        return self
+
+    @property
+    def by_experts(self) -> bool:
+        """Whether they are, or start as, answers of trained networks."""
+        return self.mode == "expert" or self.init == "expert"
+
+
+class SyntheticBase(Settings):
+    """Base of the settings of every synthetic set."""
+
+    @property
+    def expert_use(self) -> ExpertUse:
+        """Whether the initialisation or the labels use trained networks."""
+        return "none"
+
+    @property
+    def most_experts(self) -> int:
+        """Maximum number of experts that it uses, if it requires them."""
+        return 1
+
+    def absolute(self) -> Self:
+        """The same settings with absolute file paths."""
+        return self
+
+    def decisive(self) -> dict[str, Any]:
+        """The settings that the result depends on, as JSON values; files by digest, not by path."""
+        return self.model_dump(mode="json")
