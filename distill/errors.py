@@ -23,6 +23,10 @@ class RecipeError(StillhouseError):
     """A recipe that cannot run."""
 
 
+class PlanError(StillhouseError):
+    """A time in which no run fits."""
+
+
 class DataError(StillhouseError):
     """A dataset that is missing, damaged or does not fit the recipe."""
 

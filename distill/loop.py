@@ -5,8 +5,9 @@ is evaluated on held-out images, and the best one is published. A checkpoint con
 resumes from one gives the same bytes as a loop that was never interrupted.
 """
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from PIL import Image
@@ -59,7 +60,8 @@ class Loop:
     """One run. `rank` and `world` determine which segments this worker computes.
 
     `reduce` sums a tensor over workers. `wait` is a barrier for all workers without a timeout: the first worker
-    evaluates before it calls it.
+    evaluates before it calls it. `deadline` is the time (time.time()) by which the set must be published: run() ends
+    before the last step if the final judgement would come too late.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Loop:
         world: int = 1,
         reduce: Callable[[Tensor], None] = lambda tensor: None,
         wait: Callable[[], None] = lambda: None,
+        deadline: float | None = None,
     ):
         self.context, self.watcher, self.rank, self.reduce, self.wait = context, watcher, rank, reduce, wait
         self.synthetic = synthetic.build(context)
@@ -82,14 +85,22 @@ class Loop:
         self.best = Best()
         self.end: Best | None = None
         self.done = 0
+        self.deadline, self.judging_seconds = deadline, 0.0
 
     def run(self) -> Best:
-        """Continue to the last step; returns the selected set. Raises DivergedError on NaN or Inf."""
+        """Continue to the last step, or to the deadline; returns the selected set. Raises DivergedError on NaN or Inf.
+
+        After a deadline `context` is that of the run with as many steps as were done, and the last checkpoint is that
+        of the longer one.
+        """
         outer = self.context.recipe.outer
         if self.done == 0:
             self._show_and_judge()
         while self.done < outer.steps:
-            metrics = self._step()
+            if self.done and self._late():
+                self._stop()
+                break
+            metrics = self.step()
             self.done += 1
             self.watcher.step(self.done, metrics)
             self._show_and_judge()
@@ -99,7 +110,25 @@ class Loop:
             self._judge(end=True)
         return self.selected
 
-    def _step(self) -> dict[str, float]:
+    def _late(self) -> bool:
+        """Whether a step, a judgement and the final one may end after the deadline; the same on all workers."""
+        if self.deadline is None:
+            return False
+        e = self.context.recipe.evaluation
+        rest = self.judging_seconds * (1 + e.networks / e.selection_networks)
+        late = torch.tensor(float(self.rank == 0 and time.time() + rest > self.deadline), device=self.context.device)
+        self.reduce(late)
+        return late.item() > 0
+
+    def _stop(self) -> None:
+        """End the run here: its recipe takes the steps that were done."""
+        if self.rank == 0 and self.done % self.context.recipe.outer.checkpoint_every:
+            self.watcher.save(self.checkpoint())
+        recipe = self.context.recipe
+        outer = recipe.outer.model_copy(update={"steps": self.done})
+        self.context = replace(self.context, recipe=recipe.model_copy(update={"outer": outer}))
+
+    def step(self) -> dict[str, float]:
         """One outer step; returns its metrics."""
         for p in self.parameters:  # never None: every worker must reduce the same tensors
             p.grad = torch.zeros_like(p) if p.grad is None else p.grad.zero_()
@@ -145,7 +174,9 @@ class Loop:
         continues as if it had not been judged there.
         """
         if self.rank == 0:
+            started = time.monotonic()
             best, score = self._better()
+            self.judging_seconds = max(self.judging_seconds, time.monotonic() - started)
             if end:
                 self.end = best
             else:

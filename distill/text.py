@@ -15,3 +15,10 @@ def byte_size(n: float) -> str:
 def percent(score: Mapping | None) -> str:
     """Mean and standard deviation (`mean`, `std`; fractions) in percent, without the sign; empty without a score."""
     return f"{100 * score['mean']:.1f} ± {100 * score['std']:.1f}" if score else ""
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours: 45 s, 12 min, 3.5 h."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -12,6 +12,7 @@ def show(recipe, url: str, json: Path | None) -> None:
     from distill.cost.estimate import estimate
     from distill.engine import allocator
     from distill.text import byte_size as size
+    from distill.text import duration
 
     allocator.settle()  # as workers do: it changes how long a step takes
     context = common.prepared(recipe, url)
@@ -26,7 +27,8 @@ def show(recipe, url: str, json: Path | None) -> None:
         f"experts   experts/{set_name(recipe, context.data.fingerprint)}{unneeded}\n"
         f"storage   {size(e.storage_bytes)}\n"
         f"memory    {size(e.memory_bytes)} per worker while distilling, {size(e.available_bytes)} free here\n"
-        f"time      {_time(e.experts_seconds)} for the experts, {_time(e.distill_seconds)} to distill, on this machine",
+        f"time      {duration(e.experts_seconds)} for the experts, {duration(e.distill_seconds)} to distill, "
+        "on this machine",
         soft_wrap=True,
     )
     for line in e.advice:
@@ -44,12 +46,3 @@ def _budget(context, budget) -> str:
     shared = ", ".join(f"{name} {n:,}" for name, n in budget.shared.items())
     return f"{text}; shared: {shared}" if shared else text
 
-
-def _time(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 120
-        else f"{seconds / 60:.0f} min"
-        if seconds < 7200
-        else f"{seconds / 3600:.1f} h"
-    )

@@ -14,7 +14,7 @@ from PIL import Image
 
 from cluster.jobs import experts, group
 from cluster.jobs.datasets import shared_context
-from cluster.jobs.events import DistillingResumed, DistillingStarted, Event, Note, StepDone
+from cluster.jobs.events import DistillingCutShort, DistillingResumed, DistillingStarted, Event, Note, StepDone
 from cluster.jobs.together import together
 from cluster.results.runs import Run
 from cluster.store import open_store
@@ -37,12 +37,14 @@ def distill(
     tracking_uri: str,
     on_event: group.OnEvent,
     workers: int | None = None,
+    deadline: float | None = None,
     **more,
 ) -> dict:
     """Bring a run to its end, from where it was stopped, and return its result. Needs a Ray session.
 
     `dataset` is shared by share(); `workers` are by default as many as the recipe says; `more` is what open_tracker()
-    takes besides.
+    takes besides. With a `deadline` (time.time()) the run may end early: the result is then that of the run with as
+    many steps as were done, and this one's checkpoint stays, to be continued.
     """
     config = {
         "recipe": recipe.model_dump(mode="json"),
@@ -50,11 +52,20 @@ def distill(
         "dataset": dataset,
         "store": run.store.url,
         "tracking": tracking_uri,
+        "deadline": deadline,
         **more,
     }
+    ended = run
+
+    def watch(event: Event) -> None:
+        nonlocal ended
+        if isinstance(event, DistillingCutShort):
+            ended = Run(run.store, event.run_id)
+        on_event(event)
+
     on_event(DistillingStarted(recipe.outer.steps))
-    group.run(_work, config, recipe, workers or recipe.outer.workers, on_event)
-    return run.result()
+    group.run(_work, config, recipe, workers or recipe.outer.workers, watch)
+    return ended.result()
 
 
 class Reporter(Watcher):
@@ -129,7 +140,7 @@ def _work(worker: group.Worker, config: dict) -> None:
     run = Run(open_store(config["store"]), config["run_id"])
     tracker = open_tracker(context, config) if worker.rank == 0 else None
     reporter = Reporter(run, tracker, worker.post)
-    loop = Loop(context, reporter, worker.rank, worker.world, *together(worker.world))
+    loop = Loop(context, reporter, worker.rank, worker.world, *together(worker.world), config.get("deadline"))
     try:
         resume(loop, run, reporter)
         loop.run()
@@ -142,7 +153,11 @@ def _work(worker: group.Worker, config: dict) -> None:
     finally:
         if context.experts:
             context.experts.close()
-    if tracker:
+    if tracker and loop.done < context.recipe.outer.steps:
+        run = Run(run.store, loop.context.run_id)
+        run.describe(loop.context.recipe.model_dump(mode="json"))
+        worker.post(DistillingCutShort(loop.done, run.run_id))
+    if tracker and not run.result():
         publish(loop, run, tracker, worker.post)
 
 

@@ -84,6 +84,16 @@ class DistillingResumed(Event):
 
 
 @dataclass(frozen=True)
+class DistillingCutShort(Event):
+    """The time given is over: the set is published after fewer steps than planned."""
+
+    step: int
+    """Outer steps done."""
+    run_id: str
+    """The run of so many steps, which publishes."""
+
+
+@dataclass(frozen=True)
 class StepDone(Event):
     """An outer step is done."""
 

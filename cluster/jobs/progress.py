@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cluster.jobs.events import (
+    DistillingCutShort,
     DistillingResumed,
     DistillingStarted,
     Event,
@@ -62,6 +63,8 @@ class Bar:
             case DistillingResumed(step, run_id):
                 source = f" of the shorter run {run_id}" if run_id else ""
                 self._say(f"resumed after step {step}{source}", always=True)
+            case DistillingCutShort(step):
+                self._say(f"the time given is over after step {step} of {self.total}: publishing", always=True)
             case StepDone(step, metrics, accuracy):
                 self.done = step
                 shown = f" accuracy {100 * accuracy:.1f} %" if accuracy is not None else ""

@@ -79,7 +79,7 @@ def test_no_image_is_kept_however_long_training_is(objective, length):
         more = (f"objective.{length}={steps}", *(["objective.unroll=16"] if length == "window" else []))
         loop = Loop(context(*more, "objective.batch_syn=0", objective=objective), Watcher())
         with LiveImages(torch.Size(loop.context.data.shape)) as images:
-            loop._step()
+            loop.step()
         kept.append(images.most)
     assert kept[0] == kept[1] < 40
 
