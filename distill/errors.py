@@ -35,6 +35,10 @@ class DeviceError(StillhouseError):
     """A device that the recipe requests but this machine or cluster does not have."""
 
 
+class ClusterError(StillhouseError):
+    """A Ray cluster that does not answer, or has no node that can hold a worker."""
+
+
 class StoreError(StillhouseError):
     """A store that cannot be read or written."""
 
@@ -61,6 +65,10 @@ class WorkerError(RuntimeError):
 
 class DivergedError(StillhouseError):
     """NaN or Inf in loss, pixels or learning rate."""
+
+
+class StopRequested(Exception):
+    """The command was asked to stop; the state after the last step is saved."""
 
 
 class OutOfMemory(StillhouseError):

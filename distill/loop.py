@@ -16,7 +16,7 @@ from torch import Tensor
 from distill import objectives, rng, synthetic
 from distill.checkpoint import Checkpoint, pack, pack_optimizers, unpack, unpack_optimizers
 from distill.context import Context
-from distill.errors import DivergedError
+from distill.errors import DivergedError, StopRequested
 from distill.evaluate import Judge, Score
 from distill.published import Published
 from distill.recipe import Outer
@@ -40,6 +40,10 @@ class Watcher:
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Store this checkpoint."""
+
+    def stopping(self) -> bool:
+        """Whether to save now and stop. Asked after every step, of the first worker alone."""
+        return False
 
     def last_saved(self) -> str:
         """Name of the last saved checkpoint, for error messages."""
@@ -88,10 +92,11 @@ class Loop:
         self.deadline, self.judging_seconds = deadline, 0.0
 
     def run(self) -> Best:
-        """Continue to the last step, or to the deadline; returns the selected set. Raises DivergedError on NaN or Inf.
+        """Continue to the last step, or to the deadline; returns the selected set.
 
         After a deadline `context` is that of the run with as many steps as were done, and the last checkpoint is that
-        of the longer one.
+        of the longer one. Raises DivergedError on NaN or Inf, StopRequested after a checkpoint that the watcher asked
+        for.
         """
         outer = self.context.recipe.outer
         if self.done == 0:
@@ -104,8 +109,11 @@ class Loop:
             self.done += 1
             self.watcher.step(self.done, metrics)
             self._show_and_judge()
-            if self.rank == 0 and (self.done == outer.steps or self.done % outer.checkpoint_every == 0):
+            stopping = self.rank == 0 and self.watcher.stopping()
+            if self.rank == 0 and (stopping or self.done == outer.steps or self.done % outer.checkpoint_every == 0):
                 self.watcher.save(self.checkpoint())
+            if stopping and self.done < outer.steps:
+                raise StopRequested(f"step {self.done}")
         if self.done % outer.evaluate_every:  # after the last checkpoint: a longer run would not judge here
             self._judge(end=True)
         return self.selected

@@ -18,20 +18,28 @@ from cluster.cli import embed, drive, texture, sample, seam, data, compare, gall
 
 # isort: on
 from cluster.cli.options import DryRun, Json, Overrides, Store, app
+from cluster.stopping import Stopped, end, listening, say_how_to_continue
 from distill.errors import StillhouseError
 
 __all__ = ["DryRun", "Json", "Overrides", "Store", "app", "main"]
 
 
 def main() -> None:
-    """Run the command line; an error that the user can fix is one message and exit code 2."""
+    """Run the command line; an error that the user can fix is one message and exit code 2.
+
+    Ctrl-C and SIGTERM end it in seconds with the codes 130 and 143 and a line that says how to continue.
+    """
     try:
-        app(_overrides_as_arguments(sys.argv[1:]))
+        with listening():
+            app(_overrides_as_arguments(sys.argv[1:]))
     except StillhouseError as error:
         from rich.markup import escape
 
         Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
         sys.exit(2)
+    except Stopped as stop:
+        say_how_to_continue(stop)
+        end(stop.code)
 
 
 def _overrides_as_arguments(arguments: list[str]) -> list[str]:

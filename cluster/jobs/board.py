@@ -15,7 +15,7 @@ class Board:
         self.events: list[Event] = []
         self.fault = False
         self.starts: dict[int, int] = {}
-        self.passed: dict[str, int] = {}
+        self.stop = False
 
     def join(self, rank: int, world: int) -> int:
         """Called by a worker that starts, maybe again; returns how often this rank has started.
@@ -44,6 +44,14 @@ class Board:
     def failed(self) -> bool:
         """Whether a worker posted a fault: then no worker need start again."""
         return self.fault
+
+    def ask_to_stop(self) -> None:
+        """Ask the workers to save what they have and end."""
+        self.stop = True
+
+    def stopping(self) -> bool:
+        """Whether they are asked to."""
+        return self.stop
 
     def drain(self) -> list[Event]:
         """All events since the last call."""

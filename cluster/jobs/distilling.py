@@ -17,12 +17,14 @@ from cluster.jobs.datasets import shared_context
 from cluster.jobs.events import DistillingCutShort, DistillingResumed, DistillingStarted, Event, Note, StepDone
 from cluster.jobs.together import together
 from cluster.results.runs import Run
+from cluster.stopping import MARK_SECONDS, Stopped, within
 from cluster.store import open_store
 from cluster.tracking import registry
 from cluster.tracking.run import Tracker
 from distill.checkpoint import Checkpoint
 from distill.context import Context
 from distill.cost.estimate import explain_out_of_memory, is_out_of_memory
+from distill.errors import StopRequested
 from distill.evaluate import Score
 from distill.evaluate.budget import per_class
 from distill.loop import Loop, Watcher
@@ -64,8 +66,22 @@ def distill(
         on_event(event)
 
     on_event(DistillingStarted(recipe.outer.steps))
-    group.run(_work, config, recipe, workers or recipe.outer.workers, watch)
+    try:
+        group.run(_work, config, recipe, workers or recipe.outer.workers, watch)
+    except Stopped as stop:
+        if not stop.saved:  # else the worker has marked the run
+            place = config.get("tracked", {"experiment": "distill", "key": run.run_id})
+            within(MARK_SECONDS, lambda: mark_killed(tracking_uri, place["experiment"], place["key"]))
+            kept = within(MARK_SECONDS, run.checkpoints)
+            stop.saved = f"last checkpoint: {kept[-1]}" if kept else "before the first checkpoint"
+        raise
     return ended.result()
+
+
+def mark_killed(tracking_uri: str, experiment: str, key: str) -> None:
+    """Say in MLflow that a run was stopped; from a process that did not write to it."""
+    if tracker := Tracker.find(tracking_uri, experiment, key):
+        tracker.finish("KILLED")
 
 
 class Reporter(Watcher):
@@ -73,6 +89,7 @@ class Reporter(Watcher):
 
     def __init__(self, run: Run, tracker: Tracker | None, post: Callable[[Event], None]):
         self.run, self.tracker, self.post = run, tracker, post
+        self.stop: Callable[[], bool] = lambda: False
         self.saved = "none"
         self.recipe: dict | None = None
         self.accuracy: float | None = None
@@ -100,6 +117,9 @@ class Reporter(Watcher):
             self.run.describe(self.recipe)
             self.recipe = None
         self.saved = self.run.save(checkpoint)
+
+    def stopping(self) -> bool:
+        return self.stop()
 
     def last_saved(self) -> str:
         return self.saved
@@ -140,10 +160,15 @@ def _work(worker: group.Worker, config: dict) -> None:
     run = Run(open_store(config["store"]), config["run_id"])
     tracker = open_tracker(context, config) if worker.rank == 0 else None
     reporter = Reporter(run, tracker, worker.post)
+    reporter.stop = worker.stopping
     loop = Loop(context, reporter, worker.rank, worker.world, *together(worker.world), config.get("deadline"))
     try:
         resume(loop, run, reporter)
         loop.run()
+    except StopRequested:
+        tracker.finish("KILLED")
+        worker.saved(f"with a checkpoint after step {loop.done}")
+        raise
     except Exception as error:
         if tracker:
             tracker.finish("FAILED")

@@ -28,6 +28,14 @@ class Fault(Event):
     error: StillhouseError | WorkerError
 
 
+@dataclass(frozen=True)
+class Saved(Event):
+    """A worker that was asked to stop has saved its state, and ends."""
+
+    what: str
+    """What is saved, for the user."""
+
+
 # ---------------------------------------------------------------- experts
 
 

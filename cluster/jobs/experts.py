@@ -13,12 +13,13 @@ from cluster.jobs import group, partial
 from cluster.jobs.datasets import shared_context
 from cluster.jobs.events import Event, ExpertEpoch, ExpertsStarted
 from cluster.jobs.growing import Grower
+from cluster.stopping import MARK_SECONDS, Stopped, within
 from cluster.store import open_store
 from cluster.store.cache import Cache
 from cluster.tracking.curves import Curves
 from cluster.trajectories import Reader, SetSpec, TrajectorySet
 from distill.context import Context
-from distill.errors import ExpertsMissing, TrajectoryError
+from distill.errors import ExpertsMissing, StopRequested, TrajectoryError
 from distill.recipe import Recipe
 
 
@@ -167,6 +168,9 @@ def _complete(
         if missing:
             _run_workers(context.recipe, experts.store.url, missing, dataset, on_both)
         experts.seal(spec_of(context), context.recipe.experts.count)
+    except Stopped:
+        within(MARK_SECONDS, curves.stop)
+        raise
     except Exception:
         curves.fail()
         raise
@@ -192,9 +196,13 @@ def _groups(missing: list[int], together: int) -> list[int]:
 def _train(worker: group.Worker, config: dict) -> None:
     """One worker: experts from the board until none is left."""
     context = shared_context(config, worker.device)
-    grower = Grower(context, own_set(context, config["store"]), spec_of(context), worker.post)
+    grower = Grower(context, own_set(context, config["store"]), spec_of(context), worker.post, worker.stopping)
     for first in worker.items():
-        grower.grow(first)
+        try:
+            grower.grow(first)
+        except StopRequested as stop:
+            worker.saved(f"with the state of {stop}")
+            raise
 
 
 def train_here(context: Context, store_url: str) -> None:

@@ -6,23 +6,31 @@ each other (torch.distributed), start in ten seconds or more, and are imported o
 
 import contextlib
 import logging
+import os
+import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
 
 import ray
 import torch
 
 from cluster.jobs.board import Board
-from cluster.jobs.events import Event, Fault, Note
+from cluster.jobs.events import Event, Fault, Note, Saved
 from cluster.jobs.session import cores, gpus, on_this_node
+from cluster.stopping import Stopped
 from distill.engine import allocator
-from distill.errors import DeviceError, StillhouseError, WorkerError
+from distill.errors import DeviceError, StillhouseError, StopRequested, WorkerError
 from distill.recipe import Recipe
 
 POLL_SECONDS = 0.25
+ASK_SECONDS = 0.3
+"""How often a worker asks whether to stop."""
+LAST_SECONDS = 2.0
+"""How long a command that is stopped waits for the last checkpoint of its workers."""
 RESTARTS = 5
 """Times that a worker whose process or node dies is started again."""
 
@@ -38,10 +46,27 @@ class Worker:
     world: int
     device: torch.device
     board: "ray.actor.ActorHandle"
+    asked: list[float] = field(default_factory=lambda: [0.0])
+    """When the board was last asked whether to stop."""
 
     def post(self, event: Event) -> None:
         """Report something to the driver."""
         self.board.post.remote(event)
+
+    def stopping(self) -> bool:
+        """Whether to save the state now and raise StopRequested: the user or the node's owner asks for it."""
+        if preempted.is_set():
+            return True
+        if time.monotonic() - self.asked[0] < ASK_SECONDS:
+            return False
+        self.asked[0] = time.monotonic()
+        return ray.get(self.board.stopping.remote())
+
+    def saved(self, what: str) -> None:
+        """Called when the state is saved. In a process that got SIGTERM it does not return: Ray starts it again."""
+        ray.get(self.board.post.remote(Saved(what)))
+        if preempted.is_set():
+            os._exit(128 + signal.SIGTERM)  # a process that ends so counts as killed: the job is not over
 
     def items(self) -> Iterator[int]:
         """Items from the board until none is left."""
@@ -100,27 +125,53 @@ def _board(items):
 
 
 def _watch(job: Callable[[], object], board, on_event: OnEvent) -> None:
-    """Do the job while passing the board's events on; then raise the fault that a worker posted, if any."""
-    faults, stop = [], threading.Event()
+    """Do the job in a thread while passing the board's events on; then raise the fault that a worker posted, if any.
+
+    A signal thus interrupts a wait of Python's, not one inside Ray. When it stops the command, the workers are asked
+    for a last checkpoint, which is waited for a little.
+    """
+    faults, saved = [], []
 
     def drain() -> None:
         for event in ray.get(board.drain.remote()):
-            faults.append(event.error) if isinstance(event, Fault) else on_event(event)
+            match event:
+                case Fault(error):
+                    faults.append(error)
+                case Saved(what):
+                    saved.append(what)
+                case _:
+                    on_event(event)
 
-    def poll() -> None:
-        while not stop.wait(POLL_SECONDS):
+    doing = in_thread(job)
+    try:
+        while not wait([doing], POLL_SECONDS).done:
+            drain()  # may raise: a tracking server that is gone
+    except Stopped as stop:
+        board.ask_to_stop.remote()
+        deadline = time.monotonic() + LAST_SECONDS
+        while not saved and not doing.done() and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS / 5)
             drain()
-
-    with ThreadPoolExecutor(1, "poll") as pool:
-        polling = pool.submit(poll)
-        try:
-            job()
-        finally:
-            stop.set()
-    polling.result()  # an error of on_event, such as a tracking server that is gone
+        stop.saved = "; ".join(saved)
+        raise
+    doing.result()
     drain()
     if faults:
         raise faults[0]
+
+
+def in_thread(job: Callable[[], object]) -> Future:
+    """What becomes of a job that runs in a thread which does not keep the process from ending."""
+    done = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(job())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=run, name="job", daemon=True).start()
+    return done
 
 
 def _in_task(job: Job) -> None:
@@ -135,13 +186,15 @@ def in_worker(worker: Worker, job: Job) -> None:
     if ray.get(worker.board.failed.remote()):
         return
     started = ray.get(worker.board.join.remote(worker.rank, worker.world))
-    with _notes_to_driver(worker):
+    with _notes_to_driver(worker), _notice_of_preemption():
         try:
             if started > RESTARTS + 1:
                 raise WorkerError(
                     f"worker {worker.rank} was killed {started - 1} times: does its node have the memory?"
                 )
             job.work(worker, job.config)
+        except StopRequested:
+            pass  # the command ends, and with it the other workers
         except Exception as error:
             # Ray restarts a group whose worker raises. That helps a worker that was killed; an exception would recur.
             known = isinstance(error, StillhouseError | WorkerError)
@@ -149,6 +202,23 @@ def in_worker(worker: Worker, job: Job) -> None:
             ray.get(worker.board.post.remote(fault))
             if worker.world > 1:
                 raise  # the other workers wait for this one: end the group
+
+
+preempted = threading.Event()
+"""Set by SIGTERM to this worker's process: its node is about to go."""
+
+
+@contextlib.contextmanager
+def _notice_of_preemption() -> Iterator[None]:
+    """SIGTERM sets `preempted` while the block runs, if this is the main thread, the only one that may say so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda signum, frame: preempted.set())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Notes(logging.Handler):

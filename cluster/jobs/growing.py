@@ -15,7 +15,7 @@ from cluster.trajectories import SetSpec, TrajectorySet
 from distill import train
 from distill.accuracy import accuracy, probe
 from distill.context import Context
-from distill.errors import ConflictError, MissingError, StoreError
+from distill.errors import ConflictError, MissingError, StopRequested, StoreError
 
 
 class Grower:
@@ -25,14 +25,23 @@ class Grower:
     """
 
     def __init__(
-        self, context: Context, experts: TrajectorySet, spec: SetSpec, post: Callable[[Event], None] | None = None
+        self,
+        context: Context,
+        experts: TrajectorySet,
+        spec: SetSpec,
+        post: Callable[[Event], None] | None = None,
+        stopping: Callable[[], bool] = lambda: False,
     ):
         self.context, self.experts, self.spec = context, experts, spec
         self.post = post or (lambda event: None)
+        self.stopping = stopping
         self.step = train.expert_step(context, choices(context, experts.store, experts.name))
 
     def grow(self, first: int) -> None:
-        """Train experts first .. first + experts.together - 1 to the end and write them."""
+        """Train experts first .. first + experts.together - 1 to the end and write them.
+
+        Raises StopRequested once `stopping` returns true, after an epoch whose state is saved.
+        """
         o = self.context.recipe.experts
         group = tuple(range(first, first + o.together))
         states = SavedStates(self.experts.store, self.experts.name, group, lambda text: self.post(Note(text)))
@@ -40,8 +49,11 @@ class Grower:
         for now in train.epochs(self.context, self.step, course.training):
             course.training = now
             self._take(course)
-            if o.state_every and now.epoch % o.state_every == 0 and now.epoch < o.epochs:
+            stopping = now.epoch < o.epochs and self.stopping()
+            if stopping or (o.state_every and now.epoch % o.state_every == 0 and now.epoch < o.epochs):
                 states.save(course)
+            if stopping:
+                raise StopRequested(f"expert {first} after epoch {now.epoch}")
         for record in course.records():
             self.experts.write_expert(self.spec, record)
         states.clear()

@@ -1,20 +1,36 @@
 """Ray, joined or started.
 
 If RAY_ADDRESS is set, as it is in a job that `ray job submit` started, the command joins that cluster. Else this
-machine is a cluster of its own while the command runs.
+machine is a cluster of its own while the command runs: on loopback only, in a folder of this user's own.
 """
 
+import atexit
 import os
+import re
+import socket
+import tempfile
+import threading
+import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ray
+from ray._private import ray_constants
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from cluster.stopping import Stopped, kept_handler
+from distill.errors import ClusterError
 
 if TYPE_CHECKING:
     from distill.data import Dataset
+
+ANSWER_SECONDS = 20.0
+"""How long a cluster that RAY_ADDRESS names may take to answer."""
+LONGEST_FOLDER = 36
+"""Letters of Ray's folder: the path of a socket has at most 107, and Ray appends 60 to 70."""
 
 
 class Session:
@@ -22,12 +38,17 @@ class Session:
 
     def __init__(self, starting: Future):
         self._starting = starting
+        self._deadline = time.monotonic() + ANSWER_SECONDS
         self._warm = False
         self._shared: list[tuple[Dataset, ray.ObjectRef]] = []
 
     def wait(self) -> None:
-        """Return once Ray runs, and have a worker process import what jobs need."""
-        self._starting.result()
+        """Return once Ray runs, and have a worker process import what jobs need. Raises ClusterError if it does not."""
+        try:
+            self._starting.result(None if is_private() else max(0.0, self._deadline - time.monotonic()))
+        except TimeoutError:
+            atexit.unregister(ray.shutdown)  # it would wait for the thread that still tries
+            raise _no_answer("something listens there, but it does not answer as a Ray cluster does") from None
         if is_private() and not self._warm:
             self._warm = True
             ray.remote(num_cpus=0)(_import_ahead).remote()
@@ -46,29 +67,115 @@ class Session:
 
 @contextmanager
 def session() -> Iterator[Session]:
-    """Start or join Ray in the background, while the command reads its data, and leave it at the end of the block."""
+    """Start or join Ray in the background, while the command reads its data, and leave it at the end of the block.
+
+    Raises ClusterError if nothing listens at RAY_ADDRESS. A command that is stopped does not wait for Ray to shut down.
+    """
+    starting, leave = Future(), threading.Event()
     if ray.is_initialized():
-        ready = Future()
-        ready.set_result(None)
-        yield Session(ready)
+        starting.set_result(None)
+        yield Session(starting)
         return
-    # Linux ends Ray's processes together with the thread that started them: it lives until the pool is left.
-    with ThreadPoolExecutor(1, "ray") as pool:
-        starting = pool.submit(_connect)
-        try:
-            yield Session(starting)
-        finally:
-            starting.exception()  # waits
-            ray.shutdown()
+    if not is_private():
+        check_address(os.environ["RAY_ADDRESS"])
+    # Linux ends Ray's processes together with the thread that started them: it lives as long as the session.
+    threading.Thread(target=_hold, args=(starting, leave), name="ray", daemon=True).start()
+    try:
+        yield Session(starting)
+    except Stopped:
+        raise  # main() ends the process, and Ray's with it
+    except BaseException:
+        _leave(starting)
+        raise
+    else:
+        _leave(starting)
+    finally:
+        leave.set()
+
+
+def _hold(starting: Future, leave: threading.Event) -> None:
+    """The thread of a session: connect, then stay."""
+    try:
+        _connect()
+    except BaseException as error:
+        starting.set_exception(error)
+    else:
+        starting.set_result(None)
+    leave.wait()
+
+
+def _leave(starting: Future) -> None:
+    if is_private() or starting.done():
+        starting.exception()  # waits
+        ray.shutdown()
 
 
 def _connect() -> None:
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    if not is_private():
-        ray.init(address="auto", **quiet)
-        return
+    with kept_handler():
+        if is_private():
+            _start(quiet)
+            return
+        try:
+            ray.init(address="auto", **quiet)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise _no_answer(str(error).strip().splitlines()[0]) from None
+
+
+def _start(quiet: dict) -> None:
+    """A Ray for this command alone. Nothing of it listens beyond loopback."""
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # for 2: how late a short job is seen to end
-    ray.init(address="local", include_dashboard=False, **quiet)
+    os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "5")  # for 60: helpers of a killed driver end
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C is ours (cluster/stopping.py)
+    # As on a Mac: Ray's node has the address 127.0.0.1, which Ray would replace by the machine's own here.
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=ray_folder(),
+            _system_config={"enable_metrics_collection": False},  # its port is on all interfaces
+            **quiet,
+        )
+    except Exception as error:  # Ray raises just that when its processes are not up after 30 s
+        raise ClusterError(f"Ray did not start on this machine: {error} Is it overloaded? Try again") from error
+
+
+def ray_folder() -> str:
+    """Where a Ray of the command's own keeps its sockets and logs: `$RAY_TMPDIR`, else a folder of this user alone.
+
+    Ray's default, /tmp/ray, belongs to whoever used Ray first on this machine.
+    """
+    if own := os.environ.get("RAY_TMPDIR"):
+        return str(Path(own).absolute())
+    for parent in (tempfile.gettempdir(), "/tmp"):
+        folder = Path(parent) / f"ray-of-{os.getuid()}"
+        if len(str(folder)) > LONGEST_FOLDER:
+            continue
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.is_symlink() or folder.stat().st_uid != os.getuid():  # another user made it, to be in the way
+            return tempfile.mkdtemp(prefix="ray-", dir=parent)
+        return str(folder)
+    raise ClusterError(f"{tempfile.gettempdir()} and /tmp cannot hold Ray's sockets: set RAY_TMPDIR to a short folder")
+
+
+def check_address(address: str) -> None:
+    """Raise ClusterError unless something listens at host:port of RAY_ADDRESS; Ray itself would wait for minutes."""
+    place = re.fullmatch(r"(?:\w+://)?\[?([^\[\]/]+?)\]?:(\d+)/?", address)
+    if place is None:
+        return  # "auto": Ray looks for it on this machine
+    try:
+        socket.create_connection((place[1], int(place[2])), timeout=ANSWER_SECONDS / 2).close()
+    except OSError as error:
+        raise _no_answer(error.strerror or str(error)) from None
+
+
+def _no_answer(why: str) -> ClusterError:
+    return ClusterError(
+        f"no Ray cluster answers at RAY_ADDRESS={os.environ.get('RAY_ADDRESS')} ({why}): start it, or correct "
+        "RAY_ADDRESS, or unset it to run on this machine alone"
+    )
 
 
 def _import_ahead() -> None:

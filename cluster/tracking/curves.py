@@ -61,6 +61,11 @@ class Curves:
         if self.tracker:
             self.tracker.finish("FAILED")
 
+    def stop(self) -> None:
+        """Mark the run as stopped by the user."""
+        if self.tracker:
+            self.tracker.finish("KILLED")
+
     def _log(self, group: str, epoch: int, accuracies: dict[str, float]) -> None:
         if self.tracker is None:
             return

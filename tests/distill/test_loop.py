@@ -20,7 +20,7 @@ from support.two_workers import finish
 
 from distill import recipe, train
 from distill.checkpoint import Checkpoint
-from distill.errors import DivergedError
+from distill.errors import DivergedError, StopRequested
 from distill.evaluate import Score
 from distill.loop import Loop, Watcher
 
@@ -238,3 +238,44 @@ def test_golden_losses_do_not_move(objective, one_thread):
         known = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
         GOLDEN.write_text(json.dumps({**known, objective: recorder.losses}, indent=1) + "\n")
     assert recorder.losses == pytest.approx(json.loads(GOLDEN.read_text())[objective], rel=1e-5)
+
+
+# ---------------------------------------------------------------- stopping
+
+
+class Stopping(Recorder):
+    """Asks the loop to stop after a step."""
+
+    def __init__(self, after: int):
+        super().__init__()
+        self.after = after
+
+    def stopping(self):
+        return len(self.losses) == self.after
+
+
+@pytest.mark.parametrize("rank, stops", [(0, True), (1, False)])
+def test_a_loop_that_is_asked_to_stop_saves_after_its_step(rank, stops, one_thread):
+    """Between two scheduled checkpoints, and on the first worker alone; the other is stopped from outside."""
+    context = small.context("trajectory", "outer.steps=5", "outer.evaluate_every=2", "objective.segments=2", digits=60)
+    whole, stopped = Recorder(), Stopping(after=3)
+    Loop(context, whole).run()
+    loop = Loop(context, stopped, rank, 1 + rank)
+    if not stops:
+        loop.run()
+        assert loop.done == 5 and stopped.saved == []
+        return
+    with pytest.raises(StopRequested, match="step 3"):
+        loop.run()
+    assert [saved.step for saved in stopped.saved] == [3]
+    again = Recorder()
+    resumed = Loop(context, again)
+    resumed.resume(stopped.saved[-1])
+    resumed.run()
+    assert again.saved[-1].encode() == whole.saved[-1].encode()
+
+
+def test_a_loop_that_is_asked_to_stop_after_its_last_step_has_ended(one_thread):
+    stopped = Stopping(after=2)
+    Loop(small.context("distribution", "outer.steps=2", digits=60), stopped).run()
+    assert [saved.step for saved in stopped.saved] == [2]

@@ -4,13 +4,12 @@ import importlib
 import pkgutil
 
 import pytest
-import ray
 import torch
+from support.boards import LocalBoard
 
 import cluster
 import distill
 from cluster.jobs import group
-from cluster.jobs.board import Board
 from cluster.jobs.events import Note
 from cluster.jobs.group import Job, Worker
 from cluster.jobs.session import session
@@ -35,24 +34,6 @@ def example(kind: type[StillhouseError]) -> StillhouseError:
     return (
         kind("/data/birds", ["no labels", "no images"]) if kind is Refused else kind(f"what is wrong: {kind.__name__}")
     )
-
-
-class LocalBoard:
-    """A board in this process; what passes through it is pickled as Ray does."""
-
-    def __init__(self):
-        self.board = Board.__ray_metadata__.modified_class()
-
-    def __getattr__(self, name: str):
-        method = getattr(self.board, name)
-
-        class Remote:
-            @staticmethod
-            def remote(*arguments):
-                copied = ray.cloudpickle.loads(ray.cloudpickle.dumps(arguments))
-                return method(*copied)
-
-        return Remote
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from cluster.jobs.partial import SavedStates
 from cluster.store import open_store
 from cluster.trajectories import TrajectorySet, list_sets
 from distill import train
-from distill.errors import StoreError
+from distill.errors import StopRequested, StoreError
 
 FLAT = ["experts.momentum=0.9", "experts.ema=0.9", "experts.sam_rho=0.05", "experts.save_every=2"]
 
@@ -217,3 +217,17 @@ def test_damaged_choices_are_named_with_the_fix(local):
     local.create("experts/set/choices.json", json.dumps({"compiled": "yes"}).encode())
     with pytest.raises(StoreError, match="choices.json is damaged; `stillhouse trajectories delete set`"):
         growing.choices(context(), local, "set")
+
+
+def test_an_expert_that_is_asked_to_stop_saves_its_state_after_the_epoch(local, tmp_path):
+    c, whole = context(), open_store(f"file:{tmp_path}/whole")
+    grower(c, whole).grow(0)
+    asked, events = [], []
+    one = grower(c, local)
+    one.stopping = lambda: asked.append(None) or len(asked) == 3  # between two scheduled states
+    with pytest.raises(StopRequested, match="expert 0 after epoch 3"):
+        one.grow(0)
+    grower(c, local, events).grow(0)
+    assert ExpertResumed(0, 3) in events
+    (key,) = [entry.key for entry in whole.list(f"experts/{own_name(c)}") if entry.key.endswith(".arrow")]
+    assert local.read(key) == whole.read(key)
