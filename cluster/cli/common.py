@@ -15,7 +15,7 @@ from cluster.home import home, store_url, tracking_uri
 if TYPE_CHECKING:
     from cluster.jobs.session import Session
     from distill.context import Context
-    from distill.recipe import Recipe
+    from distill.recipe import DatasetSettings, Recipe
 
 console = Console(highlight=False)
 
@@ -44,6 +44,22 @@ def absolute(recipe: "Recipe") -> "Recipe":
     from distill.data.places import local
 
     return recipe.model_copy(update={"dataset": local(recipe.dataset)})
+
+
+def dataset_settings(what: str, overrides: list[str]) -> "DatasetSettings":
+    """Settings of the dataset at a path or url, or of a recipe; `size=64` is `dataset.size=64`."""
+    from distill import recipe as recipes
+
+    keys = [text if text.partition("=")[0].startswith("dataset.") else f"dataset.{text}" for text in overrides]
+    if what in recipes.shipped() or what.endswith(".toml"):
+        return absolute(recipes.load(what, overrides)).dataset
+    from distill.data.detect import detect
+    from distill.data.places import locate
+
+    given = any(key.startswith("dataset.kind=") for key in keys)
+    place = locate(what)
+    dataset = {"path": str(place)} if given else {"path": str(place), "kind": detect(place)}
+    return recipes.override({"name": "check", "dataset": dataset}, keys, what).dataset
 
 
 def prepared(recipe: "Recipe", store: str) -> "Context":

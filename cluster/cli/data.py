@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -11,9 +11,6 @@ from rich.table import Table
 from cluster.cli import common
 from cluster.cli.options import Json, app
 from distill.errors import StoreError
-
-if TYPE_CHECKING:
-    from distill.recipe import DatasetSettings
 
 SHOWN = 200
 
@@ -41,7 +38,7 @@ def check_(
     from distill.data import check
 
     started = time.monotonic()
-    settings = settings_of(what, overrides or [])
+    settings = common.dataset_settings(what, overrides or [])
     common.log_to_console()
     with Reading(common.console) as reading:
         report = check.inspect(settings, reading)
@@ -56,22 +53,6 @@ def check_(
     common.write_json(json, figures(report, seconds))
     if report.faults:
         raise typer.Exit(2)
-
-
-def settings_of(what: str, overrides: list[str]) -> "DatasetSettings":
-    """Settings of the dataset at a path or url, or of a recipe; `size=64` is `dataset.size=64`."""
-    from distill import recipe as recipes
-
-    keys = [text if text.partition("=")[0].startswith("dataset.") else f"dataset.{text}" for text in overrides]
-    if what in recipes.shipped() or what.endswith(".toml"):
-        return common.absolute(recipes.load(what, overrides)).dataset
-    from distill.data.detect import detect
-    from distill.data.places import locate
-
-    given = any(key.startswith("dataset.kind=") for key in keys)
-    place = locate(what)
-    dataset = {"path": str(place)} if given else {"path": str(place), "kind": detect(place)}
-    return recipes.override({"name": "check", "dataset": dataset}, keys, what).dataset
 
 
 def show(what: str, report, seconds: float) -> None:

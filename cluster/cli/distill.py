@@ -1,17 +1,31 @@
 """`stillhouse distill RECIPE`: experts if they are missing, then the loop, then publication. Run again, it resumes."""
 
 import time
+from dataclasses import replace
 
-from cluster.cli import common, estimate
-from cluster.cli.options import DryRun, Json, Overrides, RecipeName, Store, app
+from cluster.cli import common, estimate, planning
+from cluster.cli.options import DryRun, Json, Overrides, RecipeName, Store, Within, app
+
+EXPERTS_SHARE = 0.6
+"""Part of the time given after which no expert is begun."""
 
 
 @app.command()
 def distill(
-    recipe: RecipeName, overrides: Overrides = None, store: Store = None, dry_run: DryRun = False, json: Json = None
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    store: Store = None,
+    within: Within = None,
+    dry_run: DryRun = False,
+    json: Json = None,
 ):
-    """Distill a synthetic set; run again after it was stopped, it continues."""
-    loaded = common.read(recipe, overrides)
+    """Distill a synthetic set; run again after it was stopped, it continues.
+
+    RECIPE may also be a dataset's file or folder: with --within the settings are planned (`stillhouse plan`). A run
+    that would take longer than --within is published with the steps that it has done by then.
+    """
+    began, given = time.time(), planning.seconds(within) if within else None
+    loaded = planning.read(recipe, overrides or [], given)
     url, tracking, _ = common.places(store)
     if dry_run:
         return estimate.show(loaded, url, json)
@@ -19,14 +33,17 @@ def distill(
     with common.session() as ray:
         context = common.prepared(loaded, url)
         started = time.monotonic()
-        result = run(context, url, tracking, ray)
+        result = run(context, url, tracking, ray, began, given)
     result["seconds"] = time.monotonic() - started
     show(result, url, tracking)
     common.write_json(json, result)
 
 
-def run(context, url: str, tracking: str, ray) -> dict:
-    """Train experts if they are needed and missing, distill, and return the run's result."""
+def run(context, url: str, tracking: str, ray, began: float = 0.0, given: float | None = None) -> dict:
+    """Train experts if they are needed and missing, distill, and return the run's result.
+
+    With `given` seconds from `began` (time.time()) the run ends in time, with fewer experts or steps if it must.
+    """
     from cluster.results.runs import Run
     from cluster.store import open_store
 
@@ -41,13 +58,31 @@ def run(context, url: str, tracking: str, ray) -> dict:
         from cluster.jobs.experts import needed_part
 
         common.console.print("the store does not hold this recipe's experts: training them first")
-        train(needed_part(context), url, tracking, dataset)
+        begun_by = began + EXPERTS_SHARE * given if given else None
+        trained = train(needed_part(context), url, tracking, dataset, begun_by)
+        if trained["count"] < context.recipe.experts_needed:
+            context, saved = _with_fewer_experts(context, trained["count"], url)
 
     from cluster.jobs.distilling import distill
     from cluster.jobs.progress import Bar
 
     with Bar(common.console) as bar:
-        return distill(context.recipe, saved, dataset, tracking, bar)
+        result = distill(context.recipe, saved, dataset, tracking, bar, deadline=began + given if given else None)
+    if result["run_id"] != saved.run_id:
+        common.console.print(f"the same command without --within goes on to step {context.recipe.outer.steps}")
+    return result
+
+
+def _with_fewer_experts(context, count: int, url: str):
+    """(context, run) with as many experts as there was time for."""
+    from cluster.results.runs import Run
+    from cluster.store import open_store
+
+    wanted = context.recipe.experts.count
+    common.console.print(f"time for {count} of {wanted} experts: going on with these, as with experts.count={count}")
+    experts = context.recipe.experts.model_copy(update={"count": count, "workers": 1})
+    context = replace(context, recipe=context.recipe.model_copy(update={"experts": experts}))
+    return context, Run(open_store(url), context.run_id)
 
 
 def _experts_missing(context, url: str) -> bool:

@@ -25,15 +25,18 @@ def experts(
     common.write_json(json, figures)
 
 
-def train(context, url: str, tracking: str, dataset) -> dict:
-    """Train a recipe's experts on the shared data and print what is in the store; returns the figures."""
+def train(context, url: str, tracking: str, dataset, deadline: float | None = None) -> dict:
+    """Train a recipe's experts on the shared data and print what is in the store; returns the figures.
+
+    With a `deadline` (time.time()) there may be fewer.
+    """
     from cluster.jobs.experts import own_set, train_experts
     from cluster.jobs.progress import Bar
     from distill.text import byte_size
 
     started = time.monotonic()
     with Bar(common.console) as bar:
-        trained = train_experts(context, url, dataset, bar, tracking)
+        trained = train_experts(context, url, dataset, bar, tracking, deadline)
     seconds = time.monotonic() - started
     reader = own_set(context, url).open()
     accuracies = [reader.test_accuracy(i)[-1] for i in range(trained.count)]

@@ -30,3 +30,6 @@ DryRun = Annotated[
 RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="A run, an exported folder, or a model such as digits@best.")
 ]
+Within = Annotated[
+    str | None, typer.Option(metavar="TIME", help="The time there is, e.g. 20m, 1h or 1h30m.", show_default=False)
+]

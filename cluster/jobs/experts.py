@@ -3,6 +3,8 @@
 stillhouse experts mtt-cifar10-1ipc experts.workers=4
 """
 
+import math
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -124,11 +126,13 @@ def train_experts(
     dataset: ray.ObjectRef,
     on_event: group.OnEvent,
     tracking_uri: str | None = None,
+    deadline: float | None = None,
 ) -> TrainedSet:
     """Train what is missing of a recipe's experts and seal the set; their accuracies go to MLflow. Needs a Ray session.
 
     `dataset` is the context's data, shared by share(). Run again after a kill it continues; with a larger
-    experts.count the set grows. Without a tracking store nothing is tracked.
+    experts.count the set grows. Without a tracking store nothing is tracked. Workers begin no expert that would end
+    after the `deadline` (time.time()), except the first of each: the set may then have fewer.
     """
     group.uses_gpu(context.recipe.device)  # an absent device is refused before anything is written
     store = open_store(store_url)
@@ -136,9 +140,9 @@ def train_experts(
     experts, count = own_set(context, store_url), context.recipe.experts.count
     missing = sorted(set(range(count)) - set(experts.finished()))
     if missing or experts.sealed() < count:
-        _complete(context, experts, missing, dataset, on_event, tracking_uri)
+        count = _complete(context, experts, missing, dataset, on_event, tracking_uri, deadline)
     size = sum(entry.size for entry in experts.entries() if not entry.key.startswith(partial.folder(experts.name)))
-    return TrainedSet(experts.name, count, len(missing), size)
+    return TrainedSet(experts.name, count, len(set(missing) & set(range(count))), size)
 
 
 def own_set(context: Context, store_url: str) -> TrajectorySet:
@@ -153,8 +157,9 @@ def _complete(
     dataset: ray.ObjectRef,
     on_event: group.OnEvent,
     tracking_uri: str | None,
-) -> None:
-    """Train the missing experts and seal the set; every epoch goes to MLflow and to `on_event`."""
+    deadline: float | None,
+) -> int:
+    """Train the missing experts and seal the set, and return how many it has; epochs go to MLflow and `on_event`."""
     curves = Curves.of(context, experts.name, tracking_uri)
 
     def on_both(event: Event) -> None:
@@ -166,8 +171,9 @@ def _complete(
     try:
         experts.describe(about(context))
         if missing:
-            _run_workers(context.recipe, experts.store.url, missing, dataset, on_both)
-        experts.seal(spec_of(context), context.recipe.experts.count)
+            _run_workers(context.recipe, experts.store.url, missing, dataset, on_both, deadline)
+        count = context.recipe.experts.count if deadline is None else _unbroken(experts, context.recipe.experts.count)
+        experts.seal(spec_of(context), count)
     except Stopped:
         within(MARK_SECONDS, curves.stop)
         raise
@@ -176,15 +182,27 @@ def _complete(
         raise
     partial.sweep(experts.store, experts.name, set(experts.finished()))
     curves.finish(experts.open())
+    return count
+
+
+def _unbroken(experts: TrajectorySet, most: int) -> int:
+    """How many experts there are from the first on, without a gap."""
+    finished = set(experts.finished())
+    return next((i for i in range(most) if i not in finished), most)
 
 
 def _run_workers(
-    recipe: Recipe, store_url: str, missing: list[int], dataset: ray.ObjectRef, on_event: group.OnEvent
+    recipe: Recipe,
+    store_url: str,
+    missing: list[int],
+    dataset: ray.ObjectRef,
+    on_event: group.OnEvent,
+    deadline: float | None,
 ) -> None:
     """Hand groups of experts.together experts out to workers, by the first of each."""
     o, groups = recipe.experts, _groups(missing, recipe.experts.together)
     on_event(ExpertsStarted(len(groups) * o.together, o.epochs))
-    config = {"recipe": recipe.model_dump(mode="json"), "store": store_url, "dataset": dataset}
+    config = {"recipe": recipe.model_dump(mode="json"), "store": store_url, "dataset": dataset, "deadline": deadline}
     group.run(_train, config, recipe, min(o.workers, len(groups)), on_event, groups, o.gpus_per_worker)
 
 
@@ -194,12 +212,17 @@ def _groups(missing: list[int], together: int) -> list[int]:
 
 
 def _train(worker: group.Worker, config: dict) -> None:
-    """One worker: experts from the board until none is left."""
+    """One worker: experts from the board until none is left, or there is no time for another."""
     context = shared_context(config, worker.device)
     grower = Grower(context, own_set(context, config["store"]), spec_of(context), worker.post, worker.stopping)
+    deadline, longest = config["deadline"] or math.inf, 0.0
     for first in worker.items():
+        started = time.time()
+        if longest and started + longest > deadline:
+            return
         try:
             grower.grow(first)
+            longest = max(longest, time.time() - started)
         except StopRequested as stop:
             worker.saved(f"with the state of {stop}")
             raise

@@ -118,16 +118,28 @@ def _draft(facts: Facts, width: int, ipc: int, objective: str, name: str, device
 
 
 def _speeds(drafts: dict[str, Recipe], facts: Facts) -> Speeds:
-    """Time everything once."""
+    """Time everything once, with one thread if more are hardly faster: small networks, or cores with other work."""
     clocks = {o: Clock(recipe, facts.shape, facts.counts) for o, recipe in drafts.items()}
-    first = next(iter(clocks.values()))
-    judged = {n: first.judgement(n) for n in (choose.SELECTION, choose.FINAL)}
-    return Speeds(
-        expert_epoch=first.expert_epoch(sum(facts.counts), facts.test),
-        outer={o: clock.outer_step() for o, clock in clocks.items()},
-        train={n: seconds for n, (seconds, _) in judged.items()},
-        test={n: seconds for n, (_, seconds) in judged.items()},
-    )
+    first, all_threads = next(iter(clocks.values())), torch.get_num_threads()
+    steps = {}
+    try:
+        for threads in {1, all_threads}:
+            torch.set_num_threads(threads)
+            steps[threads] = first.outer_step()
+        torch.set_num_threads(1)
+        expert_epoch = first.expert_epoch(sum(facts.counts), facts.test)  # a worker on each core
+        best = 1 if steps[1] < choose.HARDLY * steps[all_threads] else all_threads
+        torch.set_num_threads(best)
+        judged = {n: first.judgement(n) for n in (choose.SELECTION, choose.FINAL)}
+        return Speeds(
+            threads=1 if best == 1 else 0,
+            expert_epoch=expert_epoch,
+            outer={o: steps[best] if clock is first else clock.outer_step() for o, clock in clocks.items()},
+            train={n: seconds for n, (seconds, _) in judged.items()},
+            test={n: seconds for n, (_, seconds) in judged.items()},
+        )
+    finally:
+        torch.set_num_threads(all_threads)
 
 
 def _may_fit(before: Tried, drafts: dict[str, Recipe], facts: Facts, seconds: float, cores: int) -> bool:

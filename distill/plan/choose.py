@@ -31,6 +31,8 @@ COMPILED_SAVES = 0.35
 """Part of the eager seconds that compiled steps save, cautiously."""
 TO_COMPILE = 120.0
 """Eager seconds of outer steps from which `compile = "auto"` compiles."""
+HARDLY = 1.15
+"""All threads must be at least this many times as fast as one."""
 TRAINING = (150, 1000)
 """Fewest and most steps of a judged network."""
 LADDER = ((32, 32), (64, 32), (64, 64), (128, 64), (128, 128), (256, 128))
@@ -55,6 +57,8 @@ class Facts:
 class Speeds:
     """Seconds on this machine with one network and size of images."""
 
+    threads: int
+    """CPU threads of a worker: 1, or 0 for all, as in a recipe."""
     expert_epoch: float
     """Of one expert, one worker."""
     outer: dict[str, float]
@@ -161,7 +165,7 @@ def fit(recipe: Recipe, facts: Facts, speeds: Speeds, seconds: float, cores: int
     updates["outer"] = {
         "steps": steps, "evaluate_every": every, "checkpoint_every": min(every, minute), "picture_every": every
     }  # fmt: skip
-    table = recipe.model_dump(mode="json")
+    table = recipe.model_dump(mode="json") | {"threads": speeds.threads}
     for block, values in updates.items():
         table[block] |= values
     if kind == "distribution":

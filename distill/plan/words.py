@@ -74,7 +74,7 @@ def _set(plan: Plan) -> str:
 
 def _expect(plan: Plan) -> str:
     kind = plan.recipe.objective.kind
-    few = plan.recipe.outer.steps < choose.STEPS[kind][1]
+    few = plan.recipe.outer.steps < 1.5 * choose.STEPS[kind][0]
     short = "few steps: perhaps no better than herding's images, which the run starts from; " if few else (
         "better than random and herding's images; "
     )  # fmt: skip
