@@ -15,8 +15,8 @@ from pathlib import Path
 from distill import remote
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-# Threads of a step that wait for each other sleep after a moment instead of spinning: on cores that other work uses too,
-# steps of two threads are three times as fast, and Ray's workers, which inherit this, no longer crawl.
+# Threads of a step that wait for each other sleep after a moment instead of spinning: on cores that other work uses
+# too, steps of two threads are three times as fast, and workers, which inherit this, no longer crawl.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 if "ray" not in sys.modules and not os.environ.get("RAY_ADDRESS") and "RAY_AUTH_MODE" not in os.environ:
     os.environ["RAY_AUTH_MODE"] = "token"
