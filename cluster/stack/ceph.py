@@ -2,8 +2,8 @@
 
     python -m cluster.stack.ceph FOLDER --port 9000
 
-Needs `apt-get install --no-install-recommends radosgw ceph-mon ceph-osd`. Runs until SIGTERM. The key pair is the one in
-the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY); without one, Ceph makes it on the first start and it is in
+Needs `apt-get install --no-install-recommends radosgw ceph-mon ceph-osd`. Runs until SIGTERM. The key pair is the one
+in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY); without one, Ceph makes it on the first start. It is in
 FOLDER/credentials, in the format of ~/.aws/credentials. One disk, one copy, no authentication between the daemons: for
 one machine and one user, on loopback or inside a container. Imports the standard library only: the image has no more.
 """
@@ -86,9 +86,7 @@ class Ceph:
         # The monitor keeps its address in its own data: it must be the same at every start.
         known = {"fsid": str(uuid.uuid4()), "mon_port": free_port(), "osd": str(uuid.uuid4())}
         known = known if new else json.loads(self.identity.read_text())
-        self.conf.write_text(
-            CONF.format(folder=self.folder, host=self.host, port=self.port, disk=DISK_BYTES, **known)
-        )
+        self.conf.write_text(CONF.format(folder=self.folder, host=self.host, port=self.port, disk=DISK_BYTES, **known))
         if new:
             address = f"[v2:127.0.0.1:{known['mon_port']}/0]"
             monmap = self.folder / "monmap"
@@ -114,9 +112,7 @@ class Ceph:
         made = json.loads(self.tool("radosgw-admin", *arguments))["keys"][0]
         with open(self.folder / "credentials", "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
             file.write(
-                "[default]\n"
-                f"aws_access_key_id = {made['access_key']}\n"
-                f"aws_secret_access_key = {made['secret_key']}\n"
+                f"[default]\naws_access_key_id = {made['access_key']}\naws_secret_access_key = {made['secret_key']}\n"
             )
 
     def daemon(self, program: str, *arguments: str) -> None:

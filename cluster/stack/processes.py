@@ -52,22 +52,30 @@ def _writes_below(process: psutil.Process, places: list[str]) -> bool:
     return any(file.path.startswith(place) for file in files for place in places)
 
 
-def stop(mark: str, folders: Iterable[Path], first: Iterable[int]) -> int:
+def stop(mark: str, folders: Iterable[Path]) -> int:
     """End all of a stack's processes and return how many there were.
 
-    Those of `first` are asked to end before the others, for they stop their own children in order. What has not ended
-    after 20 seconds is killed.
+    Those whose parent is not of the stack are asked to end first, for they stop their own children in order. What has
+    not ended after 20 seconds is killed.
     """
-    folders, seen = list(folders), set()
-    leaders = [p for p in find(mark, folders) if p.pid in set(first)]
-    deadline = time.monotonic() + PATIENCE
+    folders, seen, deadline = list(folders), set(), time.monotonic() + PATIENCE
+    everyone = find(mark, folders)
+    seen |= {p.pid for p in everyone}
+    leaders = [p for p in everyone if _parent(p) not in seen]
     _signal(leaders, "terminate")
     psutil.wait_procs(leaders, timeout=PATIENCE)
     while left := find(mark, folders):  # again: a process may have started another while this looked
         seen |= {p.pid for p in left}
         _signal(left, "terminate" if time.monotonic() < deadline else "kill")
         psutil.wait_procs(left, timeout=1)
-    return len(seen | {p.pid for p in leaders})
+    return len(seen)
+
+
+def _parent(process: psutil.Process) -> int | None:
+    try:
+        return process.ppid()
+    except psutil.NoSuchProcess:
+        return None
 
 
 def _signal(processes: list[psutil.Process], how: str) -> None:

@@ -109,7 +109,8 @@ def mlflow_server(database: Path, artifacts: str) -> Service:
         *("--backend-store-uri", f"sqlite:///{database}", "--artifacts-destination", artifacts),
     ]
     url = f"http://{HOST}:{port}"
-    quiet = {name: ui_environment()[name] for name in ("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION")}
+    names = ("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION")
+    quiet = {name: ui_environment()[name] for name in names}
     return Service("mlflow", command, f"{url}/health", env=quiet, exports={"MLFLOW_TRACKING_URI": url})
 
 

@@ -3,10 +3,10 @@
     environment = up(home(), s3=True, say=print)      # what `stillhouse distill` and `ray job submit` need to see
     down(home(), say=print)
 
-Results stay where they are without a stack: the tracking database, its artifacts and the store are in the home folder (a
-Ceph server's objects in its folder `s3`). All else is in the folder `stack`, made whole by one rename before anything
-starts and removed when nothing of the stack runs any more; Ray's sockets need a shorter path, noted there. So `down`
-knows at every moment what `up` may have started, also if `up` was killed, and two of them cannot work at once.
+Results stay where they are without a stack: the tracking database, its artifacts and the store are in the home folder
+(a Ceph server's objects in its folder `s3`). All else is in the folder `stack`, made whole by one rename before
+anything starts and removed when nothing of the stack runs any more; Ray's sockets need a shorter path, noted there. So
+`down` knows at every moment what `up` may have started, also if `up` was killed, and two of them cannot work at once.
 """
 
 import json
@@ -15,6 +15,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -87,6 +88,13 @@ class Stack:
         Path(note.scratch).mkdir(mode=0o700)
         return note
 
+    def remove(self) -> None:
+        """Remove the folder, by one rename, and what a claim or an end that was killed left beside it."""
+        if self.folder.exists():
+            self.folder.rename(self.home / f".stack-{secrets.token_hex(8)}")
+        for rest in self.home.glob(".stack-*"):
+            shutil.rmtree(rest)
+
 
 def up(home: Path, s3: bool | None, say: Say) -> dict[str, str]:
     """Start the stack of a home folder and return the environment of its users; if it runs already, only that.
@@ -139,6 +147,8 @@ def _start(stack: Stack, note: Note, chosen: list[Service], say: Say) -> dict[st
     if chosen[0].name != "s3":
         exported["STILLHOUSE_STORE"] = f"file:{stack.home}/store"
     base = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+    # For the commands of `ray job submit`: this installation's, also if its environment is not activated.
+    base["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{base.get('PATH', os.defpath)}"
     running: dict[str, subprocess.Popen] = {}
     for service in chosen:
         exported |= service.exports
@@ -183,15 +193,15 @@ def down(home: Path, say: Say) -> bool:
     stack = Stack(home)
     note = stack.note()
     if note is None:
+        stack.remove()
         return False
     folders = [stack.folder, Path(note.scratch)]
     if note.pid != os.getpid() and processes.alive(note.pid, note.created) and stack.environment() is None:
         say(f"stopping the `up` that is under way (process {note.pid})")
         _end_process(note.pid)
-    leaders = [p.pid for p in processes.find(note.mark, folders) if p.ppid() in (note.pid, 1)]
-    count = processes.stop(note.mark, folders, leaders)
+    count = processes.stop(note.mark, folders)
     shutil.rmtree(note.scratch, ignore_errors=True)
-    shutil.rmtree(stack.folder)
+    stack.remove()
     say(f"{count} processes stopped")
     return True
 
