@@ -22,7 +22,8 @@ child = "import time; open('child.log', 'a'); f = open('grandchild.log', 'a'); t
 if sys.argv[2] == "family":
     subprocess.Popen([sys.executable, "-c", child], start_new_session=True, env={}, stdout=open("out.log", "a"))
 if sys.argv[2] == "deaf":
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    import signal
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if sys.argv[2] == "silent":
     threading.Event().wait()
 if sys.argv[2] == "broken":
