@@ -117,6 +117,7 @@ class Attempt:
         run = Run(open_store(self.shared.store), run_id)
         reporter = TrialReporter(run, self)
         self.loop = reporter.loop = Loop(self.context, reporter)
+        reporter.metrics.images_per_step = self.loop.objective.work(self.loop.synthetic).images
         resume(self.loop, run, reporter)
         self.loop.run()
         if self.last_report.get("step") != self.loop.done:

@@ -15,6 +15,7 @@ from PIL import Image
 from cluster.jobs import experts, group
 from cluster.jobs.datasets import shared_context
 from cluster.jobs.events import DistillingCutShort, DistillingResumed, DistillingStarted, Event, Note, StepDone
+from cluster.jobs.metrics import JobMetrics
 from cluster.jobs.together import together
 from cluster.results.runs import Run
 from cluster.stopping import MARK_SECONDS, Stopped, within
@@ -93,14 +94,17 @@ class Reporter(Watcher):
         self.saved = "none"
         self.recipe: dict | None = None
         self.accuracy: float | None = None
+        self.metrics = JobMetrics(run.run_id)
 
     def step(self, step: int, metrics: dict[str, float]) -> None:
         if self.tracker:
             self.tracker.log(step, metrics)
             self.post(StepDone(step, metrics, self.accuracy))
+        self.metrics.step(first=self.tracker is not None)
 
     def judged(self, step: int, score: Score, best: bool) -> None:
         self.accuracy = score.mean
+        self.metrics.judged(score.mean)
         self.tracker.log(step, {"selection_accuracy": score.mean, "selection_accuracy_std": score.std})
 
     def measured(self, step: int, measures: dict[str, float]) -> None:
@@ -117,6 +121,7 @@ class Reporter(Watcher):
             self.run.describe(self.recipe)
             self.recipe = None
         self.saved = self.run.save(checkpoint)
+        self.metrics.saved()
 
     def stopping(self) -> bool:
         return self.stop()
@@ -162,6 +167,7 @@ def _work(worker: group.Worker, config: dict) -> None:
     reporter = Reporter(run, tracker, worker.post)
     reporter.stop = worker.stopping
     loop = Loop(context, reporter, worker.rank, worker.world, *together(worker.world), config.get("deadline"))
+    reporter.metrics.images_per_step = loop.objective.work(loop.synthetic).images
     try:
         resume(loop, run, reporter)
         loop.run()

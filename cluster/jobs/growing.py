@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pydantic import TypeAdapter, ValidationError
 
 from cluster.jobs.events import Event, ExpertEpoch, ExpertResumed, Note
+from cluster.jobs.metrics import JobMetrics
 from cluster.jobs.partial import Course, SavedStates
 from cluster.store.base import Store
 from cluster.trajectories import SetSpec, TrajectorySet
@@ -35,6 +36,7 @@ class Grower:
         self.context, self.experts, self.spec = context, experts, spec
         self.post = post or (lambda event: None)
         self.stopping = stopping
+        self.metrics = JobMetrics(experts.name)
         self.step = train.expert_step(context, choices(context, experts.store, experts.name))
 
     def grow(self, first: int) -> None:
@@ -49,6 +51,7 @@ class Grower:
         for now in train.epochs(self.context, self.step, course.training):
             course.training = now
             self._take(course)
+            self.metrics.epoch(len(group), len(self.context.data.train))
             stopping = now.epoch < o.epochs and self.stopping()
             if stopping or (o.state_every and now.epoch % o.state_every == 0 and now.epoch < o.epochs):
                 states.save(course)

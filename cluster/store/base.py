@@ -4,6 +4,7 @@ from __future__ import annotations  # `list` is also the name of a method
 
 import io
 import re
+import threading
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,25 @@ from distill.errors import ConflictError, MissingError, StoreError
 _SEGMENT = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 CHUNK = 1 << 20  # bytes copied or compared at a time
 STALE_SECONDS = 3600  # a write in progress changes its file more often than this
+
+
+class Traffic:
+    """Bytes that this process has read from and written to stores; many threads add to it."""
+
+    def __init__(self):
+        self._bytes = {"read": 0, "written": 0}
+        self._lock = threading.Lock()
+
+    def add(self, kind: str, size: int) -> None:
+        with self._lock:
+            self._bytes[kind] += size
+
+    def copy(self) -> dict[str, int]:
+        with self._lock:
+            return dict(self._bytes)
+
+
+TRAFFIC = Traffic()
 
 
 @dataclass(frozen=True, order=True)
@@ -42,12 +62,15 @@ class Store(ABC):
         If it exists with the same bytes, as after a retry, this succeeds; other bytes stay and raise ConflictError.
         """
         self._create(check_key(key), data)
+        TRAFFIC.add("written", len(data) if isinstance(data, bytes) else data.stat().st_size)
 
     def read(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
         """Bytes start .. stop-1 of an object, cut at its end, as slicing does; by default all of it."""
         if start < 0 or (stop is not None and stop < start):
             raise ValueError(f"range {start}..{stop} of {key!r}")
-        return self._read(check_key(key), start, stop)
+        read = self._read(check_key(key), start, stop)
+        TRAFFIC.add("read", len(read))
+        return read
 
     def size(self, key: str) -> int:
         """Bytes of an object."""

@@ -53,6 +53,13 @@ class Work:
     inner: Inner | None = None
     passes: tuple[Pass, ...] = ()
 
+    @property
+    def images(self) -> float:
+        """Images that pass through networks, each pass of one counted."""
+        i = self.inner
+        trained = i.images * (i.differentiated + i.plain) * i.side_by_side if i else 0
+        return self.segments * (trained + sum(p.images for p in self.passes))
+
 
 class Objective(nn.Module):
     """Base of every objective; a new one is one file with a class named `Objective` that takes (settings, context).
