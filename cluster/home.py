@@ -22,8 +22,22 @@ def store_url(override: str | None = None) -> str:
 
 
 def tracking_uri() -> str:
-    """URI of the MLflow tracking store: `$MLFLOW_TRACKING_URI`, else a SQLite file in home()."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home()}/mlflow.db"
+    """URI of the MLflow tracking store: `$MLFLOW_TRACKING_URI`, else a SQLite file in home(). A file is absolute.
+
+    Workers run in folders of their own, where a relative one would be another. Raises StoreError for a path that
+    MLflow would cut or misread.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home()}/mlflow.db"
+    given = bool(os.environ.get("MLFLOW_TRACKING_URI"))
+    path, question, options = uri.removeprefix("sqlite:///").partition("?")
+    if not uri.startswith("sqlite:///") or path in ("", ":memory:"):
+        return uri
+    if "%" in path or (question and not given):
+        raise StoreError(
+            f"tracking store {uri}: MLflow cannot have its database in a folder with '%' or '?' in its path; set "
+            "STILLHOUSE_HOME or MLFLOW_TRACKING_URI to another"
+        )
+    return f"sqlite:///{Path(path).absolute()}{question}{options}"
 
 
 def sqlite_file(uri: str) -> Path | None:

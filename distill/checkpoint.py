@@ -1,5 +1,9 @@
-"""The state of a run as one safetensors object, never a pickle."""
+"""The state of a run as one safetensors object, never a pickle.
 
+safetensors checks its structure, not its content: the SHA-256 of everything in a checkpoint is stored with it.
+"""
+
+import hashlib
 import json
 from dataclasses import dataclass
 
@@ -11,6 +15,7 @@ from torch import Tensor
 from distill.errors import StoreError
 
 VERSION = 2
+_HEAD = {"version", "step", "run_id", "notes"}
 
 
 @dataclass(frozen=True)
@@ -26,23 +31,41 @@ class Checkpoint:
         """Bytes of the checkpoint; equal states give equal bytes."""
         head = {"version": VERSION, "step": self.step, "run_id": self.run_id, "notes": self.notes}
         tensors = {name: t.detach().cpu().contiguous().clone() for name, t in self.tensors.items()}
+        head["sha256"] = _sha256(head, tensors)
         return save(tensors, {"stillhouse": json.dumps(head, sort_keys=True)})
 
     @classmethod
     def decode(cls, blob: bytes, name: str) -> "Checkpoint":
-        """The checkpoint in bytes from encode(). Raises StoreError, naming `name`, if damaged or of another version."""
+        """The checkpoint in bytes from encode(), or from an earlier Stillhouse, which stored no SHA-256.
+
+        Raises StoreError, naming `name`, if damaged or of another version.
+        """
         try:
             size = int.from_bytes(blob[:8], "little")
             head = json.loads(json.loads(blob[8 : 8 + size])["__metadata__"]["stillhouse"])
             tensors = load(blob)
-        except (SafetensorError, ValueError, KeyError) as error:
+            version, digest = head["version"], head.pop("sha256", None)
+            whole = version != VERSION or (head.keys() == _HEAD and digest in (None, _sha256(head, tensors)))
+        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise StoreError(f"checkpoint {name} is damaged ({error}): delete it to resume from an older one") from None
-        if head["version"] != VERSION:
+        if not whole:
+            raise StoreError(f"checkpoint {name} is damaged (SHA-256 differs): delete it to resume from an older one")
+        if version != VERSION:
             raise StoreError(
-                f"checkpoint {name} has version {head['version']}, but this Stillhouse reads version {VERSION}: use "
+                f"checkpoint {name} has version {version}, but this Stillhouse reads version {VERSION}: use "
                 "the Stillhouse that wrote it, or delete it to start again"
             )
         return cls(head["step"], head["run_id"], tensors, head["notes"])
+
+
+def _sha256(head: dict, tensors: dict[str, Tensor]) -> str:
+    """Digest of all that a checkpoint says."""
+    digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
+    for name in sorted(tensors):
+        t = tensors[name]
+        digest.update(json.dumps([name, str(t.dtype), list(t.shape)]).encode())
+        digest.update(t.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def pack(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:

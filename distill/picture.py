@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from distill.errors import DataError
+from distill.fonts import caption_font, drawable
 
 CELL = 96  # an enlarged image is about this many pixels wide ...
 WIDEST = 1600  # ... unless the whole picture would then be wider than this
@@ -30,8 +31,9 @@ def grid(
     n, _, h, w = x.shape
     columns = columns or tidy_columns(n)
     scale = scale or max(1, round(min(CELL, WIDEST / columns - GAP) / w))
-    font = ImageFont.load_default(13 if w * scale >= 64 else 10)
-    caption = _caption(font) if labels else 0
+    letters = 13 if w * scale >= 64 else 10
+    font = caption_font(letters, labels or ())
+    caption = _caption(ImageFont.load_default(letters)) if labels else 0
     step_x, step_y = w * scale + GAP, h * scale + caption + GAP
     size = (columns * step_x + GAP, math.ceil(n / columns) * step_y + GAP)
     sheet = Image.new("RGB", size, BACKGROUND)
@@ -104,7 +106,8 @@ def png(image: Image.Image) -> bytes:
 
 
 def shorten(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
-    """`text`, cut with an ellipsis to fit into `width` pixels."""
+    """`text`, cut with an ellipsis to fit into `width` pixels; codes stand for characters that no font has."""
+    text = drawable(text)
     if font.getlength(text) <= width:
         return text
     fits = (text[:length].rstrip() + "…" for length in range(len(text) - 1, 0, -1))

@@ -21,9 +21,10 @@ from ray.tune.schedulers import TrialScheduler
 from cluster.jobs import distilling, experts
 from cluster.jobs.datasets import share, shared_context
 from cluster.jobs.events import Note
+from cluster.jobs.fitting import refuse_unfit
 from cluster.jobs.session import gpus, on_this_node
 from cluster.results.runs import Run
-from cluster.store import open_store
+from cluster.store import open_store, ray_url
 from cluster.tracking.run import Tracker
 from distill.context import Context
 from distill.errors import DeviceError, ExpertsMissing, StoreError
@@ -86,7 +87,12 @@ def run(plan: Plan, context: Context, journal: Journal, places: Places, watch: W
 
 
 def run_trials(plan: Plan, context: Context, journal: Journal, places: Places, watch: Watch) -> Shared:
-    """Train missing experts, then run the remaining trials; needs a Ray session."""
+    """Train missing experts, then run the remaining trials; needs a Ray session.
+
+    Raises ClusterError if no node can hold a trial.
+    """
+    each = {"CPU": plan.sweep.resources.cpus, "GPU": plan.sweep.resources.gpus}
+    refuse_unfit(each, 1, "resources.cpus or resources.gpus")
     parent = open_parent(plan, journal, places)
     library = Library.options(scheduling_strategy=on_this_node()).remote()
     ray.get(library.add.remote(key_of(plan.base), [share(context.data)]))
@@ -229,15 +235,14 @@ def _shared(plan: Plan, journal: Journal, places: Places, parent: Tracker, libra
 @contextmanager
 def _scratch(journal: Journal, places: Places) -> Iterator[str]:
     """Location of Ray Tune's own files, reachable by all nodes; deleted afterwards."""
-    url = f"{places.store.partition('?')[0].rstrip('/')}/ray/{journal.sweep_id}"
-    folder = Path(url.removeprefix("file:"))
-    local = url.startswith("file:")
+    url = ray_url(places.store, f"ray/{journal.sweep_id}")
+    local = places.store.startswith("file:")
     if local:
-        folder.mkdir(parents=True, exist_ok=True)
+        Path(url).mkdir(parents=True, exist_ok=True)
     try:
-        yield str(folder) if local else url
+        yield url
     finally:
         if local:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(url, ignore_errors=True)
         else:
             journal.store.delete(f"ray/{journal.sweep_id}", dry_run=False)

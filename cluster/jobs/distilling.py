@@ -152,7 +152,7 @@ def resume(loop: Loop, run: Run, reporter: Reporter) -> None:
         source = run.longest_shorter() or run
     if checkpoint := source.latest():
         loop.resume(checkpoint)
-        reporter.saved = source.checkpoints()[-1]
+        reporter.saved = f"{source.folder}, step {checkpoint.step}"
         reporter.post(DistillingResumed(loop.done, "" if source is run else source.run_id))
         if reporter.tracker and source is not run:
             reporter.tracker.tag({"stillhouse.continues": source.run_id})

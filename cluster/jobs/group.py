@@ -20,7 +20,8 @@ import torch
 
 from cluster.jobs.board import Board
 from cluster.jobs.events import Event, Fault, Note, Saved
-from cluster.jobs.session import cores, gpus, on_this_node
+from cluster.jobs.fitting import refuse_unfit, threads_for
+from cluster.jobs.session import gpus, nodes, on_this_node
 from cluster.stopping import Stopped
 from distill.engine import allocator
 from distill.errors import DeviceError, StillhouseError, StopRequested, WorkerError
@@ -98,11 +99,11 @@ def run(
     """Run `work(worker, config)` in `workers` workers until all return, each with `gpus_each` of a GPU, if any.
 
     Workers that die are restarted, up to 5 times; an error that a user can fix is raised here as it was there, any
-    other as WorkerError.
+    other as WorkerError. Raises ClusterError if no node can hold a worker.
     """
     job = _job(work, config, recipe, workers, items, gpus_each)
-    if short := shortage(job.resources, workers, {"CPU": cores(), "GPU": gpus()}):
-        on_event(Note(short))
+    if waiting := refuse_unfit(job.resources, workers, "the workers, threads or experts.gpus_per_worker"):
+        on_event(Note(waiting))
     if workers == 1:
         # Ray ends the process after a task with a GPU, and with it what PyTorch keeps of the GPU's memory.
         task = ray.remote(num_cpus=job.threads, num_gpus=job.gpu, max_retries=RESTARTS)(_in_task)
@@ -115,7 +116,7 @@ def run(
 
 
 def _job(work: Work, config: dict, recipe: Recipe, workers: int, items, gpus_each: float) -> Job:
-    threads = recipe.threads or max(1, cores() // workers)
+    threads = recipe.threads or threads_for(workers, nodes())
     return Job(work, config, _board(items), threads, gpus_each if uses_gpu(recipe.device) else 0)
 
 
@@ -252,16 +253,3 @@ def uses_gpu(device: str) -> bool:
     if device.startswith("cuda") and not gpus():
         raise DeviceError(f"device = {device!r}: the cluster has no GPU; set device to auto or cpu")
     return gpus() > 0
-
-
-def shortage(each: dict[str, float], workers: int, there: dict[str, float]) -> str | None:
-    """What to tell the user when the cluster has less than the workers claim: they wait until it has grown."""
-    lacking = {name: amount * workers for name, amount in each.items() if amount * workers > there[name]}
-    if not lacking:
-        return None
-    claims = ", ".join(f"{amount:g} {name}" for name, amount in lacking.items())
-    have = ", ".join(f"{there[name]:g} {name}" for name in lacking)
-    return (
-        f"waiting for the cluster to grow: {workers} workers claim {claims}, it has {have}; lower the workers, threads "
-        "or experts.gpus_per_worker if it cannot"
-    )

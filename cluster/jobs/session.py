@@ -202,3 +202,10 @@ def cores() -> int:
 def gpus() -> int:
     """GPUs of the whole cluster."""
     return int(ray.cluster_resources().get("GPU", 0))
+
+
+def nodes() -> list[dict[str, float]]:
+    """CPUs and GPUs of each living node."""
+    return [
+        {name: node["Resources"].get(name, 0.0) for name in ("CPU", "GPU")} for node in ray.nodes() if node["Alive"]
+    ]

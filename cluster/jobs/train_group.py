@@ -11,6 +11,7 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from cluster.jobs.group import RESTARTS, Job, Worker, in_worker
 from cluster.jobs.session import is_private
+from cluster.store import ray_url
 
 
 def fit(job: Job, workers: int) -> None:
@@ -24,7 +25,7 @@ def fit(job: Job, workers: int) -> None:
             torch_config=TorchConfig(backend="gloo") if 0 < job.gpu < 1 else None,
             run_config=RunConfig(
                 name=f"stillhouse-{uuid.uuid4().hex[:12]}",
-                storage_path=_scratch_url(job.config["store"]) or scratch,
+                storage_path=_storage(job.config["store"], scratch),
                 failure_config=FailureConfig(max_failures=RESTARTS),
             ),
         )
@@ -55,6 +56,6 @@ def _in_group(config: dict) -> None:
     in_worker(Worker(context.get_world_rank(), context.get_world_size(), device, job.board), job)
 
 
-def _scratch_url(store_url: str) -> str | None:
-    """Where Ray Train may keep its own files when nodes share no disk: beside the objects; None for local stores."""
-    return f"{store_url.partition('?')[0].rstrip('/')}/ray" if store_url.startswith("s3:") else None
+def _storage(store_url: str, scratch: str) -> str:
+    """Where Ray Train keeps its own files: beside the objects if nodes share no disk, else in a temporary folder."""
+    return ray_url(store_url, "ray") if store_url.startswith("s3:") else scratch

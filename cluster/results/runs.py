@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import tempfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from distill.errors import ConflictError, MissingError, StoreError
 from distill.published import FILE, Published, read
 from distill.recipe import current, digest
 
+log = logging.getLogger("stillhouse")
 KEPT = 2
 """Checkpoints kept: the last one, and the one before it should the last prove unreadable."""
 
@@ -48,7 +50,13 @@ class Run:
     def save(self, checkpoint: Checkpoint) -> str:
         """Write a checkpoint, then drop those that are no longer needed; returns its key."""
         key = f"{self.folder}/checkpoints/{checkpoint.step:08d}.safetensors"
-        self.store.create(key, checkpoint.encode())
+        try:
+            self.store.create(key, checkpoint.encode())
+        except ConflictError:
+            if self._whole(key):
+                raise
+            self.store.delete(key, dry_run=False)  # the damaged one, instead of which an older one was used
+            self.store.create(key, checkpoint.encode())
         for old in self.checkpoints()[:-KEPT]:
             self.store.delete(old, dry_run=False)
         return key
@@ -58,14 +66,38 @@ class Run:
         return [entry.key for entry in self.store.list(f"{self.folder}/checkpoints/")]
 
     def latest(self) -> Checkpoint | None:
-        """The last checkpoint, or None. Raises StoreError when it is of another run or damaged."""
-        keys = self.checkpoints()
-        if not keys:
-            return None
-        checkpoint = Checkpoint.decode(self.store.read(keys[-1]), f"{self.store.url}/{keys[-1]}")
-        if checkpoint.run_id != self.run_id:
-            raise StoreError(f"checkpoint {keys[-1]} belongs to run {checkpoint.run_id}; delete runs/{self.run_id}")
+        """The last checkpoint that is whole, or None if there are no checkpoints; damaged ones after it are noted.
+
+        Raises StoreError if all are damaged, or if it is of another run.
+        """
+        checkpoint, damage = None, []
+        for key in reversed(self.checkpoints()):
+            try:
+                checkpoint = Checkpoint.decode(self.store.read(key), f"{self.store.url}/{key}")
+                break
+            except MissingError:
+                continue  # another process dropped it meanwhile
+            except StoreError as error:
+                damage.append(error)
+        if checkpoint is None and damage:
+            raise damage[0]
+        for error in damage:
+            log.warning("%s; resuming from step %d, the one before it", error, checkpoint.step)
+        if checkpoint and checkpoint.run_id != self.run_id:
+            raise StoreError(
+                f"checkpoint {checkpoint.step} belongs to run {checkpoint.run_id}; delete runs/{self.run_id}"
+            )
         return checkpoint
+
+    def _whole(self, key: str) -> bool:
+        """Whether a checkpoint can be read."""
+        try:
+            Checkpoint.decode(self.store.read(key), key)
+        except MissingError:
+            raise
+        except StoreError:
+            return False
+        return True
 
     def publish(self, files: list[Path], result: dict) -> None:
         """Put the files of the published set into the store, and the result last."""

@@ -11,7 +11,7 @@ from cluster.store.base import Store, StoredObject
 from cluster.store.local import LocalStore
 from distill.errors import StoreError
 
-__all__ = ["StoredObject", "Store", "open_store"]
+__all__ = ["StoredObject", "Store", "open_store", "ray_url"]
 
 
 def open_store(url: str) -> Store:
@@ -27,3 +27,12 @@ def open_store(url: str) -> Store:
 
         return S3Store.from_url(url)
     raise StoreError(f"store {url!r}: write it as file:PATH or s3://bucket/prefix")
+
+
+def ray_url(url: str, name: str) -> str:
+    """The folder `name` of a store as Ray and pyarrow write it: a path, or an s3 url with the store's own options."""
+    if url.startswith("file:"):
+        return str(Path(url.removeprefix("file:")) / name)
+    from cluster.store.s3_client import S3Options
+
+    return S3Options.parse(url).pyarrow_url(name)

@@ -81,6 +81,17 @@ class S3Options:
         query = urlencode({name: value for name, value in options.items() if value is not None}, safe=":/")
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/") + (f"?{query}" if query else "")
 
+    def pyarrow_url(self, name: str) -> str:
+        """The url of the prefix `name` for pyarrow's file system, which spells the options otherwise."""
+        endpoint = urlsplit(self.endpoint) if self.endpoint else None
+        options = {
+            "scheme": endpoint.scheme if endpoint else None,
+            "endpoint_override": endpoint.netloc if endpoint else None,
+            "region": self.region,
+        }
+        query = urlencode({name: value for name, value in options.items() if value is not None}, safe=":/[]")
+        return f"s3://{self.bucket}/{self.prefix}{name}" + (f"?{query}" if query else "")
+
     def client(self):
         """A boto3 client; it retries 500, 502, 503, 504, SlowDown, timeouts and cut connections with jitter."""
         config = Config(

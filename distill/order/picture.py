@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from distill.fonts import caption_font, drawable
 from distill.order.colours import colours, ink
 from distill.order.grid import Grid
 from distill.picture import BACKGROUND, GAP, TEXT, shorten
@@ -18,7 +19,7 @@ def draw(grid: Grid, classes: Sequence[str], distances: np.ndarray, title: str) 
     """An RGB picture of the grid with the names of its classes and a title above it."""
     rows, columns = len(grid), len(grid[0])
     side = max(NARROWEST, min(CELL, WIDEST // columns))
-    font, heading = ImageFont.load_default(14 if side >= 110 else 12), ImageFont.load_default(16)
+    font, heading = caption_font(14 if side >= 110 else 12, classes), ImageFont.load_default(16)
     top = GAP * 2 + sum(heading.getmetrics())
     width = max(columns * side + 2 * GAP, round(heading.getlength(title)) + 2 * GAP)
     sheet = Image.new("RGB", (width, rows * side + top + GAP), BACKGROUND)
@@ -38,7 +39,7 @@ def draw(grid: Grid, classes: Sequence[str], distances: np.ndarray, title: str) 
 def wrapped(name: str, width: int, font: ImageFont.FreeTypeFont) -> list[str]:
     """The first of a name's synonyms in at most LINES lines of `width` pixels, words whole if they fit."""
     lines: list[str] = []
-    for word in name.partition(",")[0].replace("_", " ").split():
+    for word in drawable(name).partition(",")[0].replace("_", " ").split():
         joined = f"{lines[-1]} {word}" if lines else word
         if lines and font.getlength(joined) <= width:
             lines[-1] = joined

@@ -1,9 +1,10 @@
 """Pictures of a poster: as pixels, as stored, with its class regions and patch grid, and its patches."""
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
+from distill.fonts import caption_font
 from distill.picture import grid, shorten, tidy_columns
 from distill.published.forms import Windows
 
@@ -71,7 +72,7 @@ def _draw_classes(
 ) -> None:
     """Draw a frame and the class name in each cell."""
     rows, columns = order.shape
-    font = ImageFont.load_default(13)
+    font = caption_font(13, classes)
     for row in range(rows):
         for column in range(columns):
             left, right = (at[0] + -(-k * size[1] // columns) * scale for k in (column, column + 1))  # as label_grid

@@ -57,3 +57,32 @@ def test_the_page_is_for_this_machine_only():
 def test_a_server_has_its_own_page():
     with pytest.raises(StoreError, match="http://mlflow:5000 has a page of its own"):
         home.ui_command("http://mlflow:5000")
+
+
+@pytest.mark.parametrize("path", ["my.db", "a b/my.db?timeout=9"])
+def test_a_relative_database_is_where_the_command_was_started(monkeypatch, tmp_path, path):
+    """Workers run in temporary folders: the run and the model would end in one of these."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
+    given = home.tracking_uri()
+    monkeypatch.chdir("/")
+    assert given == f"sqlite:///{tmp_path}/{path}"
+    assert home.artifact_root(given).startswith(tmp_path.as_uri())
+
+
+@pytest.mark.parametrize("mark", ["?", "%", "%20"])
+def test_a_home_that_mlflow_would_misread_is_refused(monkeypatch, tmp_path, mark):
+    monkeypatch.setenv("STILLHOUSE_HOME", f"{tmp_path}/what{mark}x")
+    with pytest.raises(StoreError, match="STILLHOUSE_HOME"):
+        home.tracking_uri()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    assert home.tracking_uri() == f"sqlite:///{tmp_path}/mlflow.db"
+    assert home.store_url() == f"file:{tmp_path}/what{mark}x/store"
+
+
+def test_a_store_may_have_any_folder(tmp_path):
+    from cluster.store import open_store
+
+    store = open_store(f"file:{tmp_path}/what? 100 %/store")
+    store.create("a/b", b"1")
+    assert open_store(store.url).read("a/b") == b"1"

@@ -1,7 +1,10 @@
 """Checkpoints: exact round trips, equal bytes for equal states, and damage is refused by name."""
 
+import json
+
 import pytest
 import torch
+from safetensors.torch import save
 
 from distill.checkpoint import Checkpoint, pack, pack_optimizers, unpack, unpack_optimizers
 from distill.errors import StoreError
@@ -24,6 +27,36 @@ def test_equal_states_give_equal_bytes():
 def test_damage_is_named(damage):
     with pytest.raises(StoreError, match="checkpoint-8"):
         Checkpoint.decode(damage(STATE.encode()), "checkpoint-8")
+
+
+def test_no_flipped_bit_is_accepted():
+    """Each byte of the file in turn: it is refused, or says what it said."""
+    blob = STATE.encode()
+    whole = Checkpoint.decode(blob, "c")
+    accepted = []
+    for place in range(len(blob)):
+        flipped = blob[:place] + bytes([blob[place] ^ 1 << place % 8]) + blob[place + 1 :]
+        try:
+            back = Checkpoint.decode(flipped, "c")
+        except StoreError:
+            continue
+        accepted.append(place)
+        assert (back.step, back.run_id, back.notes) == (whole.step, whole.run_id, whole.notes), place
+        assert back.tensors.keys() == whole.tensors.keys(), place
+        assert all(torch.equal(back.tensors[name], t) for name, t in whole.tensors.items()), place
+    assert len(accepted) < len(blob) / 20, "only padding may differ"
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_digest_and_is_read():
+    head = {"version": 2, "step": 7, "run_id": "run-1", "notes": {"best_step": 3}}
+    blob = save({"a.x": torch.ones(2)}, {"stillhouse": json.dumps(head, sort_keys=True)})
+    assert Checkpoint.decode(blob, "c").step == 7
+
+
+def test_tensors_of_any_type_have_a_digest():
+    tensors = {"b": torch.ones(3, dtype=torch.bfloat16), "e": torch.zeros(0), "i": torch.arange(3), "t": torch.eye(2).T}
+    back = Checkpoint.decode(Checkpoint(1, "r", tensors, {}).encode(), "c").tensors
+    assert all(torch.equal(back[name], t) and back[name].dtype == t.dtype for name, t in tensors.items())
 
 
 def test_another_version_is_refused(monkeypatch):

@@ -3,14 +3,14 @@
 import pytest
 from ray.train import RunConfig, ScalingConfig
 
-from cluster.jobs import group, train_group
+from cluster.jobs import fitting, group, train_group
 from distill import recipe
-from distill.errors import RecipeError
+from distill.errors import ClusterError, RecipeError
 
 
 def job(monkeypatch, cpus, gpus, workers, each, *overrides):
     """What workers are sent on a cluster of so many cores and GPUs."""
-    monkeypatch.setattr(group, "cores", lambda: cpus)
+    monkeypatch.setattr(group, "nodes", lambda: [{"CPU": cpus, "GPU": gpus}])
     monkeypatch.setattr(group, "gpus", lambda: gpus)
     monkeypatch.setattr(group, "_board", lambda items: None)
     r = recipe.load("digits", [f"experts.gpus_per_worker={each}", *overrides])
@@ -32,12 +32,76 @@ def test_a_worker_claims_its_threads_and_its_part_of_a_gpu(monkeypatch, cpus, gp
     assert job(monkeypatch, cpus, gpus, workers, each, *overrides).resources == claimed
 
 
-def test_eight_workers_on_two_gpus_fit_with_a_quarter_each_and_not_with_a_whole_one():
-    there = {"CPU": 16, "GPU": 2}
-    assert group.shortage({"CPU": 2, "GPU": 0.25}, 8, there) is None
-    said = group.shortage({"CPU": 2, "GPU": 1}, 8, there)
-    assert "8 workers claim 8 GPU, it has 2 GPU" in said and "experts.gpus_per_worker" in said
-    assert "8 workers claim 24 CPU, it has 16 CPU" in group.shortage({"CPU": 3}, 8, there)
+TWO = [{"CPU": 2, "GPU": 0}, {"CPU": 2, "GPU": 0}]
+MIXED = [{"CPU": 8, "GPU": 2}, {"CPU": 8, "GPU": 0}]
+
+
+@pytest.mark.parametrize(
+    "there, each, workers, room",
+    [
+        (TWO, {"CPU": 2}, 2, None),
+        (TWO, {"CPU": 3}, 1, 0),  # 4 in all, but none on one node
+        (TWO, {"CPU": 64}, 1, 0),
+        (TWO, {"CPU": 0.5}, 8, None),
+        (TWO, {"CPU": 1.5}, 3, 2),
+        (MIXED, {"CPU": 2, "GPU": 0.25}, 4, None),
+        (MIXED, {"CPU": 2, "GPU": 0.25}, 8, 4),  # 8 quarters of a GPU, but CPUs for 4 where these are
+        (MIXED, {"CPU": 2, "GPU": 1}, 8, 2),
+        (MIXED, {"CPU": 1, "GPU": 0}, 16, None),
+    ],
+)
+def test_a_worker_needs_all_it_claims_on_one_node(monkeypatch, there, each, workers, room):
+    monkeypatch.delenv(fitting.GROWS, raising=False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+    def ask() -> str | None:
+        return fitting.refuse_unfit(each, workers, "threads", there)
+
+    if room is None:
+        assert ask() is None
+        return
+    with pytest.raises(ClusterError, match=f"{workers} workers? claim {each['CPU']:g} CPU.*: {room} fit.*threads"):
+        ask()  # this machine does not grow
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    if room:
+        assert ask().startswith("waiting for the cluster to grow")
+    else:
+        with pytest.raises(ClusterError, match=fitting.GROWS):
+            ask()
+        monkeypatch.setenv(fitting.GROWS, "1")
+        assert ask().startswith("waiting for the cluster to grow")
+
+
+def test_the_nodes_are_named_with_what_they_have(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    with pytest.raises(ClusterError, match="the nodes have 2 x 2 CPU, 1 x 8 CPU and 2 GPU: 0 fit"):
+        fitting.refuse_unfit({"CPU": 9}, 1, "threads", [*TWO, MIXED[0]])
+
+
+@pytest.mark.parametrize(
+    "workers, there, threads",
+    [
+        (1, TWO, 2),
+        (2, TWO, 2),
+        (3, TWO, 1),
+        (9, TWO, 1),
+        (1, [], 1),
+        (2, [{"CPU": 4}, {"CPU": 2}], 2),
+        (2, [{"CPU": 5}], 2),
+    ],
+)
+def test_workers_get_as_many_threads_as_let_all_run_at_once(workers, there, threads):
+    assert fitting.threads_for(workers, there) == threads
+
+
+def test_a_task_larger_than_the_machine_is_refused_before_anything_starts(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(group, "_board", lambda items: None)
+    monkeypatch.setattr(group, "gpus", lambda: 0)
+    monkeypatch.setattr(fitting, "nodes", lambda: TWO[:1])
+    read = recipe.load("digits", ["threads=64"])
+    with pytest.raises(ClusterError, match="1 worker claim 64 CPU each, on one node; the machine has 2 CPU: 0 fit"):
+        group.run(print, {}, read, 1, print)
 
 
 @pytest.mark.parametrize("part", [0, 1.5, -1])

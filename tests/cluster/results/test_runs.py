@@ -9,7 +9,7 @@ from support import small
 from cluster.results.runs import KEPT, Run, fetch_url, run_ids
 from cluster.store import open_store
 from distill.checkpoint import Checkpoint
-from distill.errors import MissingError, StoreError
+from distill.errors import ConflictError, MissingError, StoreError
 from distill.published import FILE, read, write
 
 
@@ -44,6 +44,36 @@ def test_a_checkpoint_of_another_run_is_refused(run):
     run.save(checkpoint(2, "other"))
     with pytest.raises(StoreError, match="other"):
         run.latest()
+
+
+def damage(run: Run, step: int, how=lambda blob: blob[:-1] + bytes([blob[-1] ^ 4])) -> None:
+    path = run.store.root / f"{run.folder}/checkpoints/{step:08d}.safetensors"
+    path.write_bytes(how(path.read_bytes()))
+
+
+@pytest.mark.parametrize("how", [lambda blob: blob[:-1] + bytes([blob[-1] ^ 4]), lambda blob: blob[:50]])
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before_it(run, how, caplog):
+    run.save(checkpoint(2))
+    run.save(checkpoint(4))
+    damage(run, 4, how)
+    assert run.latest().step == 2
+    assert "00000004.safetensors is damaged" in caplog.text and "resuming from step 2" in caplog.text
+    run.save(checkpoint(4))  # the run gets there again
+    assert run.latest().step == 4 and len(run.checkpoints()) == 2
+
+
+def test_if_all_checkpoints_are_damaged_nothing_starts_anew_silently(run):
+    run.save(checkpoint(2))
+    damage(run, 2)
+    with pytest.raises(StoreError, match="00000002.safetensors is damaged"):
+        run.latest()
+
+
+def test_a_whole_checkpoint_is_never_replaced(run):
+    run.save(checkpoint(2))
+    with pytest.raises(ConflictError):
+        run.save(Checkpoint(2, "demo-1", {"x": torch.zeros(2)}, {}))
+    assert run.latest().tensors["x"].tolist() == [2, 2]
 
 
 def test_publishing_writes_the_result_last(run, tmp_path, monkeypatch):

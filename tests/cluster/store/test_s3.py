@@ -251,3 +251,18 @@ def _no_waiting(monkeypatch) -> list[float]:
     monkeypatch.setattr("time.sleep", pauses.append)
     monkeypatch.setattr("botocore.retries.quota.RetryQuota.acquire", lambda self, amount: True)
     return pauses
+
+
+def test_rays_own_files_go_where_the_options_of_the_url_say(s3_server, s3_url, monkeypatch):
+    """pyarrow, which writes them, knows nothing of the store; without the endpoint Amazon would be asked."""
+    from pyarrow.fs import FileSystem, FileType
+
+    from cluster.store import ray_url
+
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    url = f"{s3_url}?endpoint={s3_server.endpoint}"
+    system, path = FileSystem.from_uri(ray_url(url, "ray"))
+    with system.open_output_stream(f"{path}/state.json") as file:
+        file.write(b"{}")
+    assert system.get_file_info(f"{path}/state.json").type == FileType.File
+    assert open_store(url).read("ray/state.json") == b"{}"

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cluster.store import StoredObject, open_store
+from cluster.store import StoredObject, open_store, ray_url
 from distill.errors import ConflictError, MissingError, StoreError
 
 MIB = 1 << 20
@@ -176,3 +176,19 @@ class _fine:
 
     def __exit__(self, *error):
         return False
+
+
+@pytest.mark.parametrize(
+    "url, expected",
+    [
+        ("s3://bucket/x?endpoint=http://127.0.0.1:9000",
+         "s3://bucket/x/ray/a?scheme=http&endpoint_override=127.0.0.1:9000"),
+        ("s3://bucket?endpoint=https://[::1]:9/&region=eu-west-1&path_style=1",
+         "s3://bucket/ray/a?scheme=https&endpoint_override=[::1]:9&region=eu-west-1"),
+        ("s3://bucket/x/", "s3://bucket/x/ray/a"),
+        ("file:/is it?/store", "/is it?/store/ray/a"),
+    ],
+)  # fmt: skip
+def test_ray_is_sent_to_the_same_place_with_the_same_options(monkeypatch, url, expected):
+    monkeypatch.delenv("STILLHOUSE_S3_PATH_STYLE", raising=False)
+    assert ray_url(url, "ray/a") == expected
