@@ -14,7 +14,7 @@ from rich.console import Console
 # isort: off
 # In the order in which --help lists the commands.
 from cluster.cli import experts, distill, evaluate, demo, trajectories, order, recipes, range  # noqa: F401
-from cluster.cli import embed, drive, texture, sample, seam, data, compare, gallery, models, ui  # noqa: F401
+from cluster.cli import embed, drive, texture, sample, seam, data, compare, gallery, models, export, ui  # noqa: F401
 
 # isort: on
 from cluster.cli.options import DryRun, Json, Overrides, Store, app

@@ -153,9 +153,9 @@ def _work(worker: group.Worker, config: dict) -> None:
 def open_tracker(context: Context, config: dict) -> Tracker:
     """The MLflow run of a distillation in `config["tracking"]`.
 
-    Its parameters are the settings that are not defaults; the whole recipe is a file of the run. `config["tracked"]` may
-    say another experiment, name and key than a run of its own has, its parent, more tags, and under `always` settings
-    that are parameters even if they are defaults.
+    Its parameters are the settings that are not defaults; the whole recipe is a file of the run. `config["tracked"]`
+    may say another experiment, name and key than a run of its own has, its parent, more tags, and under `always`
+    settings that are parameters even if they are defaults.
     """
     recipe, tracked = context.recipe, dict(config.get("tracked", {}))
     os.environ["MLFLOW_TRACKING_URI"] = config["tracking"]  # else saving a model makes an empty database here

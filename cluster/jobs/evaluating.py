@@ -177,6 +177,14 @@ def run_of(what: str, store_url: str, tracking_uri: str) -> Run | None:
     return Run(store, run_id) if run_id in runs else None
 
 
+def known_of(what: str, store_url: str, tracking_uri: str) -> dict:
+    """What the run's result or the registered version says of a set (`test_mean`, `budget_ipc`, ...); {} of a file."""
+    if Path(what).exists() or what.endswith(".pkl"):
+        return {}
+    run = run_of(what, store_url, tracking_uri)
+    return (run.result() if run else registry.tags(what, tracking_uri)) or {}
+
+
 def kept(run: Run, request: EvaluationRequest, network: Settings) -> dict | None:
     """The figures that an earlier evaluation kept with the run, if there was one like this."""
     return run.evaluation(request.digest(network))

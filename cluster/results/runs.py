@@ -129,7 +129,7 @@ class Run:
             return self.with_own_paths(read(Path(folder)))
 
     def with_own_paths(self, published: Published) -> Published:
-        """A set of this run with the paths that its recipe beside the checkpoints has: published files leave them out."""
+        """A set of this run with the paths of the recipe beside its checkpoints: published files leave them out."""
         try:
             own = current(json.loads(self.store.read(f"{self.folder}/recipe.json")))
         except MissingError:

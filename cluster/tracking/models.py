@@ -100,7 +100,7 @@ def promote(model: str, uri: str, force: bool = False) -> tuple[Version, Version
         holder = client.get_registered_model(chosen.model).aliases.get(CHAMPION)
         former = _version(client.get_model_version(chosen.model, str(holder)), {CHAMPION: holder}) if holder else None
         if former and not force and (faults := differences(former, chosen)):
-            lines = "\n".join(f"  {tag}: {b or 'unknown'}, the champion's is {a or 'unknown'}" for tag, a, b in faults)
+            lines = "\n".join(f"  {tag}: {new or '?'}; the champion: {old or '?'}" for tag, old, new in faults)
             raise PromotionRefused(
                 f"{chosen.name} was not judged as the champion {former.name} was, so their accuracies say nothing about "
                 f"which is better:\n{lines}\n  --force promotes it all the same"

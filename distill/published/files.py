@@ -54,7 +54,7 @@ def write(published: Published, folder: Path) -> list[Path]:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     recipe = (json.dumps(published.recipe, indent=2, sort_keys=True) + "\n").encode()
-    contents = (recipe, png(picture(published)), table(published), _safetensors(published))
+    contents = (recipe, png(picture(published)), table(published), encoded(published))
     more = {f"{name}.png": png(image) for name, image in published.pictures.items() if name != "synthetic"}
     if code := published.stored.about().get("code"):
         more["sampler.py"] = code.encode()
@@ -96,7 +96,8 @@ def picture(published: Published) -> Image.Image:
 # ---------------------------------------------------------------- safetensors
 
 
-def _safetensors(published: Published) -> bytes:
+def encoded(published: Published) -> bytes:
+    """The bytes of the safetensors file."""
     stored = published.stored
     tensors = stored.tensors() | ({} if published.shown is None else {"pixels": _pixels(published)})
     same = {}
