@@ -30,7 +30,7 @@ from distill.cost.estimate import explain_out_of_memory, is_out_of_memory
 from distill.evaluate import Score
 from distill.evaluate.budget import per_class
 from distill.loop import Loop, Watcher
-from distill.published import write
+from distill.published import read, write
 from distill.recipe import Recipe, chosen, portable
 
 
@@ -220,8 +220,10 @@ def register(context: Context, result: dict, folder: Path, tracker: Tracker) -> 
     name = model_name(recipe, data.classes, min(data.shape[1:]), result["budget_ipc"])
     tags = {key: str(value) for key, value in tags_of(context, result).items()}
     version = registry.publish(tracker, name, folder, tags)
-    tracker.file(folder / "images.png")
-    tracker.describe(card.of_run(tags, data.classes, name, version, tracker.run_id, "images.png"))
+    card.strip(read(folder)).save(folder / "strip.png")  # after publication: it is no file of the set
+    for file in ("strip.png", "images.png"):
+        tracker.file(folder / file)
+    tracker.describe(card.of_run(tags, data.classes, name, version, tracker.run_id))
     return {**result, "model": name, "version": version}
 
 

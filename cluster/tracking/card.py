@@ -9,6 +9,10 @@ import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
+from PIL import Image
+
+from distill.picture import BACKGROUND, to_images
+from distill.published import Published
 from distill.text import byte_size, percent
 
 LONGEST = 4900
@@ -22,26 +26,59 @@ FACTS = {
 MOST_CLASSES = 20
 
 
+STRIP = 40, 600
+"""Height and most width, in pixels, of the picture that a run's page shows before `Show more` is clicked."""
+
+
 def of_version(tags: Mapping[str, str], classes: tuple[str, ...], name: str, version: int) -> str:
     """The card of a registered version with these tags."""
     picture = f"model-versions/get-artifact?path={quote('artifacts/images.png', safe='')}&name={name}&version={version}"
-    return _card(tags, classes, f"models:/{name}/{version}", picture)
+    lines = [_headline(tags), "", f"![the distilled images]({picture})", "", *_loading(f"models:/{name}/{version}")]
+    return "\n".join([*lines, "", *_facts(tags, classes)])[:LONGEST]
 
 
-def of_run(tags: Mapping[str, str], classes: tuple[str, ...], name: str, version: int, run: str, picture: str) -> str:
-    """The same for the page of the run with MLflow's id `run`, whose artifact `picture` shows the set."""
-    link = f"get-artifact?path={quote(picture, safe='')}&run_uuid={run}"
-    model = f"[{name} version {version}](#/models/{name}/versions/{version})"
-    return _card(tags, classes, f"models:/{name}/{version}", link, f"registered as {model}")
+def of_run(tags: Mapping[str, str], classes: tuple[str, ...], name: str, version: int, run: str) -> str:
+    """The same for the page of the run with MLflow's id `run`, whose artifacts strip.png and images.png show the set.
+
+    That page shows the first 100 pixels of a description and hides the others: here a strip, accuracy, how to load it.
+    """
+    strip, whole = (f"get-artifact?path={file}&run_uuid={run}" for file in ("strip.png", "images.png"))
+    lines = [
+        f"![some of the distilled images]({strip})",
+        _headline(tags),
+        f'`distill.load("models:/{name}/{version}")`',
+    ]
+    lines += ["", f"Registered as [{name} version {version}](#/models/{name}/versions/{version})", ""]
+    lines += [f"![the distilled images]({whole})", "", *_loading(f"models:/{name}/{version}"), ""]
+    return "\n".join([*lines, *_facts(tags, classes)])[:LONGEST]
 
 
-def _card(tags: Mapping[str, str], classes: tuple[str, ...], url: str, picture: str, more: str = "") -> str:
-    lines = [_headline(tags), "", more, "", f"![the distilled images]({picture})", ""]
-    lines += ["```python", "from distill import load", f'train = load("{url}")', "train.images, train.labels, train.lr"]
-    lines += ["x = train.preprocess(real_pixels)   # test images must be shown so", "```", ""]
-    lines += ["| | |", "| --- | --- |", f"| classes | {_classes(classes)} |"]
-    lines += [f"| {title} | {plain(tags[tag])} |" for tag, title in FACTS.items() if tags.get(tag, "None") != "None"]
-    return "\n".join(lines)[:LONGEST]
+def strip(published: Published) -> Image.Image:
+    """Images of a set in one row, of each class one as long as there is room."""
+    height, most = STRIP
+    best = published.labels.argmax(1).tolist()
+    h, w = published.shape[1:]
+    width = max(1, round(height * w / h))
+    shown = sorted({k: i for i, k in reversed([*enumerate(best)])}.values())[: max(1, (most + 4) // (width + 4))]
+    row = Image.new("RGB", (len(shown) * (width + 4) - 4, height), BACKGROUND)
+    scaling = Image.Resampling.NEAREST if h < height else Image.Resampling.LANCZOS
+    for place, image in enumerate(to_images(published.pixels[shown])):
+        row.paste(image.convert("RGB").resize((width, height), scaling), (place * (width + 4), 0))
+    return row
+
+
+def _loading(url: str) -> list[str]:
+    return [
+        "```python", "from distill import load", f'train = load("{url}")', "train.images, train.labels, train.lr",
+        "x = train.preprocess(real_pixels)   # what networks must be shown at test time", "```",
+    ]  # fmt: skip
+
+
+def _facts(tags: Mapping[str, str], classes: tuple[str, ...]) -> list[str]:
+    lines = ["| | |", "| --- | --- |", f"| classes | {_classes(classes)} |"]
+    return lines + [
+        f"| {title} | {plain(tags[tag])} |" for tag, title in FACTS.items() if tags.get(tag, "None") != "None"
+    ]
 
 
 def _headline(tags: Mapping[str, str]) -> str:
@@ -49,11 +86,11 @@ def _headline(tags: Mapping[str, str]) -> str:
     text = []
     if "test_mean" in tags:
         score = {"mean": float(tags["test_mean"]), "std": float(tags["test_std"])}
-        text.append(f"**{percent(score)} %** on the test images, mean of {tags['test_n']} fresh networks")
+        text.append(f"**{percent(score)} %** on the test images (n={tags['test_n']})")
     if "budget_bits" in tags:
-        stored = byte_size(int(tags["budget_bits"]) / 8)
-        text.append(f"stores {float(tags['budget_ipc']):.3g} images per class ({stored})")
-    return "; ".join(text)
+        ipc = f"{float(tags['budget_ipc']):.3g}"
+        text.append(f"{ipc} image{'s' * (ipc != '1')} per class ({byte_size(int(tags['budget_bits']) / 8)})")
+    return ", ".join(text)
 
 
 def _classes(classes: tuple[str, ...]) -> str:

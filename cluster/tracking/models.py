@@ -100,10 +100,10 @@ def promote(model: str, uri: str, force: bool = False) -> tuple[Version, Version
         holder = client.get_registered_model(chosen.model).aliases.get(CHAMPION)
         former = _version(client.get_model_version(chosen.model, str(holder)), {CHAMPION: holder}) if holder else None
         if former and not force and (faults := differences(former, chosen)):
-            lines = "\n".join(f"  {tag}: {new or '?'}; the champion: {old or '?'}" for tag, old, new in faults)
+            lines = "\n".join(f"  {tag}: {new}; champion: {old}" for tag, old, new in faults)
             raise PromotionRefused(
-                f"{chosen.name} was not judged as the champion {former.name} was, so their accuracies say nothing about "
-                f"which is better:\n{lines}\n  --force promotes it all the same"
+                f"{chosen.name} was not judged as the champion {former.name} was, so their accuracies do not say which "
+                f"is better:\n{lines}\n  --force promotes it all the same"
             )
         client.set_registered_model_alias(chosen.model, CHAMPION, str(chosen.number))
     except MlflowException as error:
@@ -112,8 +112,8 @@ def promote(model: str, uri: str, force: bool = False) -> tuple[Version, Version
 
 
 def differences(a: Version, b: Version, tags: tuple[str, ...] = JUDGED_BY) -> list[tuple[str, str, str]]:
-    """(tag, value of a, value of b) of the tags in which two versions differ; empty values if one lacks the tag."""
-    pairs = ((tag, a.tags.get(tag, ""), b.tags.get(tag, "")) for tag in tags)
+    """(tag, value of a, value of b) of the tags in which two versions differ; a tag that one lacks is unknown."""
+    pairs = ((tag, a.tags.get(tag, "unknown"), b.tags.get(tag, "unknown")) for tag in tags)
     return [(tag, one, two) for tag, one, two in pairs if one != two]
 
 

@@ -146,7 +146,7 @@ SETS = {
 
 @pytest.mark.parametrize("kind", SETS)
 def test_an_exported_set_is_judged_as_the_one_it_was_made_of(kind, tmp_path):
-    """From its file alone, as `stillhouse evaluate FILE` does it: the same networks, the same figure to the last bit."""
+    """From its file alone, as `stillhouse evaluate FILE` does it: the same networks, the same figure."""
     context = small.context("distribution", *SETS[kind], digits=200)
     loop = Loop(context, Watcher())
     loop._judge()
