@@ -27,16 +27,23 @@ def reference(dataset: dict, classes: tuple[str, ...], side: int) -> Reference |
     the image side are those of the papers. CIFAR-10 is also recognised by its class names, and other class names
     exclude it.
     """
+    if entry := _table().get(known_as(dataset, classes, side)):
+        methods = {name: [tuple(pair) for pair in pairs] for name, pairs in entry["methods"].items()}
+        return Reference(entry["title"], methods, entry.get("full"))
+    return None
+
+
+def known_as(dataset: dict, classes: tuple[str, ...], side: int) -> str:
+    """Name of the dataset in papers.toml, such as cifar10; empty if it is unknown. Arguments as for reference()."""
     names = _names(dataset)
     if {name.lower() for name in classes} == CIFAR10:
         names.add("cifar10")
     elif not all(name.isdecimal() for name in classes):  # classes of arrays without names are numbered
         names -= {"cifar10"}
-    for entry in _table().values():
+    for name, entry in _table().items():
         if names & set(entry["names"]) and len(classes) == entry["classes"] and side == entry["side"]:
-            methods = {name: [tuple(pair) for pair in pairs] for name, pairs in entry["methods"].items()}
-            return Reference(entry["title"], methods, entry.get("full"))
-    return None
+            return name
+    return ""
 
 
 def _names(dataset: dict) -> set[str]:

@@ -124,7 +124,7 @@ def publish_winner(plan: Plan, winner: SweepTrial, shared: Shared, watch: Watch)
     if result := run.result():
         return result
     recipe = plan.recipe(winner.best.values)
-    dataset, tracked = shared.dataset(recipe.model_dump(mode="json")), shared.tracked(winner.number)
+    dataset, tracked = shared.dataset(recipe.model_dump(mode="json")), shared.tracked(winner.number, winner.best.values)
     return distilling.distill(recipe, run, dataset, shared.tracking, watch.event, workers=1, tracked=tracked)
 
 

@@ -58,11 +58,12 @@ class Shared:
     publish: bool = False
     """Each trial that runs to its end publishes its set."""
 
-    def tracked(self, number: int) -> dict:
-        """Name, parent and tags of a trial's MLflow run (cluster.jobs.distilling.open_tracker)."""
+    def tracked(self, number: int, values: dict) -> dict:
+        """Name, parent and tags of a trial's MLflow run (cluster.jobs.distilling.open_tracker), and what it varies."""
         tags = {"stillhouse.sweep": self.sweep_id, "stillhouse.trial": number}
         place = {"experiment": "sweeps", "run_name": f"{self.name} {number}", "key": f"{self.sweep_id} {number}"}
-        return {**place, "parent": self.parent, "tags": tags}
+        varied = [path.strip() for key in values for path in key.split(",")]
+        return {**place, "parent": self.parent, "tags": tags, "always": varied}
 
     def dataset(self, recipe: dict) -> ray.ObjectRef:
         """The data of a recipe, shared."""
@@ -110,7 +111,7 @@ class Attempt:
         config = self.shared.config(recipe.model_dump(mode="json"))
         self.context = prepare_trial(config, device)
         run_id = f"{self.shared.sweep_id}-{self.number:05d}" if self.shared.population else self.context.run_id
-        config |= {"run_id": run_id, "tracked": self.shared.tracked(self.number)}
+        config |= {"run_id": run_id, "tracked": self.shared.tracked(self.number, self.values)}
         self.tracker = distilling.open_tracker(self.context, config)
         if refusal := self._too_large():
             return self._ended(MEMORY, refusal)

@@ -49,8 +49,7 @@ def run(context, url: str, tracking: str, ray, began: float = 0.0, given: float 
 
     saved = Run(open_store(url), context.run_id)
     if result := saved.result():
-        common.console.print("this run has ended before; nothing is left to do")
-        return result
+        return _ended(result, saved, context, tracking)
     missing = _experts_missing(context, url)
     dataset = ray.share(context.data)
     if missing:
@@ -85,6 +84,20 @@ def _with_fewer_experts(context, count: int, url: str):
     return context, Run(open_store(url), context.run_id)
 
 
+def _ended(result: dict, saved, context, tracking: str) -> dict:
+    """The result of a run that ended before, published again if its version is gone from the registry."""
+    from cluster.tracking import registry
+
+    if registry.holds(result["model"], result["version"], result["sha256"], tracking):
+        common.console.print("this run has ended before; nothing is left to do")
+        return result
+    from cluster.jobs.distilling import publish_again
+
+    gone = f"{result['model']} version {result['version']}"
+    common.console.print(f"this run has ended before, but {gone} is not in the registry: publishing it again")
+    return publish_again(context, saved, tracking)
+
+
 def _experts_missing(context, url: str) -> bool:
     """Whether experts must be trained first.
 
@@ -117,6 +130,7 @@ def show(result: dict, url: str, tracking: str) -> None:
         f"run       {result['run_id']}\n"
         f"set       {url}/runs/{result['run_id']}/published (sha256 {result['sha256'][:16]})\n"
         f"model     models:/{result['model']}/{result['version']} in {tracking}\n"
+        f'load      distill.load("models:/{result["model"]}@best")\n'
         "look      stillhouse ui",
         soft_wrap=True,
     )

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 from cluster.gallery.assets import Assets
 from cluster.gallery.result import Result
-from distill.picture import png, to_images
 from distill.published import FILE
+from distill.published.export import png_files
 from distill.published.table import table
 from distill.text import byte_size
-from distill.textures import slugs
 
 PARQUET, ZIP = "synthetic.parquet", "images-png.zip"
 ABOUT = {
@@ -49,17 +48,10 @@ def downloads(result: Result, assets: Assets) -> list[Download]:
 
 def png_zip(result: Result) -> bytes:
     """A zip of the training images, a folder per class, and labels.csv with every soft label. Same set, same bytes."""
-    published, buffer = result.published, io.BytesIO()
-    labels = published.labels.cpu()
-    folders, best = slugs(published.classes), labels.argmax(1).tolist()
-    names = [f"{folders[k]}/{i:05d}.png" for i, k in enumerate(best)]
-    lines = ["file,label,soft_label"]
-    for name, k, y in zip(names, best, labels.tolist(), strict=True):
-        lines.append(f"{name},{k},{' '.join(f'{v:.6g}' for v in y)}")
+    buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:  # PNG files are compressed
-        for name, image in zip(names, to_images(published.pixels), strict=True):
-            archive.writestr(_entry(name), png(image))
-        archive.writestr(_entry("labels.csv"), "\n".join(lines) + "\n")
+        for name, data in png_files(result.published):
+            archive.writestr(_entry(name), data)
     return buffer.getvalue()
 
 

@@ -3,6 +3,7 @@
 stillhouse distill digits
 """
 
+import json
 import os
 import tempfile
 from collections.abc import Callable
@@ -17,11 +18,14 @@ from cluster.jobs.datasets import shared_context
 from cluster.jobs.events import DistillingCutShort, DistillingResumed, DistillingStarted, Event, Note, StepDone
 from cluster.jobs.metrics import JobMetrics
 from cluster.jobs.together import together
+from cluster.results import comparing
 from cluster.results.runs import Run
 from cluster.stopping import MARK_SECONDS, Stopped, within
 from cluster.store import open_store
-from cluster.tracking import registry
-from cluster.tracking.run import Tracker
+from cluster.tracking import card, registry
+from cluster.tracking.naming import model_name
+from cluster.tracking.provenance import code_version
+from cluster.tracking.run import Tracker, dataset_input
 from distill.checkpoint import Checkpoint
 from distill.context import Context
 from distill.cost.estimate import explain_out_of_memory, is_out_of_memory
@@ -29,8 +33,8 @@ from distill.errors import StopRequested
 from distill.evaluate import Score
 from distill.evaluate.budget import per_class
 from distill.loop import Loop, Watcher
-from distill.published import write
-from distill.recipe import Recipe
+from distill.published import read, write
+from distill.recipe import Recipe, chosen, portable
 
 
 def distill(
@@ -195,15 +199,37 @@ def _work(worker: group.Worker, config: dict) -> None:
 def open_tracker(context: Context, config: dict) -> Tracker:
     """The MLflow run of a distillation in `config["tracking"]`.
 
-    `config["tracked"]` may say another experiment, name and key than a run of its own has, its parent and more tags.
+    Its parameters are the settings that are not defaults; the whole recipe is a file of the run. `config["tracked"]`
+    may say another experiment, name and key than a run of its own has, its parent, more tags, and under `always`
+    settings that are parameters even if they are defaults.
     """
-    recipe = context.recipe
+    recipe, tracked = context.recipe, dict(config.get("tracked", {}))
     os.environ["MLFLOW_TRACKING_URI"] = config["tracking"]  # else saving a model makes an empty database here
     tags = {"paper": recipe.paper, "objective": recipe.objective.kind, "synthetic": recipe.synthetic.kind}
     place = {"experiment": "distill", "run_name": config["run_id"], "key": config["run_id"], "parent": None, "tags": {}}
-    place |= config.get("tracked", {})
+    params = portable(chosen(recipe, tuple(tracked.pop("always", ()))))
+    place |= tracked
     place["tags"] = tags | place["tags"]
-    return Tracker.open(config["tracking"], params=recipe.model_dump(mode="json"), **place)
+    tracker = Tracker.open(config["tracking"], params=params, inputs=_inputs(context), **place)
+    if not tracker.resumed:
+        tracker.text("recipe.json", json.dumps(portable(recipe.model_dump(mode="json")), indent=2))
+    return tracker
+
+
+def _inputs(context: Context) -> list:
+    """The data of a run as MLflow shows them: what is trained on, what chooses the step, what judges."""
+    data, name = context.data, comparing.dataset_name(context.recipe.dataset.model_dump(mode="json"))
+    shape = "x".join(map(str, data.shape))
+    parts = {"training": (data.train, "train"), "validation": (data.validation, "train"), "test": (data.test, "test")}
+    return [
+        dataset_input(
+            f"{name} {part}",
+            data.parts.get(raw, data.fingerprint),
+            part,
+            {"images": len(split), "shape": shape, "classes": len(data.classes), "sha256": data.parts.get(raw, "")},
+        )
+        for part, (split, raw) in parts.items()
+    ]
 
 
 def publish(loop: Loop, run: Run, tracker: Tracker, post: Callable[[Event], None]) -> None:
@@ -219,16 +245,50 @@ def publish(loop: Loop, run: Run, tracker: Tracker, post: Callable[[Event], None
         files = write(loop.published(), folder)
         result["sha256"] = registry.sha256(files[-1])
         tracker.log(loop.selected.step, {"test_accuracy": test.mean, "test_accuracy_std": test.std})
-        tags = {key: str(result[key]) for key in TAGS}
-        result["version"] = registry.publish(tracker, context.recipe.name, folder, tags)
-        result["model"] = context.recipe.name
+        result = register(context, result, folder, tracker)
         run.publish(files, result)
     tracker.finish()
 
 
-TAGS = (
-    "selection_accuracy", "selection", "test_mean", "test_std", "test_n", "protocol", "network", "budget_ipc", "run_id"
+def publish_again(context: Context, run: Run, tracking_uri: str) -> dict:
+    """Register the set of a run that has ended, whose version was deleted from the registry; returns the new result."""
+    tracker = open_tracker(context, {"tracking": tracking_uri, "run_id": run.run_id})
+    with tempfile.TemporaryDirectory() as scratch:
+        result = register(context, run.result(), run.fetch_published(Path(scratch)), tracker)
+    run.replace_result(result)
+    tracker.finish()
+    return result
+
+
+def register(context: Context, result: dict, folder: Path, tracker: Tracker) -> dict:
+    """Publish the set in `folder` in the registry; returns the result with its `model` and `version`."""
+    recipe, data = context.recipe, context.data
+    name = model_name(recipe, data.classes, min(data.shape[1:]), result["budget_ipc"])
+    tags = {key: str(value) for key, value in tags_of(context, result).items()}
+    version = registry.publish(tracker, name, folder, tags)
+    card.strip(read(folder)).save(folder / "strip.png")  # after publication: it is no file of the set
+    for file in ("strip.png", "images.png"):
+        tracker.file(folder / file)
+    tracker.describe(card.of_run(tags, data.classes, name, version, tracker.run_id))
+    return {**result, "model": name, "version": version}
+
+
+RESULT_TAGS = (
+    "selection_accuracy", "selection", "test_mean", "test_std", "test_n", "protocol", "network", "budget_ipc",
+    "budget_floats", "shared_floats", "student_lr", "step", "run_id",
 )  # fmt: skip
+
+
+def tags_of(context: Context, result: dict) -> dict:
+    """What a registered version says of itself, so that it can be browsed and compared without its files."""
+    recipe, data = context.recipe, context.data
+    tags = {key: result[key] for key in RESULT_TAGS}
+    tags["budget_bits"] = round(result["budget_bits_per_class"] * context.classes)
+    tags |= {"recipe": recipe.name, "paper": recipe.paper, "seed": recipe.seed, "method": recipe.objective.method}
+    tags |= {"synthetic": recipe.synthetic.kind, "objective": recipe.objective.kind}
+    tags |= {"preprocess": recipe.dataset.preprocess, "data": data.fingerprint, "classes": len(data.classes)}
+    tags |= {f"data_{part}": digest for part, digest in data.parts.items()}
+    return tags | code_version()
 
 
 def result_of(context: Context, loop: Loop, test: Score) -> dict:

@@ -41,11 +41,14 @@ def find(what: str, store_url: str, tracking_uri: str) -> Published:
     if Path(what).exists():
         return read(Path(what))
     store = open_store(store_url)
-    if what in run_ids(store):
+    runs = run_ids(store)
+    if what in runs:
         return Run(store, what).published()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            return read(registry.fetch(what, Path(folder), tracking_uri))
+            published = read(registry.fetch(what, Path(folder), tracking_uri))
+        run_id = registry.tags(what, tracking_uri).get("run_id")
+        return Run(store, run_id).with_own_paths(published) if run_id in runs else published
     except (StoreError, MissingError) as error:
         raise DataError(f"{what!r} is no path, no run of {store.url} and no registered model ({error})") from None
 
@@ -172,6 +175,14 @@ def run_of(what: str, store_url: str, tracking_uri: str) -> Run | None:
         return None
     run_id = registry.tags(what, tracking_uri).get("run_id")
     return Run(store, run_id) if run_id in runs else None
+
+
+def known_of(what: str, store_url: str, tracking_uri: str) -> dict:
+    """What the run's result or the registered version says of a set (`test_mean`, `budget_ipc`, ...); {} of a file."""
+    if Path(what).exists() or what.endswith(".pkl"):
+        return {}
+    run = run_of(what, store_url, tracking_uri)
+    return (run.result() if run else registry.tags(what, tracking_uri)) or {}
 
 
 def kept(run: Run, request: EvaluationRequest, network: Settings) -> dict | None:

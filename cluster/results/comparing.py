@@ -82,9 +82,7 @@ def gather(runs: Sequence[str], store: Store) -> Comparison:
     sets = {run_id: Run(store, run_id).published() for run_id in results}
     _same_dataset({run_id: _identity(made) for run_id, made in sets.items()})
     differing = _differing_settings({run_id: made.recipe for run_id, made in sets.items()})
-    entries = [
-        entry(Run(store, run_id), result, sets[run_id], differing[run_id]) for run_id, result in results.items()
-    ]
+    entries = [entry(Run(store, run_id), result, sets[run_id], differing[run_id]) for run_id, result in results.items()]
     first = next(iter(sets.values()))
     dataset = first.recipe["dataset"]
     papers = reference(dataset, first.classes, min(first.shape[1:]))

@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -14,7 +15,7 @@ from cluster.store.base import Store
 from distill.checkpoint import Checkpoint, unpack
 from distill.errors import ConflictError, MissingError, StoreError
 from distill.published import FILE, Published, read
-from distill.recipe import current, digest
+from distill.recipe import current, digest, with_paths_of
 
 log = logging.getLogger("stillhouse")
 KEPT = 2
@@ -105,6 +106,17 @@ class Run:
             self.store.create(f"{self.folder}/published/{path.name}", path)
         self.store.create(f"{self.folder}/result.json", json.dumps(result, sort_keys=True).encode())
 
+    def fetch_published(self, folder: Path) -> Path:
+        """Write the files of the published set into `folder`, and return it."""
+        for entry in self.store.list(f"{self.folder}/published/"):
+            (folder / entry.key.rpartition("/")[2]).write_bytes(self.store.read(entry.key))
+        return folder
+
+    def replace_result(self, result: dict) -> None:
+        """Replace the result of a run that was registered again; stopped in between, the run ends again if rerun."""
+        self.store.delete(f"{self.folder}/result.json", dry_run=False)
+        self.store.create(f"{self.folder}/result.json", json.dumps(result, sort_keys=True).encode())
+
     def longest_shorter(self) -> "Run | None":
         """Of the runs that differ from this one only in taking fewer outer steps, the longest that has a checkpoint."""
         lineage, _, steps = self.run_id.rpartition("-")
@@ -146,7 +158,15 @@ class Run:
         """The set the run published. Raises MissingError when it has published nothing."""
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / FILE).write_bytes(self.store.read(f"{self.folder}/published/{FILE}"))
-            return read(Path(folder))
+            return self.with_own_paths(read(Path(folder)))
+
+    def with_own_paths(self, published: Published) -> Published:
+        """A set of this run with the paths of the recipe beside its checkpoints: published files leave them out."""
+        try:
+            own = current(json.loads(self.store.read(f"{self.folder}/recipe.json")))
+        except MissingError:
+            return published
+        return replace(published, recipe=with_paths_of(published.recipe, own))
 
 
 def run_ids(store: Store) -> list[str]:

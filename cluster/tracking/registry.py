@@ -1,6 +1,7 @@
 """Distilled sets as versions of a registered model in MLflow: published with their accuracy, fetched by name.
 
-`name@best` is the version with the best selection accuracy; `name@latest` is the newest, as always in MLflow.
+`name@best` is the version with the best selection accuracy; `name@latest` is the newest, as always in MLflow. How
+models are named: cluster/tracking/naming.py; what else a name may be: cluster/tracking/versions.py.
 """
 
 import hashlib
@@ -13,8 +14,10 @@ from importlib.metadata import version as installed
 from pathlib import Path
 
 from cluster import home
+from cluster.tracking import card, versions
 from cluster.tracking.run import Tracker, connect
-from distill.errors import StoreError
+from cluster.tracking.versions import ACCURACY, BEST
+from distill.errors import MissingError, StoreError
 from distill.published import FILE, read
 
 # isort: split
@@ -30,7 +33,6 @@ from mlflow.types.schema import Array
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-REFERENCE = re.compile(r"(?:models:/)?(?P<name>[a-z0-9][a-z0-9_-]{0,62})(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))?")
 NEEDS = ("mlflow", "numpy", "pandas", "safetensors")  # what cluster/tracking/registered_model.py imports
 FLOATS = Array(DataType.float)
 PREDICTION = ModelSignature(  # what DistilledSet.predict returns
@@ -45,30 +47,32 @@ PREDICTION = ModelSignature(  # what DistilledSet.predict returns
     )
 )
 SHA256 = "stillhouse.sha256"
-ACCURACY = "selection_accuracy"
-SELECTION = "selection"
+UNKNOWN = "; `stillhouse models list` shows what there is"
 
 
-def publish(tracker: Tracker, name: str, folder: Path, tags: dict[str, str], alias: str = "best") -> int:
+def publish(tracker: Tracker, name: str, folder: Path, tags: dict[str, str], alias: str = BEST) -> int:
     """Register the set that distill.published.write() wrote to `folder` as a version of `name`; return its number.
 
-    `tags` must contain `selection_accuracy`, a fraction; `alias` moves to the new version unless its current version is
-    better. A version selected by `selection` = best-on-test never replaces one selected on held-out training images.
-    Publishing the same file from the same run again returns the existing version.
+    `tags` must contain `selection_accuracy`, a fraction; `alias` moves to the best version of the model, also if others
+    publish at the same time. A version selected by `selection` = best-on-test never replaces one selected on held-out
+    training images. The version's description is its card, the model's that of the best version. Publishing the same
+    file from the same run again returns the existing version, completed if it is not whole.
     """
     if not NAME.fullmatch(name):
         raise StoreError(f"model name {name!r}: use at most 63 of a-z, 0-9, - and _, the first a letter or digit")
     float(tags[ACCURACY])  # raises now, not after the upload
-    step = read(folder).step
+    published = read(folder)
     client, digest = tracker.client, sha256(folder / FILE)
     try:
         _create_name(client, name)
-        versions = client.search_model_versions(f"name = '{name}' and run_id = '{tracker.run_id}'")
-        version = next((v for v in versions if v.tags.get(SHA256) == digest), None)
-        version = version or _register(tracker, name, folder, step, {**tags, SHA256: digest})
-        current = client.get_registered_model(name).aliases.get(alias)
-        if current is None or _rank(version) >= _rank(client.get_model_version(name, current)):
-            client.set_registered_model_alias(name, alias, version.version)
+        made = client.search_model_versions(f"name = '{name}' and run_id = '{tracker.run_id}'")
+        version = next((v for v in made if v.tags.get(SHA256) == digest), None)
+        version = version or _register(tracker, name, folder, published.step, {**tags, SHA256: digest})
+        if not version.description:
+            text = card.of_version(version.tags, published.classes, name, int(version.version))
+            client.update_model_version(name, version.version, text)
+        best = versions.point_to_best(client, name, alias)
+        client.update_registered_model(name, client.get_model_version(name, best.version).description)
     except (MlflowException, OSError) as error:
         raise StoreError(f"registry {tracker.uri}, model {name}: {error}") from error
     return int(version.version)
@@ -83,7 +87,7 @@ def fetch(model: str, folder: Path, uri: str) -> Path:
     folder = Path(folder)
     try:
         client = connect(uri)
-        version = _find(client, model)
+        version = versions.find(client, model)
         source = client.get_model_version_download_uri(version.name, version.version)
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as scratch:
@@ -93,7 +97,7 @@ def fetch(model: str, folder: Path, uri: str) -> Path:
             for file in sorted(download.iterdir(), key=lambda file: file.name == FILE):  # read() needs only the last
                 os.replace(file, folder / file.name)
     except (MlflowException, OSError) as error:
-        raise StoreError(f"registry {uri}, model {model}: {error}; `stillhouse ui` lists the models") from error
+        raise StoreError(f"registry {uri}, model {model}: {error}{UNKNOWN}") from error
     return folder
 
 
@@ -105,9 +109,21 @@ def fetch_url(url: str, folder: Path) -> Path:
 def tags(model: str, uri: str) -> dict[str, str]:
     """Tags of a registered version, including `run_id`; `model` as for fetch()."""
     try:
-        return dict(_find(connect(uri), model).tags)
+        return dict(versions.find(connect(uri), model).tags)
     except MlflowException as error:
-        raise StoreError(f"registry {uri}, model {model}: {error}; `stillhouse ui` lists the models") from error
+        raise StoreError(f"registry {uri}, model {model}: {error}{UNKNOWN}") from error
+
+
+def holds(name: str, version: int, digest: str, uri: str) -> bool:
+    """Whether the registry has this version, and it is the set with this SHA-256. Raises StoreError if it is silent."""
+    try:
+        return connect(uri).get_model_version(name, str(version)).tags.get(SHA256) == digest
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise StoreError(f"registry {uri}, model {name}: {error}") from error
+    except MissingError:
+        return False
 
 
 def sha256(file: Path) -> str:
@@ -118,7 +134,7 @@ def sha256(file: Path) -> str:
 
 def _create_name(client: MlflowClient, name: str) -> None:
     try:
-        client.create_registered_model(name, description="Distilled sets: train on these few images instead of all.")
+        client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -157,16 +173,3 @@ def _save(model: Model, local: Path, folder: Path) -> None:
             mlflow_model=model,
             pip_requirements=[f"{package}=={installed(package).partition('+')[0]}" for package in needs],
         )
-
-
-def _rank(version: ModelVersion) -> tuple[bool, float]:
-    return version.tags.get(SELECTION) != "best-on-test", float(version.tags.get(ACCURACY, "-inf"))
-
-
-def _find(client: MlflowClient, model: str) -> ModelVersion:
-    reference = REFERENCE.fullmatch(model)
-    if reference is None:
-        raise StoreError(f"model {model!r}: write it as name, models:/name@alias or models:/name/3")
-    if reference["version"]:
-        return client.get_model_version(reference["name"], reference["version"])
-    return client.get_model_version_by_alias(reference["name"], reference["alias"] or "best")

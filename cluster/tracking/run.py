@@ -5,16 +5,19 @@ MLflow's global state (active run, tracking URI).
 """
 
 import fcntl
+import json
 import logging
 import os
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
 from cluster import home
-from distill.errors import StoreError
+from cluster.tracking.provenance import code_version
+from distill.errors import MissingError, StoreError
 from distill.recipe import dotted
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # read when mlflow is imported
@@ -23,15 +26,22 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
 from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import Metric, Param, Run  # noqa: E402
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID  # noqa: E402
+from mlflow.utils.mlflow_tags import (  # noqa: E402
+    MLFLOW_DATASET_CONTEXT,
+    MLFLOW_GIT_COMMIT,
+    MLFLOW_PARENT_RUN_ID,
+    MLFLOW_RUN_NOTE,
+)
 
 KEY = "stillhouse.key"
 LONGEST = 6000
 """Letters of a parameter that MLflow keeps."""
 UNNAMEABLE = re.compile(r"[^\w\-. :/]")
 """What MLflow refuses in the name of a parameter, such as the commas between paths that a sweep draws together."""
+LONGEST_DIGEST = 36
+"""Letters of a dataset's digest that MLflow keeps."""
 FLUSH_SECONDS = 2.0
 FLUSH_METRICS = 200
 
@@ -60,11 +70,13 @@ class Tracker:
         params: dict,
         tags: dict,
         parent: str | None = None,
+        inputs: Sequence[DatasetInput] = (),
     ) -> "Tracker":
         """Continue the run of `experiment` with this key, or start it, as a child of the run `parent` if there is one.
 
-        `params` may be nested; they are logged once, with dotted names, when the run starts. MLflow truncates values to
-        6,000 characters. Raises StoreError if the tracking store cannot be used.
+        `params` may be nested; they are logged once, with dotted names, when the run starts, as are `inputs`, the data
+        that it reads. MLflow truncates values to 6,000 characters. Raises StoreError if the tracking store cannot be
+        used.
         """
         try:
             client = connect(uri, create=True)
@@ -76,6 +88,8 @@ class Tracker:
             if not run.data.params:
                 flat = [Param(UNNAMEABLE.sub("", name), str(value)[:LONGEST]) for name, value in dotted(params).items()]
                 client.log_batch(run.info.run_id, params=flat)
+                if inputs:
+                    client.log_inputs(run.info.run_id, list(inputs))
         except (MlflowException, OSError) as error:
             raise StoreError(f"tracking store {uri}: {error}; fix it or set MLFLOW_TRACKING_URI to another") from error
         return cls(client, uri, run, resumed=bool(runs))
@@ -123,6 +137,18 @@ class Tracker:
         for name, value in tags.items():
             self.client.set_tag(self.run_id, name, value[:5000])
 
+    def describe(self, markdown: str) -> None:
+        """Set the description, which the page of the run shows first."""
+        self.tag({MLFLOW_RUN_NOTE: markdown})
+
+    def file(self, path: Path) -> None:
+        """Upload one file to the top of the run's artifacts."""
+        self.client.log_artifact(self.run_id, str(path))
+
+    def text(self, name: str, text: str) -> None:
+        """Keep a text as a file of the run."""
+        self.client.log_text(self.run_id, text, name)
+
     def artifacts(self, folder: Path, path: str | None = None) -> None:
         """Upload the files of a folder to `path` in the run's artifacts."""
         self.client.log_artifacts(self.run_id, str(folder), path)
@@ -141,6 +167,12 @@ class Tracker:
         self.client.set_terminated(self.run_id, status)
 
 
+def dataset_input(name: str, digest: str, context: str, about: dict) -> DatasetInput:
+    """Data that a run reads, for Tracker.open(): `context` is what for, such as "training"; `about` are JSON values."""
+    dataset = Dataset(name, digest[:LONGEST_DIGEST], "stillhouse", json.dumps(about), profile=json.dumps(about))
+    return DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, context)])
+
+
 def connect(uri: str, create: bool = False) -> MlflowClient:
     """A client for a tracking store and its registry. A SQLite file must exist unless `create` is set."""
     database = home.sqlite_file(uri)
@@ -150,7 +182,7 @@ def connect(uri: str, create: bool = False) -> MlflowClient:
             fcntl.flock(lock, fcntl.LOCK_EX)  # MLflow's setup of a new file fails if two processes run it at once
             return _client(uri)
     if database and not database.is_file():
-        raise StoreError(f"no tracking database at {database}: distill something first, or set MLFLOW_TRACKING_URI")
+        raise MissingError(f"no tracking database at {database}: distill something first, or set MLFLOW_TRACKING_URI")
     return _client(uri)
 
 
@@ -180,6 +212,8 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
 
 def _start(client: MlflowClient, experiment_id: str, name: str, key: str, tags: dict) -> Run:
     tags = {name: str(value) for name, value in tags.items()} | {KEY: key, "mlflow.source.name": "stillhouse"}
+    if commit := code_version().get("git_commit"):
+        tags[MLFLOW_GIT_COMMIT] = commit
     return client.create_run(experiment_id, run_name=name, tags=tags)
 
 

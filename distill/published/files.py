@@ -13,6 +13,7 @@ images in 8 bits and windows that are enlarged, and only sets that have these ar
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -29,7 +30,7 @@ from distill.picture import png, sheet
 from distill.published.forms import FORMS, SamplerHeader
 from distill.published.published import Published
 from distill.published.table import table
-from distill.recipe import current
+from distill.recipe import current, portable
 
 FORMAT = "stillhouse synthetic set"
 VERSIONS = (1, 2, 3, 4)
@@ -42,16 +43,18 @@ FILES = ("recipe.json", "images.png", "synthetic.parquet", FILE)
 def write(published: Published, folder: Path) -> list[Path]:
     """Write the files, with a PNG for each additional picture, into `folder`, created if missing; return their paths.
 
-    Each file is written atomically, and the one that read() needs is last. The same set gives the same bytes. Raises
+    Each file is written atomically, and the one that read() needs is last. The same set gives the same bytes, wherever
+    its data are: paths in its recipe are cut to their last part. Raises
     DataError for a set that lacks its preprocessing or whose parts do not fit together.
     """
     published.check("set to publish")
     if published.preprocess is None:
         raise DataError("set to publish: it lacks its preprocessing, without which no network can be trained on it")
+    published = replace(published, recipe=portable(published.recipe))
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     recipe = (json.dumps(published.recipe, indent=2, sort_keys=True) + "\n").encode()
-    contents = (recipe, png(picture(published)), table(published), _safetensors(published))
+    contents = (recipe, png(picture(published)), table(published), encoded(published))
     more = {f"{name}.png": png(image) for name, image in published.pictures.items() if name != "synthetic"}
     if code := published.stored.about().get("code"):
         more["sampler.py"] = code.encode()
@@ -93,7 +96,8 @@ def picture(published: Published) -> Image.Image:
 # ---------------------------------------------------------------- safetensors
 
 
-def _safetensors(published: Published) -> bytes:
+def encoded(published: Published) -> bytes:
+    """The bytes of the safetensors file."""
     stored = published.stored
     tensors = stored.tensors() | ({} if published.shown is None else {"pixels": _pixels(published)})
     same = {}

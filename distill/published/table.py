@@ -12,9 +12,16 @@ from distill.picture import png, to_images
 from distill.published.forms import Windows
 from distill.published.published import Published
 
+FEW = 16
+"""Values of the preprocessing that a table has, at most: means and standard deviations of the channels."""
 
-def table(published: Published) -> bytes:
-    """The bytes of the Parquet file: image (PNG), label, soft_label, and the exact values or the window's position."""
+
+def table(published: Published, whole: bool = False) -> bytes:
+    """The bytes of the Parquet file: image (PNG), label, soft_label, and the exact values or the window's position.
+
+    A `whole` table has the exact values of windows too, and in its schema's metadata, under `stillhouse`, what training
+    needs besides: about().
+    """
     labels = published.labels.argmax(1)
     images = [
         {"bytes": png(image), "path": f"{i:05d}_{label}.png"}
@@ -25,11 +32,24 @@ def table(published: Published) -> bytes:
         "label": pa.array(labels.cpu().numpy(), pa.int64()),
         "soft_label": pa.array(list(_floats(published.labels)), pa.list_(pa.float32())),
         **_exact(published),
-    }
+    } | ({"x": _fixed(published.images)} if whole else {})
     metadata = {"huggingface": json.dumps({"info": {"features": _features(published, columns)}})}
+    if whole:
+        metadata["stillhouse"] = json.dumps(about(published), sort_keys=True)
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns).replace_schema_metadata(metadata), buffer, compression="zstd")
     return buffer.getvalue()
+
+
+def about(published: Published) -> dict:
+    """What training needs besides images and labels: classes, learned rate, image shape, how networks were trained, and
+    the preprocessing, with its values if they are few (a whitening matrix is only in the safetensors file)."""
+    preprocess, recipe = published.preprocess, published.recipe
+    values = {name: t.flatten().tolist() for name, t in preprocess.state().items() if t.numel() <= FEW}
+    return {
+        "classes": list(published.classes), "student_lr": published.lr, "shape": list(published.shape),
+        "preprocess": {"kind": preprocess.kind, **values}, "evaluation": recipe.get("evaluation", {}),
+    }  # fmt: skip
 
 
 def _exact(published: Published) -> dict[str, pa.Array]:

@@ -59,6 +59,11 @@ class ObjectiveBase(Settings):
         return {}
 
     @property
+    def method(self) -> str:
+        """Short name of the method in papers, [a-z0-9-]: a part of the name of registered models."""
+        return self.kind
+
+    @property
     def expert_set(self) -> str:
         """Name of the set of experts to read; empty: the recipe's own set."""
         return ""
@@ -131,6 +136,10 @@ class Trajectory(InnerTraining):
     segments: Count = 1
     """Trajectory segments averaged per outer step, over all workers."""
     augment: Augment = Augment(strategies=DSA)
+
+    @property
+    def method(self) -> str:
+        return "datm" if self.widen_from else "mtt"
 
     @property
     def expert_set(self) -> str:
@@ -210,6 +219,10 @@ class Distribution(WithoutUnroll):
     segments: Count = 1
     """Networks averaged per outer step, over all workers."""
 
+    @property
+    def method(self) -> str:
+        return "ncfm" if self.distance == "ncfm" else "dm"
+
     @classmethod
     def outer_defaults(cls, outer: dict[str, Any]) -> dict[str, Any]:
         """1000 steps of Adam, which moves pixels by about lr_img per step: gradients differ by orders of magnitude
@@ -279,6 +292,10 @@ class Gradient(WithoutUnroll):
     """DSA: real and synthetic images of a class always share one draw, whatever per_sample says; while the network
     trains, each image has its own. `augment.strategies = []` is DC."""
 
+    @property
+    def method(self) -> str:
+        return "dsa" if self.augment.strategies else "dc"
+
     def loops(self, per_class: float) -> tuple[int, int]:
         """(outer_loop, inner_loop) for `per_class` images per class, interpolated between the published ones."""
         known = sorted(LOOPS)
@@ -338,6 +355,16 @@ class Unrolled(InnerTraining):
     segments: Count = 1
     """Networks averaged per outer step, over all workers."""
     augment: Augment = Augment(strategies=("flip", "rotate"))
+
+    @property
+    def method(self) -> str:
+        if self.automatic:
+            return "at-bptt"
+        if self.pool:
+            return "frepo"
+        if self.window == self.unroll:
+            return "bptt"
+        return "rat-bptt" if self.random else "truncated-bptt"
 
     def check(self, recipe: "Recipe") -> None:
         if self.window > self.unroll:

@@ -1,9 +1,12 @@
 """The base of every block of a recipe, and the types their fields share."""
 
+import re
 from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+ABSOLUTE = re.compile(r"(?P<kind>[a-z]+:)?(?:[A-Za-z]:)?[/\\\\](?!/)(?:.*[/\\\\])?(?P<last>[^/\\\\]+)[/\\\\]*", re.S)
+"""A path from the root, with or without a kind such as `file:`; not a URL, whose slash is followed by another."""
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -31,6 +34,37 @@ def dotted(block: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in block.items():
         flat |= dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return flat
+
+
+def chosen(settings: Settings, always: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The settings that are not their defaults, every kind, and those at or below the paths `always`; as dotted()."""
+    changed = dotted(settings.model_dump(mode="json", exclude_defaults=True))
+    below = tuple(f"{path}." for path in always)
+    return {
+        path: value
+        for path, value in dotted(settings.model_dump(mode="json")).items()
+        if path in changed or path.endswith(".kind") or path in always or path.startswith(below)
+    }
+
+
+def portable(values: Any) -> Any:
+    """JSON values, such as a recipe's, whose absolute paths are cut to their last part, also after `file:`.
+
+    What is published must not say where its maker keeps files; whoever uses it has the same data under other folders.
+    """
+    if isinstance(values, dict):
+        return {key: portable(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [portable(value) for value in values]
+    found = ABSOLUTE.fullmatch(values) if isinstance(values, str) else None
+    return f"{found['kind'] or ''}{found['last']}" if found else values
+
+
+def with_paths_of(values: Any, own: Any) -> Any:
+    """JSON values with the paths of `own` for those that portable() made of them."""
+    if isinstance(values, dict) and isinstance(own, dict):
+        return {key: with_paths_of(value, own.get(key)) for key, value in values.items()}
+    return own if isinstance(own, str) and values == portable(own) else values
 
 
 def members(union: Any) -> tuple[type[Settings], ...]:

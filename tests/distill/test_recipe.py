@@ -169,7 +169,7 @@ def test_another_kind_keeps_what_was_changed_and_means_the_same(start, words, pa
 
 
 def test_an_augmentation_that_names_some_settings_leaves_the_others_to_the_objective():
-    siamese = recipe.load("digits", ["objective.kind=distribution", "objective.augment={strategies=[\"flip\"]}"])
+    siamese = recipe.load("digits", ["objective.kind=distribution", 'objective.augment={strategies=["flip"]}'])
     assert siamese.objective.augment == recipe.Distribution().augment.model_copy(update={"strategies": ("flip",)})
     turned = recipe.load("digits", ["objective={augment={rotate_degrees=30}}"]).objective.augment
     assert turned.strategies == recipe.DSA and turned.rotate_degrees == 30 and turned.per_sample

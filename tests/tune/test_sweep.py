@@ -120,7 +120,7 @@ def test_mlflow_has_a_child_per_trial_with_pictures_and_the_registry_the_best(re
     assert {f.path for f in client.list_artifacts(parent.info.run_id)} == {"report.html", "winner.toml"}
     best = max(figures["trials"], key=lambda t: t["validation_accuracy"] if t["status"] == "finished" else -1)
     assert figures["winner"] == best["number"]
-    version = client.get_model_version_by_alias("digits", "best")
+    version = client.get_model_version_by_alias(figures["result"]["model"], "best")
     assert float(version.tags["selection_accuracy"]) == best["validation_accuracy"]
     assert version.run_id == children[best["number"]].info.run_id
     (experts,) = client.search_runs([client.get_experiment_by_name("experts").experiment_id])

@@ -86,7 +86,8 @@ def test_a_submitted_job_publishes_everywhere(undisturbed):
     steps = [m.step for m in client.get_metric_history(tracked.info.run_id, "loss")]
     assert steps == list(range(1, 61))
     assert len(client.list_artifacts(tracked.info.run_id, "images")) >= 2
-    version = client.get_model_version_by_alias("digits", "best")
+    version = client.get_model_version_by_alias("digits-mtt-pixels-1ipc", "best")
+    assert (result["model"], version.tags["recipe"], version.tags["seed"]) == (version.name, "digits", "0")
     assert float(version.tags["test_mean"]) == result["test_mean"]
     for what in (run.run_id, "digits@best", str(undisturbed / "store/runs" / run.run_id / "published")):
         published = evaluating.find(what, f"file:{undisturbed}/store", uri)

@@ -105,11 +105,16 @@ def test_publishing_the_same_file_again_is_the_same_version(uri, first, export, 
     assert best(uri, "again") == 1
 
 
+def halt(*_):
+    raise KeyboardInterrupt
+
+
 def test_a_publish_that_stopped_before_the_alias_is_completed(uri, export, monkeypatch):
     tracker = run(uri, "halted")
     with monkeypatch.context() as patch:
-        patch.setattr(mlflow.MlflowClient, "set_registered_model_alias", lambda *_: None)
-        registry.publish(tracker, "halted", export, tags(0.5))
+        patch.setattr(mlflow.MlflowClient, "set_registered_model_alias", halt)
+        with pytest.raises(KeyboardInterrupt):
+            registry.publish(tracker, "halted", export, tags(0.5))
     with pytest.raises(mlflow.exceptions.MlflowException):
         best(uri, "halted")
     assert registry.publish(tracker, "halted", export, tags(0.5)) == 1 == best(uri, "halted")
