@@ -24,6 +24,7 @@ from distill.data.base import Raw
 from distill.data.decode import decode, stack
 from distill.data.faults import refuse
 from distill.data.size import resize_image
+from distill.data.texts import shown
 from distill.errors import DataError
 from distill.recipe import DatasetSettings
 
@@ -110,7 +111,7 @@ def decode_files(files: list[ImageFile], settings: DatasetSettings, notice: Noti
     memory = MemoryLimit()
 
     def decode_chunk(chunk: list[ImageFile]) -> list[DecodedImage]:
-        return [decode_one(f.name, (f.root / f.name).read_bytes, f.label, settings, memory) for f in chunk]
+        return [decode_one(shown(f.name), (f.root / f.name).read_bytes, f.label, settings, memory) for f in chunk]
 
     chunks = [files[i : i + CHUNK] for i in range(0, len(files), CHUNK)]
     return in_parallel(chunks, decode_chunk, notice, len(files))
