@@ -1,7 +1,7 @@
 """The kind of the dataset at a path, from names alone; files are only opened to see whether they are tar or zip.
 
-    settings_at("my-photos")           # Folder(path="/.../my-photos"), as a recipe's `dataset` block would give it
-    detect(Path("cifar-10.tar.gz"))    # "cifar"
+settings_at("my-photos")           # Folder(path="/.../my-photos"), as a recipe's `dataset` block would give it
+detect(Path("cifar-10.tar.gz"))    # "cifar"
 """
 
 import tarfile
@@ -35,9 +35,9 @@ def detect(place: Path) -> str:
     kind = _of_folder(place) if place.is_dir() else _of_file(place)
     if kind is None:
         raise DataError(
-            f"{shown(str(place))} is no dataset known by its names: give train*.parquet and test*.parquet, a folder of images for "
-            f"each class, CIFAR's archive, MNIST's idx files, or x_train, y_train, x_test, y_test as .npz or .npy; "
-            f"or name its kind in a recipe"
+            f"{shown(str(place))} is no dataset known by its names: give train*.parquet and test*.parquet, a folder of "
+            f"images for each class, CIFAR's archive, MNIST's idx files, or x_train, y_train, x_test, y_test as .npz "
+            f"or .npy; or name its kind in a recipe"
         )
     return kind
 

@@ -23,7 +23,7 @@ from PIL import Image
 from distill.data.base import Raw
 from distill.data.decode import decode, stack
 from distill.data.faults import refuse
-from distill.data.size import resize_image
+from distill.data.size import LONGEST, resize_image
 from distill.data.texts import shown
 from distill.errors import DataError
 from distill.recipe import DatasetSettings
@@ -31,6 +31,8 @@ from distill.recipe import DatasetSettings
 THREADS = min(8, os.cpu_count() or 1)
 CHUNK = 32  # images that a thread takes at a time
 FEW = 10  # images of other sizes than most, up to which each is named
+MANY = 100  # images with the same fault, up to which each is named
+NAMED = 5  # images that a note or a fault of many images names
 Task = TypeVar("Task")
 
 Notice = Callable[[str, int, int], None]
@@ -49,6 +51,8 @@ class DecodedImage:
     pixels: np.ndarray | None
     label: int | None
     fault: str = ""
+    long: str = ""
+    """Width and height of an image of which only the central square is used, since it is so long; else empty."""
 
 
 @dataclass(frozen=True)
@@ -125,14 +129,15 @@ def decode_one(
         data = read()
         if data is None:
             return DecodedImage(place, None, label, "no image bytes (a path alone is not enough): embed the image")
-        image = decode(data, settings.size, settings.resize)
+        long: list[str] = []
+        image = decode(data, settings.size, settings.resize, long.append)
     except OSError as error:
         fault = f"cannot be read ({error.strerror}): copy it again or correct its permissions"
         return DecodedImage(place, None, label, fault)
     except DataError as error:
         return DecodedImage(place, None, label, str(error))
     memory.take(image)
-    return DecodedImage(place, image, label)
+    return DecodedImage(place, image, label, long="".join(long))
 
 
 def assemble(dataset: DecodedDataset) -> Raw:
@@ -148,7 +153,16 @@ def stacked(dataset: DecodedDataset) -> Raw:
     def tensors(part: list[DecodedImage]) -> tuple[torch.Tensor, torch.Tensor]:
         return stack([image.pixels for image in part], rgb), torch.tensor([image.label for image in part])
 
-    return Raw(*tensors(dataset.train), *tensors(dataset.test), dataset.classes)
+    return Raw(*tensors(dataset.train), *tensors(dataset.test), dataset.classes, notes=tuple(notes(dataset)))
+
+
+def notes(dataset: DecodedDataset) -> list[str]:
+    """What is worth knowing but not a fault: what was passed over, and images that are cut down to their centre."""
+    long = [f"{image.place} ({image.long})" for image in dataset.train + dataset.test if image.long]
+    if not long:
+        return dataset.notes
+    images = f"{len(long)} image{'s have one side' if len(long) > 1 else ' has one side'} more than {LONGEST} times"
+    return [*dataset.notes, f"{images} the other, and only the central square is used: {', '.join(long[:NAMED])}"]
 
 
 def usable(dataset: DecodedDataset) -> tuple[DecodedDataset, list[str]]:
@@ -190,17 +204,33 @@ def faults(dataset: DecodedDataset) -> list[str]:
             f"{len(others)} images are not {_size(common)}, the most frequent size; their sides are {min(sides)} to "
             f"{max(sides)} pixels ({others[0].place}, ...): set dataset.size to the side you want, e.g. {min(sides)}"
         )
+    found: dict[str, list[str]] = {}
     for image in dataset.train + dataset.test:
-        if len(others) <= FEW and _has_other_size(image, common):
-            sizes = f"{_size(image.pixels.shape)} pixels, most are {_size(common)}"
-            faults.append(f"{image.place}: {sizes}: set dataset.size, or resize or remove it")
-        if image.fault:
-            faults.append(f"{image.place}: {image.fault}")
-        if image.label is None and image.pixels is not None:
-            faults.append(f"{image.place}: no label: add it or remove the image")
-        elif image.label is not None and not 0 <= image.label < classes:
-            faults.append(f"{image.place}: label {image.label} is not one of the classes 0..{classes - 1}: correct it")
+        for fault in _faults_of(image, classes, common if len(others) <= FEW else None):
+            found.setdefault(fault, []).append(image.place)
+    return faults + [line for fault, named in found.items() for line in _lines(fault, named)]
+
+
+def _faults_of(image: DecodedImage, classes: int, common: tuple[int, int] | None) -> list[str]:
+    """What is wrong with an image; its size only if it must be `common`."""
+    faults = []
+    if common and _has_other_size(image, common):
+        sizes = f"{_size(image.pixels.shape)} pixels, most are {_size(common)}"
+        faults.append(f"{sizes}: set dataset.size, or resize or remove it")
+    if image.fault:
+        faults.append(image.fault)
+    if image.label is None and image.pixels is not None:
+        faults.append("no label: add it or remove the image")
+    elif image.label is not None and not 0 <= image.label < classes:
+        faults.append(f"label {image.label} is not one of the classes 0..{classes - 1}: correct it")
     return faults
+
+
+def _lines(fault: str, places: list[str]) -> list[str]:
+    """A line for each image with a fault, or one for all of them if they are many."""
+    if len(places) <= MANY:
+        return [f"{place}: {fault}" for place in places]
+    return [f"{len(places)} images ({', '.join(places[:NAMED])}, ..., {places[-1]}): {fault}"]
 
 
 def _common_size(dataset: DecodedDataset) -> tuple[int, int] | None:

@@ -114,7 +114,7 @@ def test_what_cannot_be_decided_is_refused_with_its_cause(tmp_path, files, said)
 
 
 def test_links_are_followed_and_never_in_a_circle(tmp_path):
-    write(tmp_path, {"far/1.png": 7, "data/cat/1.png": 1, "data/cat/2.png": 2, "data/dog/1.png": 3, "data/dog/2.png": 4})
+    write(tmp_path, {"far/1.png": 7} | {f"data/{kind}/{i}.png": i for kind in ("cat", "dog") for i in (1, 2)})
     root = tmp_path / "data"
     (root / "cat/more").symlink_to(tmp_path / "far")
     (root / "cat/again").symlink_to(tmp_path / "far")
@@ -125,13 +125,10 @@ def test_links_are_followed_and_never_in_a_circle(tmp_path):
     (root / "bird").symlink_to(tmp_path / "far")
     found = decoded(root)
     places = sorted(image.place for image in found.train + found.test)
-    assert places == sorted(
-        ["bird/1.png", "cat/1.png", "cat/2.png", "cat/again/1.png", "dog/1.png", "dog/2.png", "dog/file.png"]
-    ) or places == sorted(
-        ["bird/1.png", "cat/1.png", "cat/2.png", "cat/more/1.png", "dog/1.png", "dog/2.png", "dog/file.png"]
-    )
+    own = {"bird/1.png", "cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png", "dog/file.png"}
+    assert len(places) == 7 and set(places) - own <= {"cat/again/1.png", "cat/more/1.png"}
     text = "; ".join(found.notes)
-    assert "leads to a folder that holds it): cat/self, cat/up" in text and "dog/lost.png" in text
+    assert "leads to a folder that holds it): cat/self, cat/up" in text
     assert "1 link is not followed (leads to a folder that is read already)" in text
     assert "1 link is not followed (leads nowhere): dog/lost.png" in text
 
