@@ -56,17 +56,17 @@ def _of_folder(place: Path) -> str | None:
         return "tiny_imagenet"
     if set(cub.LISTS) <= names:
         return "cub"
-    if any(place.glob("*.parquet")) or any(place.glob("data/*.parquet")):
-        return "parquet"
     if all(f"{name}.npy" in names for name in npz.ARRAYS):
         return "npz"
     if any(any(place.glob(pattern)) for pattern in idx.PATTERNS.values()):
         return "idx"
     if _holds_cifar(place):
         return "cifar"
-    if folders_in(layout(place).train):
-        return "folder"
-    return "folder" if below(place).images else None  # which says what is wrong with its layout
+    found = below(place)
+    if any(file.suffix == ".parquet" for file in found.others):
+        return "parquet"
+    # a folder without classes too, whose reader says what is wrong with its layout
+    return "folder" if found.images or folders_in(layout(place).train) else None
 
 
 def _holds_cifar(place: Path) -> bool:

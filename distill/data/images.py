@@ -23,6 +23,7 @@ from PIL import Image
 from distill.data.base import Raw
 from distill.data.decode import decode, stack
 from distill.data.faults import refuse
+from distill.data.labels import Label
 from distill.data.size import LONGEST, resize_image
 from distill.data.texts import shown
 from distill.errors import DataError
@@ -45,11 +46,12 @@ def silent(what: str, done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """One image as read: its location for messages, pixels (None: refused), label (None: missing) and fault."""
+    """One image as read: its location for messages, pixels (None: refused), label and fault."""
 
     place: str
     pixels: np.ndarray | None
-    label: int | None
+    label: Label
+    """Number of the class; a text or a fraction if it is none, None if it is missing."""
     fault: str = ""
     long: str = ""
     """Width and height of an image of which only the central square is used, since it is so long; else empty."""
@@ -122,7 +124,7 @@ def decode_files(files: list[ImageFile], settings: DatasetSettings, notice: Noti
 
 
 def decode_one(
-    place: str, read: Callable[[], bytes | None], label: int | None, settings: DatasetSettings, memory: MemoryLimit
+    place: str, read: Callable[[], bytes | None], label: Label, settings: DatasetSettings, memory: MemoryLimit
 ) -> DecodedImage:
     """The encoded image that `read` returns, decoded; with its fault if it cannot be read or decoded."""
     try:
@@ -221,8 +223,10 @@ def _faults_of(image: DecodedImage, classes: int, common: tuple[int, int] | None
         faults.append(image.fault)
     if image.label is None and image.pixels is not None:
         faults.append("no label: add it or remove the image")
-    elif image.label is not None and not 0 <= image.label < classes:
+    elif isinstance(image.label, int) and not 0 <= image.label < classes:
         faults.append(f"label {image.label} is not one of the classes 0..{classes - 1}: correct it")
+    elif image.label is not None and not isinstance(image.label, int):
+        faults.append(f"label {image.label} is not one of the {classes} classes of the training part: correct it")
     return faults
 
 
