@@ -138,11 +138,9 @@ class _Levels:
     """How floats become levels 0..255, decided by the values of all images together."""
 
     def __init__(self, arrays: dict[str, np.ndarray], notes: list[str]):
-        floats = [
-            arrays[name] for name in ("x_train", "x_test") if arrays[name].dtype.kind == "f" and arrays[name].size
-        ]
-        self.low = min((float(x.min()) for x in floats), default=0.0)  # NaN if any value is
-        self.high = max((float(x.max()) for x in floats), default=1.0)
+        floats = [x for name in ("x_train", "x_test") if (x := arrays[name]).dtype.kind == "f" and np.isfinite(x).any()]
+        self.low = min((float(x.min(where=np.isfinite(x), initial=np.inf)) for x in floats), default=0.0)
+        self.high = max((float(x.max(where=np.isfinite(x), initial=-np.inf)) for x in floats), default=1.0)
         self.minus, self.times = (1.0, 127.5) if -1 <= self.low < 0 and 0 < self.high <= 1 else (0.0, 255.0)
         if self.low >= 0 and DARK <= self.high <= 255:
             self.times = 1.0
@@ -154,17 +152,14 @@ class _Levels:
         """uint8 levels of floats x (n, c, h, w). DataError if their scale is not known."""
         broken = ~np.isfinite(x).all((1, 2, 3))
         if broken.any():
-            raise DataError(
-                f"NaN or Inf in row {int(broken.argmax())} ({int(broken.sum())} rows have some): repair them"
-            )
+            row, count = int(broken.argmax()), int(broken.sum())
+            raise DataError(f"NaN or Inf in row {row} ({count} rows have some): repair them")
         if self.low < -self.minus or self.high * self.times > 255:
             raise DataError(
                 f"{x.dtype} values from {self.low:g} to {self.high:g}, whose scale is not clear (standardised?): give "
                 f"integers 0..255 or floats in [0, 1], [-1, 1] or [0, 255]"
             )
-        return np.rint(
-            (x + np.float32(self.minus)) * np.float32(self.times) if self.minus else x * np.float32(self.times)
-        )
+        return np.rint((x + np.float32(self.minus) if self.minus else x) * np.float32(self.times))
 
 
 def _images(x: np.ndarray, settings: Npz, levels: _Levels) -> np.ndarray:
@@ -209,9 +204,7 @@ def _labels(y: np.ndarray, name: str, notes: list[str]) -> np.ndarray:
         wrong = (ones.sum(1) != 1) | ((y != 0) & ~ones).any(1)
         if wrong.any():
             row = int(wrong.argmax())
-            raise DataError(
-                f"{y.dtype} of shape {y.shape}, and row {row} is not one-hot: give one label for each image"
-            )
+            raise DataError(f"{y.dtype} of shape {y.shape}, row {row} of which is not one-hot: give one label an image")
         notes.append(f"{name}: one-hot rows of {y.shape[1]} classes are read as numbers")
         return ones.argmax(1)
     if y.ndim != 1 or y.dtype.kind not in "iufbUS" or len(y) == 0:
