@@ -8,12 +8,14 @@ import fcntl
 import logging
 import os
 import re
+import sqlite3
 import time
 from pathlib import Path
 
 from PIL import Image
 
 from cluster import home
+from cluster.tracking.moved import adopt
 from distill.errors import StoreError
 from distill.recipe import dotted
 
@@ -144,6 +146,11 @@ class Tracker:
 def connect(uri: str, create: bool = False) -> MlflowClient:
     """A client for a tracking store and its registry. A SQLite file must exist unless `create` is set."""
     database = home.sqlite_file(uri)
+    if database and database.is_file():
+        try:
+            adopt(database)
+        except sqlite3.Error as error:
+            raise StoreError(f"tracking database {database}: {error}: it must be MLflow's, and writable") from error
     if database and create:
         database.parent.mkdir(parents=True, exist_ok=True)
         with open(f"{database}.lock", "w") as lock:
