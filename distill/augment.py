@@ -120,10 +120,14 @@ def _scale(x: Tensor, u: Tensor, s: recipe.Augment) -> Tensor:
 
 
 def _rotate(x: Tensor, u: Tensor, s: recipe.Augment) -> Tensor:
-    """Rotate about the centre by an angle within +-rotate_degrees."""
+    """Rotate about the centre by an angle within +-rotate_degrees.
+
+    The published code rotates [-1, 1] coordinates, which shears images that are not square: these turn in pixels.
+    """
     angle = (2 * u[:, 0] - 1) * math.radians(s.rotate_degrees)
     cos, sin = angle.cos(), angle.sin()
-    return _warp(x, torch.stack((cos, -sin, sin, cos), 1).view(-1, 2, 2), s.align_corners)
+    h, w = (max(side - int(s.align_corners), 1) for side in x.shape[2:])  # pixels that [-1, 1] spans
+    return _warp(x, torch.stack((cos, -sin * (h / w), sin * (w / h), cos), 1).view(-1, 2, 2), s.align_corners)
 
 
 _STRATEGIES = {

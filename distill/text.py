@@ -13,8 +13,14 @@ def byte_size(n: float) -> str:
 
 
 def percent(score: Mapping | None) -> str:
-    """Mean and standard deviation (`mean`, `std`; fractions) in percent, without the sign; empty without a score."""
-    return f"{100 * score['mean']:.1f} ± {100 * score['std']:.1f}" if score else ""
+    """Mean and standard deviation (`mean`, `std`; fractions) in percent, without the sign; empty without a score.
+
+    Of a single network (`n` = 1) the mean alone: one value has no deviation.
+    """
+    if not score:
+        return ""
+    mean = f"{100 * score['mean']:.1f}"
+    return mean if score.get("n") == 1 else f"{mean} ± {100 * score['std']:.1f}"
 
 
 def duration(seconds: float) -> str:

@@ -10,10 +10,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("cluster", "distill", "tune")
-OPTIONAL = {"open-clip-torch", "transformers", "gymnasium"}
-"""Imported by distill/order/embeddings/clip_text.py and distill/carracing/simulator.py if a user asks for it, with an
-error that names the package."""
-DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "open_clip": "open-clip-torch"}
+OPTIONAL = {"open-clip-torch", "transformers", "gymnasium", "pillow-heif"}
+"""Imported by distill/order/embeddings/clip_text.py, distill/carracing/simulator.py and distill/data/decode.py if a
+user asks for it, with an error that names the package."""
+DISTRIBUTIONS = {
+    "PIL": "pillow", "sklearn": "scikit-learn", "open_clip": "open-clip-torch", "pillow_heif": "pillow-heif"
+}  # fmt: skip
 """Of modules that have another name."""
 
 

@@ -183,7 +183,7 @@ def _say(results: Results, folder: Path, places: Places, console: Console) -> No
             console.print(f"trial {trial.number} {trial.status}: {trial.end.message}", soft_wrap=True)
     if results.winner:
         r = results.published
-        score = percent({"mean": r["test_mean"], "std": r["test_std"]})
+        score = percent({"mean": r["test_mean"], "std": r["test_std"], "n": r.get("test_n")})
         console.print(
             f"[bold]trial {results.winner.number}[/]: {score} % on the test images (n={r['test_n']}), used once\n"
             f"model     models:/{r['model']}/{r['version']} in {places.tracking}\n"

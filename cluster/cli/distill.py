@@ -122,7 +122,7 @@ def show(result: dict, url: str, tracking: str) -> None:
     from distill.text import percent
 
     chosen = "held-out training images" if result["selection"] == "validation" else "the TEST images (best-on-test)"
-    score = {"mean": result["test_mean"], "std": result["test_std"]}
+    score = {"mean": result["test_mean"], "std": result["test_std"], "n": result["test_n"]}
     common.console.print(
         f"[bold]{percent(score)} %[/] on the test images (n={result['test_n']}, protocol {result['protocol']}, "
         f"{result['network']}); step {result['step']} was chosen on {chosen}.\n"

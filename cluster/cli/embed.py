@@ -117,7 +117,7 @@ def title(what: str, url: str, context, trained: TrainedNetwork, made) -> str:
     result = Run(open_store(url), what).result() if "/" not in what and "@" not in what else None
     first = what
     if result:
-        score = percent({"mean": result["test_mean"], "std": result["test_std"]})
+        score = percent({"mean": result["test_mean"], "std": result["test_std"], "n": result["test_n"]})
         first += f": {score} % on the test images (n={result['test_n']})"
     shown, total = len(made.classes), context.classes
     part = f", first {shown} of {total} classes" if shown < total else ""

@@ -148,7 +148,8 @@ def _curve(s: "Summary") -> Table:
     for column in ("epoch", "training images", "test images"):
         table.add_column(column, justify="right")
     for e in s.curve():
-        parts = ({"mean": e.train_mean, "std": e.train_std}, {"mean": e.test_mean, "std": e.test_std})
+        n = len(s.experts)
+        parts = ({"mean": e.train_mean, "std": e.train_std, "n": n}, {"mean": e.test_mean, "std": e.test_std, "n": n})
         table.add_row(str(e.epoch), *map(percent, parts))
     return table
 
@@ -167,4 +168,4 @@ def _epochs(s: "Summary") -> str:
 
 def _accuracy(s: "Summary") -> str:
     last = s.curve()[-1] if s.experts else None
-    return percent({"mean": last.test_mean, "std": last.test_std}) if last else ""
+    return percent({"mean": last.test_mean, "std": last.test_std, "n": len(s.experts)}) if last else ""

@@ -8,6 +8,7 @@ import typer
 from cluster.cli import common
 from cluster.cli.options import app
 from cluster.home import sqlite_file, tracking_uri, ui_command, ui_environment
+from cluster.tracking.moved import adopt
 from distill.errors import StoreError
 
 
@@ -18,5 +19,6 @@ def ui(port: Annotated[int, typer.Option(help="Port of the page on 127.0.0.1.")]
     command = ui_command(uri, port)
     if not sqlite_file(uri).is_file():
         raise StoreError(f"no tracking database at {sqlite_file(uri)}: run `stillhouse demo` first")
+    adopt(sqlite_file(uri))
     common.console.print(f"serving {uri} on http://127.0.0.1:{port} (Ctrl-C stops it)", soft_wrap=True)
     os.execve(command[0], command, ui_environment())

@@ -17,7 +17,7 @@ def real_images(published: Published, count: int) -> list[Tensor]:
     """
     recipe = parse(published.recipe, "of a published set")
     settings = recipe.dataset
-    raw = limited(data.read(settings), settings.limit, settings.limit_test)
+    raw = limited(data.read(settings), settings.limit, settings.limit_test, settings.limit_class)
     if published.data and raw.parts["train"] != published.data["train"]:
         raise DataError("the data at hand are not those that the set was distilled from")
     chosen = []

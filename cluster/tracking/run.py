@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import sqlite3
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 from PIL import Image
 
 from cluster import home
+from cluster.tracking.moved import adopt
 from cluster.tracking.provenance import code_version
 from distill.errors import MissingError, StoreError
 from distill.recipe import dotted
@@ -176,6 +178,11 @@ def dataset_input(name: str, digest: str, context: str, about: dict) -> DatasetI
 def connect(uri: str, create: bool = False) -> MlflowClient:
     """A client for a tracking store and its registry. A SQLite file must exist unless `create` is set."""
     database = home.sqlite_file(uri)
+    if database and database.is_file():
+        try:
+            adopt(database)
+        except sqlite3.Error as error:
+            raise StoreError(f"tracking database {database}: {error}: it must be MLflow's, and writable") from error
     if database and create:
         database.parent.mkdir(parents=True, exist_ok=True)
         with open(f"{database}.lock", "w") as lock:

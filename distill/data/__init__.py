@@ -9,6 +9,7 @@ Each `dataset.kind` of a recipe has its reader in `distill/data/<kind>.py`, with
 
 import hashlib
 import json
+import logging
 from importlib import import_module
 
 import torch
@@ -19,9 +20,12 @@ from distill.data.images import Notice, silent
 from distill.data.places import local
 from distill.data.preprocess import fit, transform
 from distill.data.size import resize_dataset
-from distill.data.split import grouped, limited, stratified
+from distill.data.split import grouped, imbalance, limited, stratified
+from distill.data.texts import shown
 from distill.recipe import DatasetSettings
 from distill.rng import generator
+
+log = logging.getLogger("stillhouse")
 
 __all__ = ["Dataset", "Raw", "Split", "identify", "load", "read"]
 
@@ -29,7 +33,8 @@ __all__ = ["Dataset", "Raw", "Split", "identify", "load", "read"]
 def read(settings: DatasetSettings, notice: Notice = silent) -> Raw:
     """The dataset in its files, at the recipe's size; kept decoded on the local disk (distill/data/cache.py).
 
-    `notice` is called with the progress. DataError if the dataset is missing or damaged.
+    `notice` is called with the progress. What was passed over is logged as a warning. DataError if the dataset is
+    missing or damaged.
     """
     reader, settings = import_module(f"distill.data.{settings.kind}"), local(settings, notice)
 
@@ -37,7 +42,10 @@ def read(settings: DatasetSettings, notice: Notice = silent) -> Raw:
         return resize_dataset(reader.read(settings, notice), settings)
 
     sources = reader.sources(settings)
-    return cache.cached(settings, sources, make) if sources else make()
+    raw = cache.cached(settings, sources, make) if sources else make()
+    for note in raw.notes:
+        log.warning("%s: %s", shown(str(getattr(settings, "path", settings.kind))), note)
+    return raw
 
 
 def load(settings: DatasetSettings, seed: int, device: torch.device, notice: Notice = silent) -> Dataset:
@@ -47,7 +55,9 @@ def load(settings: DatasetSettings, seed: int, device: torch.device, notice: Not
     `seed` alone; the preprocessing is fitted on what remains of the training part.
     DataError if files are missing or damaged, or a class has too few images.
     """
-    raw = limited(read(settings, notice), settings.limit, settings.limit_test)
+    raw = _limited(settings, notice)
+    if uneven := imbalance(raw.train_y, raw.classes):
+        log.warning("%s", uneven)
     split_by = settings.validation, raw.classes, generator(seed, "validation split")
     where = getattr(settings, "path", settings.kind)
     if raw.train_group is None:
@@ -57,12 +67,15 @@ def load(settings: DatasetSettings, seed: int, device: torch.device, notice: Not
     train_x = raw.train_x[train]
     preprocess = fit(settings.preprocess, train_x, device)
 
-    def split(x: torch.Tensor, y: torch.Tensor) -> Split:
-        return Split(transform(preprocess, x, device), y.to(device))
+    held_y = raw.train_y[held]
+    held_out = tuple(torch.bincount(held_y, minlength=len(raw.classes)).tolist())
+
+    def split(x: torch.Tensor, y: torch.Tensor, held_out: tuple[int, ...] = ()) -> Split:
+        return Split(transform(preprocess, x, device), y.to(device), raw.classes, held_out)
 
     return Dataset(
-        train=split(train_x, raw.train_y[train]),
-        validation=split(raw.train_x[held], raw.train_y[held]),
+        train=split(train_x, raw.train_y[train], held_out),
+        validation=split(raw.train_x[held], held_y),
         test=split(raw.test_x, raw.test_y),
         classes=raw.classes,
         fingerprint=_fingerprint(raw, settings, seed),
@@ -73,8 +86,12 @@ def load(settings: DatasetSettings, seed: int, device: torch.device, notice: Not
 
 def identify(settings: DatasetSettings, seed: int, notice: Notice = silent) -> tuple[dict[str, str], str]:
     """The `parts` and the `fingerprint` that load() would give, without splitting and preprocessing."""
-    raw = limited(read(settings, notice), settings.limit, settings.limit_test)
+    raw = _limited(settings, notice)
     return raw.parts, _fingerprint(raw, settings, seed)
+
+
+def _limited(settings: DatasetSettings, notice: Notice) -> Raw:
+    return limited(read(settings, notice), settings.limit, settings.limit_test, settings.limit_class)
 
 
 def _fingerprint(raw: Raw, settings: DatasetSettings, seed: int) -> str:

@@ -22,6 +22,8 @@ class Raw:
     train_group: Tensor | None = None
     """Of each training image, int64 (n,): images of a group, such as the frames of an episode, are not split between
     training and validation. None: each image is by itself."""
+    notes: tuple[str, ...] = ()
+    """What was passed over and how unusual data were read, for people; no part of the fingerprint."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -49,6 +51,10 @@ class Split:
 
     x: Tensor
     y: Tensor
+    names: tuple[str, ...] = ()
+    """Names of the classes, for messages."""
+    held_out: tuple[int, ...] = ()
+    """Of the training part: how many images of each class are held out of it, for messages."""
 
     def __len__(self) -> int:
         return len(self.y)
@@ -72,7 +78,7 @@ class Dataset:
     def to(self, device: torch.device) -> "Dataset":
         """The same on a device; tensors that are there already are shared, not copied."""
         splits = {name: getattr(self, name) for name in ("train", "validation", "test")}
-        return replace(self, **{name: Split(s.x.to(device), s.y.to(device)) for name, s in splits.items()})
+        return replace(self, **{name: replace(s, x=s.x.to(device), y=s.y.to(device)) for name, s in splits.items()})
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -23,11 +23,13 @@ from distill.data.base import Raw
 from distill.disk_cache import Damaged, DiskCache
 from distill.recipe import DatasetSettings
 
-FORMAT = 2
+FORMAT = 3
 LIMIT = 32 << 30  # bytes of all files together; those unused for longest are deleted first
 WORTH = 8 << 20  # bytes of sources; less is decoded as fast as it would be loaded from here
 SETTLED = 2.0  # seconds after which a next change surely has other times
 PARTS = ("train_x", "train_y", "test_x", "test_y")
+AFTER = {"preprocess", "validation", "limit_class"}
+"""Settings of what is done after reading."""
 Stamp = tuple[str, int, int, int, int]
 """(path, inode, size, time of change, time of status change) of a file; times in nanoseconds."""
 
@@ -41,7 +43,8 @@ class DecodedDatasets(DiskCache[Raw]):
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = json.loads((file.metadata() or {}).get("stillhouse", "{}"))
-                raw = Raw(*(file.get_tensor(part) for part in PARTS), tuple(metadata.get("classes", ())))
+                texts = {name: tuple(metadata.get(name, ())) for name in ("classes", "notes")}
+                raw = Raw(*(file.get_tensor(part) for part in PARTS), **texts)
         except (SafetensorError, ValueError) as error:
             raise Damaged(str(error)) from None
         if raw.fingerprint != metadata.get("fingerprint"):
@@ -49,7 +52,7 @@ class DecodedDatasets(DiskCache[Raw]):
         return raw
 
     def save(self, value: Raw, path: Path) -> None:
-        metadata = json.dumps({"classes": value.classes, "fingerprint": value.fingerprint})
+        metadata = json.dumps({"classes": value.classes, "notes": value.notes, "fingerprint": value.fingerprint})
         try:
             safetensors.torch.save_file(
                 {part: getattr(value, part).contiguous() for part in PARTS}, path, {"stillhouse": metadata}
@@ -87,6 +90,6 @@ def stamps(files: list[Path]) -> list[Stamp]:
 
 def key(settings: DatasetSettings, stamped: list[Stamp]) -> str:
     """32 hex digits that differ when the tensors may."""
-    seen = settings.model_dump(mode="json", exclude={"path", "preprocess", "validation"})
+    seen = settings.model_dump(mode="json", exclude={"path", *AFTER})
     text = json.dumps([FORMAT, PIL.__version__, seen, stamped], sort_keys=True)
     return hashlib.sha256(text.encode("utf8", "surrogateescape")).hexdigest()[:32]

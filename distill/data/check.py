@@ -18,13 +18,11 @@ from distill.data.base import Raw
 from distill.data.faults import Refused
 from distill.data.places import local
 from distill.data.size import resize_dataset
-from distill.data.split import limited
+from distill.data.split import imbalance, limited
 from distill.errors import DataError
 from distill.picture import grid
 from distill.recipe import DatasetSettings
 
-IMBALANCE = 10.0
-"""The largest class may not have this many times as many images as the smallest."""
 SHOWN_CLASSES = 40
 PER_CLASS = 8
 
@@ -62,9 +60,11 @@ def inspect(settings: DatasetSettings, notice: images.Notice = images.silent) ->
     if places is None:
         counts = (("train", len(raw.train_y)), ("test", len(raw.test_y)))
         places = [[f"{part} image {i}" for i in range(n)] for part, n in counts]
+    leaks = _leaks(raw, *places)
+    raw = limited(raw, 0, 0, settings.limit_class)
     train, test = (_part(y, len(raw.classes)) for y in (raw.train_y, raw.test_y))
-    faults = faults + _class_faults(raw.classes, train, test) + _leaks(raw, *places)
-    notes = notes + _notes(raw)
+    faults = faults + _class_faults(raw.classes, train, test) + leaks
+    notes = notes + _notes(raw) + ([uneven] if (uneven := imbalance(raw.train_y, raw.classes)) else [])
     return DatasetReport(settings.kind, faults, notes, raw.classes, train, test, tuple(raw.train_x.shape[1:]), raw)
 
 
@@ -88,7 +88,8 @@ def _read(settings: DatasetSettings, notice: images.Notice) -> tuple[Raw | None,
     reader = import_module(f"distill.data.{settings.kind}")
     try:
         if not hasattr(reader, "decode_all"):
-            return reader.read(settings, notice), [], [], None
+            raw = reader.read(settings, notice)
+            return raw, [], list(raw.notes), None
         decoded = reader.decode_all(settings, notice)
     except Refused as error:
         return None, error.faults, [], None
@@ -97,7 +98,7 @@ def _read(settings: DatasetSettings, notice: images.Notice) -> tuple[Raw | None,
     usable, resize_faults = images.usable(decoded)
     places = [[image.place for image in part] for part in (usable.train, usable.test)]
     raw = images.stacked(usable) if usable.train and usable.test else None
-    return raw, images.faults(decoded) + resize_faults, decoded.notes, places
+    return raw, images.faults(decoded) + resize_faults, images.notes(decoded), places
 
 
 def _part(y: torch.Tensor, classes: int) -> PartCounts:
@@ -112,11 +113,6 @@ def _class_faults(classes: tuple[str, ...], train: PartCounts, test: PartCounts)
         for name, n in _counted(classes, train)
         if n == 1
     ]
-    some = [n for n in train.per_class if n]
-    few, many = min(some), max(some)
-    if many >= IMBALANCE * few:
-        least, most = (classes[train.per_class.index(n)] for n in (few, many))
-        faults.append(f"class {least!r} has {few} training images, {most!r} has {many}: even them out")
     if len(classes) < 2:
         faults.append(f"only the class {classes}: a classifier needs two; add images of another class")
     repeated = [name for name, n in Counter(classes).items() if n > 1]

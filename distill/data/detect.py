@@ -1,11 +1,33 @@
-"""The kind of the dataset at a path, from names alone; files are only opened to see whether they are tar or zip."""
+"""The kind of the dataset at a path, from names alone; files are only opened to see whether they are tar or zip.
+
+settings_at("my-photos")           # Folder(path="/.../my-photos"), as a recipe's `dataset` block would give it
+detect(Path("cifar-10.tar.gz"))    # "cifar"
+"""
 
 import tarfile
 import zipfile
 from pathlib import Path
 
-from distill.data import cifar, cub, folder, idx, npz
+from pydantic import TypeAdapter
+
+from distill.data import cifar, cub, idx, npz
+from distill.data.parts import layout
+from distill.data.places import locate
+from distill.data.texts import shown
+from distill.data.walk import below, folders_in
 from distill.errors import DataError
+from distill.recipe import Dataset, DatasetSettings
+
+
+def settings_at(path: str, **more) -> DatasetSettings:
+    """Settings of the dataset at a path or url, its kind detected; `more` are settings beside kind and path.
+
+    DataError if nothing is there or nothing known.
+    """
+    place = locate(path)
+    return TypeAdapter(Dataset).validate_python(
+        {"kind": detect(place), "path": path if "://" in path else str(place), **more}
+    )
 
 
 def detect(place: Path) -> str:
@@ -13,9 +35,9 @@ def detect(place: Path) -> str:
     kind = _of_folder(place) if place.is_dir() else _of_file(place)
     if kind is None:
         raise DataError(
-            f"{place} is no dataset known by its names: give train*.parquet and test*.parquet, a folder of images for "
-            f"each class, CIFAR's archive, MNIST's idx files, or x_train, y_train, x_test, y_test as .npz or .npy; "
-            f"or name its kind in a recipe"
+            f"{shown(str(place))} is no dataset known by its names: give train*.parquet and test*.parquet, a folder of "
+            f"images for each class, CIFAR's archive, MNIST's idx files, or x_train, y_train, x_test, y_test as .npz "
+            f"or .npy; or name its kind in a recipe"
         )
     return kind
 
@@ -34,16 +56,17 @@ def _of_folder(place: Path) -> str | None:
         return "tiny_imagenet"
     if set(cub.LISTS) <= names:
         return "cub"
-    if any(place.glob("*.parquet")) or any(place.glob("data/*.parquet")):
-        return "parquet"
     if all(f"{name}.npy" in names for name in npz.ARRAYS):
         return "npz"
     if any(any(place.glob(pattern)) for pattern in idx.PATTERNS.values()):
         return "idx"
     if _holds_cifar(place):
         return "cifar"
-    train, _ = folder.part_folders(place)
-    return "folder" if folder.class_folders(train) else None
+    found = below(place)
+    if any(file.suffix == ".parquet" for file in found.others):
+        return "parquet"
+    # a folder without classes too, whose reader says what is wrong with its layout
+    return "folder" if found.images or folders_in(layout(place).train) else None
 
 
 def _holds_cifar(place: Path) -> bool:

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from distill.data.texts import shown
 from distill.errors import DataError
 
 WNID = re.compile(r"n\d{8}")
@@ -109,7 +110,7 @@ def readable(root: Path, wnids: list[str]) -> tuple[str, ...]:
     """
     file = names_file(root)
     if file is None or not all(WNID.fullmatch(wnid) for wnid in wnids):
-        return tuple(wnids)
+        return tuple(shown(wnid) for wnid in wnids)
     lines = file.read_text(encoding="utf8", errors="replace").splitlines()
     words = dict(re.split(r"\s+", line.strip(), maxsplit=1) for line in lines if " " in line or "\t" in line)
     missing = [wnid for wnid in wnids if wnid not in words or "\ufffd" in words[wnid]]

@@ -23,13 +23,17 @@ from PIL import Image
 from distill.data.base import Raw
 from distill.data.decode import decode, stack
 from distill.data.faults import refuse
-from distill.data.size import resize_image
+from distill.data.labels import Label
+from distill.data.size import LONGEST, resize_image
+from distill.data.texts import shown
 from distill.errors import DataError
 from distill.recipe import DatasetSettings
 
 THREADS = min(8, os.cpu_count() or 1)
 CHUNK = 32  # images that a thread takes at a time
 FEW = 10  # images of other sizes than most, up to which each is named
+MANY = 100  # images with the same fault, up to which each is named
+NAMED = 5  # images that a note or a fault of many images names
 Task = TypeVar("Task")
 
 Notice = Callable[[str, int, int], None]
@@ -42,12 +46,15 @@ def silent(what: str, done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """One image as read: its location for messages, pixels (None: refused), label (None: missing) and fault."""
+    """One image as read: its location for messages, pixels (None: refused), label and fault."""
 
     place: str
     pixels: np.ndarray | None
-    label: int | None
+    label: Label
+    """Number of the class; a text or a fraction if it is none, None if it is missing."""
     fault: str = ""
+    long: str = ""
+    """Width and height of an image of which only the central square is used, since it is so long; else empty."""
 
 
 @dataclass(frozen=True)
@@ -110,28 +117,29 @@ def decode_files(files: list[ImageFile], settings: DatasetSettings, notice: Noti
     memory = MemoryLimit()
 
     def decode_chunk(chunk: list[ImageFile]) -> list[DecodedImage]:
-        return [decode_one(f.name, (f.root / f.name).read_bytes, f.label, settings, memory) for f in chunk]
+        return [decode_one(shown(f.name), (f.root / f.name).read_bytes, f.label, settings, memory) for f in chunk]
 
     chunks = [files[i : i + CHUNK] for i in range(0, len(files), CHUNK)]
     return in_parallel(chunks, decode_chunk, notice, len(files))
 
 
 def decode_one(
-    place: str, read: Callable[[], bytes | None], label: int | None, settings: DatasetSettings, memory: MemoryLimit
+    place: str, read: Callable[[], bytes | None], label: Label, settings: DatasetSettings, memory: MemoryLimit
 ) -> DecodedImage:
     """The encoded image that `read` returns, decoded; with its fault if it cannot be read or decoded."""
     try:
         data = read()
         if data is None:
             return DecodedImage(place, None, label, "no image bytes (a path alone is not enough): embed the image")
-        image = decode(data, settings.size, settings.resize)
+        long: list[str] = []
+        image = decode(data, settings.size, settings.resize, long.append)
     except OSError as error:
         fault = f"cannot be read ({error.strerror}): copy it again or correct its permissions"
         return DecodedImage(place, None, label, fault)
     except DataError as error:
         return DecodedImage(place, None, label, str(error))
     memory.take(image)
-    return DecodedImage(place, image, label)
+    return DecodedImage(place, image, label, long="".join(long))
 
 
 def assemble(dataset: DecodedDataset) -> Raw:
@@ -147,7 +155,16 @@ def stacked(dataset: DecodedDataset) -> Raw:
     def tensors(part: list[DecodedImage]) -> tuple[torch.Tensor, torch.Tensor]:
         return stack([image.pixels for image in part], rgb), torch.tensor([image.label for image in part])
 
-    return Raw(*tensors(dataset.train), *tensors(dataset.test), dataset.classes)
+    return Raw(*tensors(dataset.train), *tensors(dataset.test), dataset.classes, notes=tuple(notes(dataset)))
+
+
+def notes(dataset: DecodedDataset) -> list[str]:
+    """What is worth knowing but not a fault: what was passed over, and images that are cut down to their centre."""
+    long = [f"{image.place} ({image.long})" for image in dataset.train + dataset.test if image.long]
+    if not long:
+        return dataset.notes
+    images = f"{len(long)} image{'s have one side' if len(long) > 1 else ' has one side'} more than {LONGEST} times"
+    return [*dataset.notes, f"{images} the other, and only the central square is used: {', '.join(long[:NAMED])}"]
 
 
 def usable(dataset: DecodedDataset) -> tuple[DecodedDataset, list[str]]:
@@ -189,17 +206,35 @@ def faults(dataset: DecodedDataset) -> list[str]:
             f"{len(others)} images are not {_size(common)}, the most frequent size; their sides are {min(sides)} to "
             f"{max(sides)} pixels ({others[0].place}, ...): set dataset.size to the side you want, e.g. {min(sides)}"
         )
+    found: dict[str, list[str]] = {}
     for image in dataset.train + dataset.test:
-        if len(others) <= FEW and _has_other_size(image, common):
-            sizes = f"{_size(image.pixels.shape)} pixels, most are {_size(common)}"
-            faults.append(f"{image.place}: {sizes}: set dataset.size, or resize or remove it")
-        if image.fault:
-            faults.append(f"{image.place}: {image.fault}")
-        if image.label is None and image.pixels is not None:
-            faults.append(f"{image.place}: no label: add it or remove the image")
-        elif image.label is not None and not 0 <= image.label < classes:
-            faults.append(f"{image.place}: label {image.label} is not one of the classes 0..{classes - 1}: correct it")
+        for fault in _faults_of(image, classes, common if len(others) <= FEW else None):
+            found.setdefault(fault, []).append(image.place)
+    return faults + [line for fault, named in found.items() for line in _lines(fault, named)]
+
+
+def _faults_of(image: DecodedImage, classes: int, common: tuple[int, int] | None) -> list[str]:
+    """What is wrong with an image; its size only if it must be `common`."""
+    faults = []
+    if common and _has_other_size(image, common):
+        sizes = f"{_size(image.pixels.shape)} pixels, most are {_size(common)}"
+        faults.append(f"{sizes}: set dataset.size, or resize or remove it")
+    if image.fault:
+        faults.append(image.fault)
+    if image.label is None and image.pixels is not None:
+        faults.append("no label: add it or remove the image")
+    elif isinstance(image.label, int) and not 0 <= image.label < classes:
+        faults.append(f"label {image.label} is not one of the classes 0..{classes - 1}: correct it")
+    elif image.label is not None and not isinstance(image.label, int):
+        faults.append(f"label {image.label} is not one of the {classes} classes of the training part: correct it")
     return faults
+
+
+def _lines(fault: str, places: list[str]) -> list[str]:
+    """A line for each image with a fault, or one for all of them if they are many."""
+    if len(places) <= MANY:
+        return [f"{place}: {fault}" for place in places]
+    return [f"{len(places)} images ({', '.join(places[:NAMED])}, ..., {places[-1]}): {fault}"]
 
 
 def _common_size(dataset: DecodedDataset) -> tuple[int, int] | None:

@@ -1,13 +1,17 @@
-"""Hugging Face image Parquet: a folder of `train*.parquet` and `test*.parquet`, as `datasets` writes them, or one file.
+"""Hugging Face image Parquet, as `datasets` lays it out, or one file.
+
+    train*.parquet and test*.parquet, in the folder, in data/ or in a configuration such as plain_text/
+    default/train/0000.parquet and default/test/0000.parquet
 
 The image column is a struct with `bytes`, or plain binary; class names come from a ClassLabel in the schema metadata,
-key `huggingface`, else they are the numbers. `validation*.parquet` is the test part of a folder without `test*`. The
-test part of a single file is a share of each class, always the same rows.
+key `huggingface`, else they are the labels that occur (distill/data/labels.py). `validation*.parquet` is the test part
+of a folder without `test*`. The test part of a single file, or of a folder with a training part only, is a share of
+each class, always the same rows. Row groups are read in batches, so their size does not matter.
 """
 
 import json
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +21,7 @@ import pyarrow.parquet as pq
 
 from distill.data.base import Raw
 from distill.data.faults import refuse
+from distill.data.hub import Parts, find_parts
 from distill.data.images import (
     DecodedDataset,
     DecodedImage,
@@ -27,10 +32,14 @@ from distill.data.images import (
     in_parallel,
     silent,
 )
+from distill.data.labels import Numbering, numbering
 from distill.data.places import locate
 from distill.data.split import test_part
 from distill.errors import DataError
 from distill.recipe import Parquet
+
+BATCH_BYTES = 64 << 20
+"""Of encoded images that a thread reads at a time; a column of more than 2 GiB cannot be read at once."""
 
 
 @dataclass(frozen=True)
@@ -51,36 +60,27 @@ def read(settings: Parquet, notice: Notice = silent) -> Raw:
 def decode_all(settings: Parquet, notice: Notice = silent) -> DecodedDataset:
     """Every row of both parts. DataError lists every file and column at fault."""
     place = locate(settings.path)
-    train_files, test_files = find_parts(place) if place.is_dir() else ([place], [])
-    names = _schema_names([*train_files, *test_files], settings)
-    if place.is_dir():
-        train = _read_part(train_files, settings, settings.limit, notice)
-        test = _read_part(test_files, settings, settings.limit_test, notice)
+    parts = _parts(settings)
+    settings, notes = _columns(parts, settings)
+    names = _schema_names([*parts.train, *parts.test], settings)
+    classes = numbering(() if names else _distinct(parts.train, settings), names)
+    if parts.test:
+        train = _read_part(parts.train, settings, settings.limit, classes, notice)
+        test = _read_part(parts.test, settings, settings.limit_test, classes, notice)
     else:
-        train, test = _divide(_read_part(train_files, settings, 0, notice), settings)
-    return DecodedDataset(str(place), train, test, names or _numbers(train, test))
+        train, test = _divide(_read_part(parts.train, settings, 0, classes, notice), settings)
+    notes = [*parts.notes, *notes, *([classes.note] if classes.note else [])]
+    return DecodedDataset(str(place), train, test, classes.names, notes)
 
 
 def sources(settings: Parquet) -> list[Path]:
     """The files that decide what read() returns."""
-    place = locate(settings.path)
-    return [file for part in find_parts(place) for file in part] if place.is_dir() else [place]
+    parts = _parts(settings)
+    return [*parts.train, *parts.test]
 
 
-def find_parts(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The training and the test files of a folder or its folder `data`, by name. DataError if either is missing."""
-    candidates = [_parts(place) for place in (folder, folder / "data")]
-    train, test = next((parts for parts in candidates if all(parts)), candidates[0])
-    faults = [] if train else ["no train*.parquet: put the training part there under that name"]
-    if not test:
-        faults.append("no test*.parquet or validation*.parquet: put the test part there under that name")
-    refuse(str(folder), faults)
-    return train, test
-
-
-def _parts(folder: Path) -> tuple[list[Path], list[Path]]:
-    train, test, validation = (sorted(folder.glob(f"{part}*.parquet")) for part in ("train", "test", "validation"))
-    return train, test or validation
+def _parts(settings: Parquet) -> Parts:
+    return find_parts(locate(settings.path), lambda files: not _distinct(files, settings) - {-1, None})
 
 
 def _divide(rows: list[DecodedImage], settings: Parquet) -> tuple[list[DecodedImage], list[DecodedImage]]:
@@ -92,6 +92,42 @@ def _divide(rows: list[DecodedImage], settings: Parquet) -> tuple[list[DecodedIm
 
 
 # ---------------------------------------------------------------- columns and class names
+
+
+def _columns(parts: Parts, settings: Parquet) -> tuple[Parquet, list[str]]:
+    """The settings with the columns to read: if the usual name is missing, the only one with images, or classes."""
+    try:
+        schema = pq.read_schema(parts.train[0])
+    except (pa.ArrowException, OSError):
+        return settings, []  # to be named by _schema_names()
+    images = [name for name in schema.names if _holds_bytes(schema.field(name).type)]
+    labels = [name for name in schema.names if _is_class_label(schema, name)]
+    found, notes = {}, []
+    for key, column, candidates in (("image", settings.image, images), ("label", settings.label, labels)):
+        if column not in schema.names and key not in settings.model_fields_set and len(candidates) == 1:
+            found[key] = candidates[0]
+            notes.append(f"the {key} column is {candidates[0]!r}")
+    return settings.model_copy(update=found), notes
+
+
+def _is_class_label(schema: pa.Schema, column: str) -> bool:
+    try:
+        return bool(_class_names(schema, column))
+    except DataError:
+        return False
+
+
+def _distinct(files: list[Path], settings: Parquet) -> set:
+    """The labels that occur in the files, the readable part of them; only this column is read."""
+    found = set()
+    for file in files:
+        try:
+            with pq.ParquetFile(file) as opened:
+                for batch in opened.iter_batches(columns=[settings.label], use_threads=False):
+                    found.update(batch.column(0).unique().to_pylist())
+        except (pa.ArrowException, OSError, IndexError):
+            continue  # to be named where the file is read
+    return found
 
 
 def _schema_names(files: list[Path], settings: Parquet) -> tuple[str, ...]:
@@ -125,10 +161,17 @@ def _column_faults(schema: pa.Schema, settings: Parquet) -> list[str]:
     if settings.image in schema.names and not _holds_bytes(schema.field(settings.image).type):
         kind = schema.field(settings.image).type
         faults.append(f"column {settings.image!r} is {kind}, not binary or a struct with `bytes`: embed the images")
-    if settings.label in schema.names and not pa.types.is_integer(schema.field(settings.label).type):
+    if settings.label in schema.names and not _holds_labels(schema.field(settings.label).type):
         kind = schema.field(settings.label).type
-        faults.append(f"column {settings.label!r} is {kind}, not integers: number the classes from 0")
+        faults.append(f"column {settings.label!r} is {kind}, not numbers or texts: give the class of each image")
     return faults
+
+
+def _holds_labels(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _holds_labels(kind.value_type)
+    texts = ("string", "large_string", "string_view", "binary", "large_binary")
+    return any(getattr(pa.types, f"is_{name}")(kind) for name in ("integer", "floating", "boolean", "null", *texts))
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:
@@ -155,12 +198,17 @@ def _class_names(schema: pa.Schema, label: str) -> tuple[str, ...]:
 # ---------------------------------------------------------------- rows
 
 
-def _read_part(files: list[Path], settings: Parquet, limit: int, notice: Notice) -> list[DecodedImage]:
+def _read_part(
+    files: list[Path], settings: Parquet, limit: int, classes: Numbering, notice: Notice
+) -> list[DecodedImage]:
     """The first `limit` rows (0: all) of a part, decoded by threads, one row group each."""
-    groups = _plan(files, limit)
-    return in_parallel(
-        groups, partial(_read_group, settings, MemoryLimit()), notice, sum(group.rows for group in groups)
-    )
+    groups, memory = _plan(files, limit), MemoryLimit()
+
+    def decoded(group: RowGroup) -> list[DecodedImage]:
+        rows = _read_group(settings, memory, group)
+        return [replace(row, label=classes.number(row.label)) for row in rows]
+
+    return in_parallel(groups, decoded, notice, sum(group.rows for group in groups))
 
 
 def _plan(files: list[Path], limit: int) -> list[RowGroup]:
@@ -180,24 +228,26 @@ def _plan(files: list[Path], limit: int) -> list[RowGroup]:
 
 
 def _read_group(settings: Parquet, memory: MemoryLimit, group: RowGroup) -> list[DecodedImage]:
+    """Every row of a group with its label as the file has it; if the group is damaged, those before the damage."""
+    rows: list[DecodedImage] = []
     try:
-        with pq.ParquetFile(group.file) as file:
-            table = file.read_row_group(group.number, [settings.image, settings.label], use_threads=False)
+        for batch in _batches(settings, group):
+            image = batch.column(settings.image)
+            if pa.types.is_struct(image.type):
+                image = pc.struct_field(image, "bytes")
+            for value, label in zip(image, batch.column(settings.label).to_pylist(), strict=True):
+                if len(rows) == group.rows:
+                    return rows
+                place = f"{group.file.name} row {group.start + len(rows)}"
+                rows.append(decode_one(place, value.as_py, label, settings, memory))
     except (pa.ArrowException, OSError) as error:
         place = f"{group.file.name} row group {group.number}"
-        return [DecodedImage(place, None, None, f"damaged ({error}): copy the file again")]
-    table = table.slice(0, group.rows)
-    image = table[settings.image]
-    if pa.types.is_struct(image.type):
-        image = pc.struct_field(image, "bytes")
-    labels = table[settings.label].to_pylist()
-    return [
-        decode_one(f"{group.file.name} row {group.start + i}", value.as_py, label, settings, memory)
-        for i, (value, label) in enumerate(zip(image, labels, strict=True))
-    ]
+        rows.append(DecodedImage(place, None, None, f"damaged ({error}): copy the file again"))
+    return rows
 
 
-def _numbers(train: list[DecodedImage], test: list[DecodedImage]) -> tuple[str, ...]:
-    """Class names if the files have none: the numbers up to the largest label, at most one per training image."""
-    largest = max((row.label for row in train + test if row.label is not None), default=-1)
-    return tuple(str(label) for label in range(min(largest + 1, len(train))))
+def _batches(settings: Parquet, group: RowGroup) -> Iterator[pa.RecordBatch]:
+    with pq.ParquetFile(group.file) as file:
+        about = file.metadata.row_group(group.number)
+        rows = max(1, BATCH_BYTES * about.num_rows // max(1, about.total_byte_size))
+        yield from file.iter_batches(rows, [group.number], [settings.image, settings.label], use_threads=False)

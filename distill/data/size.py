@@ -18,16 +18,16 @@ def resize_image(image: Image.Image, size: int, resize: str) -> Image.Image:
     """An 8-bit grey or RGB image at `size` x `size` pixels (0: unchanged), by Pillow's antialiased bilinear filter.
 
     `resize` is "shorter" (the shorter side becomes `size`, the centre is cut out), "stretch" (both sides become it) or
-    "none" (the centre is cut out). DataError if the image is too small to cut from, or one side is more than 16
-    times the other, since resizing would make a huge image first.
+    "none" (the centre is cut out). If one side is more than 16 times the other, the central square is cut out before
+    resizing, since the resized whole would be huge. DataError if the image is too small to cut from.
     """
     w, h = image.size
     if not size or (w, h) == (size, size):
         return image
-    if max(w, h) > LONGEST * min(w, h):
-        raise DataError(f"{w}x{h} image, one side is more than {LONGEST} times the other: cut or remove it")
     if resize == "stretch":
         return image.resize((size, size), Image.Resampling.BILINEAR)
+    if resize == "shorter" and max(w, h) > LONGEST * min(w, h):
+        return resize_image(_centre(image, min(w, h)), size, resize)
     if resize == "shorter":
         w, h = (round(side * size / min(image.size)) for side in image.size)
         image = image.resize((w, h), Image.Resampling.BILINEAR)
@@ -35,8 +35,12 @@ def resize_image(image: Image.Image, size: int, resize: str) -> Image.Image:
         raise DataError(
             f'{w}x{h} image is smaller than dataset.size = {size}: lower it or set dataset.resize="shorter"'
         )
-    left, top = (w - size) // 2, (h - size) // 2
-    return image.crop((left, top, left + size, top + size))
+    return _centre(image, size)
+
+
+def _centre(image: Image.Image, side: int) -> Image.Image:
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))
 
 
 def resize_dataset(raw: Raw, settings: DatasetSettings) -> Raw:

@@ -10,16 +10,39 @@ from torch import Tensor
 from distill.data.base import Raw
 from distill.data.faults import refuse
 
+IMBALANCE = 10.0
+"""How many times as many images as the smallest the largest class may have before it is noted."""
 
-def limited(raw: Raw, limit: int, limit_test: int) -> Raw:
-    """The first `limit` training and `limit_test` test images; 0 means all."""
-    return replace(
+
+def limited(raw: Raw, limit: int, limit_test: int, limit_class: int = 0) -> Raw:
+    """The first `limit` training images, at most the first `limit_class` of each class of them, and the first
+    `limit_test` test images; 0 means all."""
+    raw = replace(
         raw,
         train_x=raw.train_x[: limit or None],
         train_y=raw.train_y[: limit or None],
         train_group=None if raw.train_group is None else raw.train_group[: limit or None],
         test_x=raw.test_x[: limit_test or None],
         test_y=raw.test_y[: limit_test or None],
+    )
+    if not limit_class:
+        return raw
+    first = torch.cat([(raw.train_y == label).nonzero().flatten()[:limit_class] for label in raw.train_y.unique()])
+    kept = first.sort().values
+    group = None if raw.train_group is None else raw.train_group[kept]
+    return replace(raw, train_x=raw.train_x[kept], train_y=raw.train_y[kept], train_group=group)
+
+
+def imbalance(y: Tensor, classes: tuple[str, ...]) -> str:
+    """A note if the largest class of labels `y` has ten times as many images as the smallest; else empty."""
+    counts = torch.bincount(y, minlength=len(classes)).tolist()
+    some = [n for n in counts if n]
+    if not some or max(some) < IMBALANCE * min(some):
+        return ""
+    least, most = (classes[counts.index(n)] for n in (min(some), max(some)))
+    return (
+        f"class {least!r} has {min(some)} training images, {most!r} has {max(some)}: the large classes count most; "
+        f"dataset.limit_class={min(some) * 3} would cap each class at three times the smallest"
     )
 
 

@@ -16,3 +16,8 @@ def utf8(data: bytes, where: str) -> str:
 def lines(file: Path) -> list[str]:
     """The lines of a UTF-8 text file. DataError if it is not one."""
     return utf8(file.read_bytes(), str(file)).splitlines()
+
+
+def shown(name: str) -> str:
+    """A file's name for people and for stored files: bytes that are not UTF-8 as \\xe9, as no output takes them."""
+    return name.encode("utf8", "surrogateescape").decode("utf8", "backslashreplace")

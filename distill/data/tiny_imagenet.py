@@ -13,10 +13,11 @@ from pathlib import Path
 from distill.data import places
 from distill.data.base import Raw
 from distill.data.faults import refuse
-from distill.data.folder import SUFFIXES, interleaved
+from distill.data.folder import interleaved
 from distill.data.imagenet import WNID, readable
 from distill.data.images import DecodedDataset, ImageFile, Notice, assemble, decode_files, silent
 from distill.data.texts import lines
+from distill.data.walk import IMAGES
 from distill.recipe import TinyImagenet
 
 
@@ -63,7 +64,7 @@ def _train(root: Path, wnids: list[str]) -> list[ImageFile]:
     """The training images in the order of their numbers; a class without a folder has none, which load() refuses."""
     items = []
     for label, wnid in enumerate(wnids):
-        files = (file for file in (root / "train" / wnid / "images").glob("*") if file.suffix.lower() in SUFFIXES)
+        files = (file for file in (root / "train" / wnid / "images").glob("*") if file.suffix.lower() in IMAGES)
         for file in sorted(files, key=lambda file: (len(file.name), file.name)):  # _2 before _10
             items.append(ImageFile(root, str(file.relative_to(root)), label))
     return items

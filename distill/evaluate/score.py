@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from distill.text import percent
+
 
 @dataclass(frozen=True)
 class Score:
@@ -36,7 +38,7 @@ class Score:
         return figures
 
     def __str__(self) -> str:
-        return f"{100 * self.mean:.1f} ± {100 * self.std:.1f} % (n={self.n})"
+        return f"{percent(self.as_dict())} % (n={self.n})"
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,9 @@ class DatasetSettings(Settings):
     """Use only the first `limit` training images (0: all)."""
     limit_test: Annotated[int, Field(ge=0)] = 0
     """Use only the first `limit_test` test images (0: all)."""
+    limit_class: Annotated[int, Field(ge=0)] = 0
+    """Use at most this many training images of each class, the first ones (0: all); evens out classes of very different
+    sizes."""
     size: Annotated[int, Field(ge=0, le=1024)] = 0
     """Resize images to this many pixels per side (0: keep their size, which must then be the same for all)."""
     resize: Literal["shorter", "stretch", "none"] = "shorter"

@@ -13,7 +13,7 @@ from distill.recipe.dataset import Dataset
 from distill.recipe.network import Network
 from distill.recipe.objective import ObjectiveSettings
 from distill.recipe.outer import REPLACED, Outer
-from distill.recipe.settings import Settings, members
+from distill.recipe.settings import Settings, in_words, members
 from distill.recipe.synthetic import SyntheticSettings
 from distill.recipe.whole import Recipe
 
@@ -170,5 +170,7 @@ def _message(error: dict) -> str:
         return 'add kind = "..." (`stillhouse recipes --fields` lists the kinds)'
     if error["type"] == "extra_forbidden":
         return "unknown key; remove it or correct its spelling"
+    if error["type"] == "string_pattern_mismatch":
+        return f"{in_words(error['ctx']['pattern'], error['input'])} (got {error['input']!r})"
     message = error["msg"].removeprefix("Value error, ")
     return message if isinstance(error["input"], dict) else f"{message} (got {error['input']!r})"

@@ -7,7 +7,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 
 ABSOLUTE = re.compile(r"(?P<kind>[a-z]+:)?(?:[A-Za-z]:)?[/\\\\](?!/)(?:.*[/\\\\])?(?P<last>[^/\\\\]+)[/\\\\]*", re.S)
 """A path from the root, with or without a kind such as `file:`; not a URL, whose slash is followed by another."""
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+DEVICE = r"^(auto|cpu|cuda(:\d+)?)$"
+Name = Annotated[str, StringConstraints(pattern=NAME)]
+Device = Annotated[str, StringConstraints(pattern=DEVICE)]
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -21,6 +24,23 @@ class Settings(BaseModel):
     own: ClassVar[frozenset[str]] = frozenset()
     """Names of settings that other kinds of the same block use for something else: they are not carried over when
     `kind` changes."""
+
+
+def slug(text: str) -> str:
+    """The nearest valid Name of a text, such as a file's name: my-photos of "My Photos"."""
+    return re.sub(r"[^a-z0-9_]+", "-", text.lower()).strip("-_")[:63].rstrip("-_") or "mine"
+
+
+def in_words(pattern: str, given: Any) -> str:
+    """What a text that does not match the pattern of a setting should be, in words."""
+    if "(random|" in pattern:
+        return "use random, real or file:PATH" if "real" in pattern else "use random or file:PATH"
+    if NAME.strip("^$") in pattern:
+        return f"use a-z, 0-9, - and _, at most 63 of them, the first a letter or digit: {slug(str(given))!r}"
+    if pattern == DEVICE:
+        gpu = "; a GPU is cuda, or cuda:0 for the first" if "gpu" in str(given).lower() else ""
+        return f"use auto, cpu, cuda or cuda:0, cuda:1, ...{gpu}"
+    raise AssertionError(pattern)
 
 
 def by_default(kind: str) -> BeforeValidator:

@@ -4,14 +4,14 @@ import hashlib
 import json
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
 from distill.recipe.dataset import Dataset
 from distill.recipe.experts import Experts, ExpertUse
 from distill.recipe.network import ConvNet, Network
 from distill.recipe.objective import ObjectiveSettings, Trajectory
 from distill.recipe.outer import Evaluation, Outer
-from distill.recipe.settings import Name, Settings, members
+from distill.recipe.settings import Device, Name, Settings, members
 from distill.recipe.synthetic import Pixels, SyntheticSettings
 
 EXPERTS_RUN_BY = ("workers", "gpus_per_worker", "state_every")
@@ -29,7 +29,7 @@ class Recipe(Settings):
     expected: str = ""
     """Accuracy to expect."""
     seed: Annotated[int, Field(ge=0)] = 0
-    device: Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    device: Device = "auto"
     """auto: CUDA if available, else the CPU."""
     threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads per worker (0: divide all cores evenly). On the CPU, the last bits of the results depend on it."""

@@ -46,8 +46,11 @@ def members_of(train: Split, label: int, count: int) -> Tensor:
     """Indices of a class's images, on the CPU. Raises DataError if they are fewer than `count`."""
     members = (train.y.cpu() == label).nonzero().flatten()
     if len(members) < count:
+        name = repr(train.names[label]) if train.names else label
+        held = train.held_out[label] if train.held_out else 0
+        more = f" ({held} more {'are' if held > 1 else 'is'} held out: dataset.validation)" if held else ""
         raise DataError(
-            f"class {label} has only {len(members)} training images to choose {count} from; lower the images per class "
-            '(synthetic.ipc, --ipc), or start from synthetic.init = "noise"'
+            f"class {name} has only {len(members)} training images{more} to choose {count} from; lower the images per "
+            'class (synthetic.ipc, --ipc), or start from synthetic.init = "noise"'
         )
     return members

@@ -303,3 +303,33 @@ def test_runs_without_augmentation_leave_images_as_they_are():
     x = torch.randn(5, 3, 8, 8)
     none = [draw(Augment(), n, generator(0)) for n in (2, 3)]
     assert torch.equal(apply_runs(x[1:], runs(none, (2, 3)), 1), x[1:])
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("shape", [(60, 108), (108, 60), (64, 64)])
+def test_rotation_keeps_a_square_a_square(shape, align_corners):
+    """Second moments of a bright square: turned by any angle, it is as long as it is wide, and keeps its area."""
+    h, w = shape
+    x = torch.zeros(1, 1, h, w, dtype=torch.float64)
+    x[:, :, h // 2 - 10 : h // 2 + 10, w // 2 - 10 : w // 2 + 10] = 1
+    rotation = Augment(strategies=("rotate",), rotate_degrees=30.0, align_corners=align_corners)
+    for u in (0.0, 0.25, 0.8):
+        turned = apply(x, Draw("rotate", torch.full((1, 3), u), rotation))[0, 0]
+        rows, columns = torch.meshgrid(torch.arange(h).double(), torch.arange(w).double(), indexing="ij")
+        points = torch.stack((rows, columns))
+        mass = turned.sum()
+        centred = points - ((points * turned).sum((1, 2)) / mass)[:, None, None]
+        moments = torch.einsum("ihw,jhw,hw->ij", centred, centred, turned) / mass
+        low, high = torch.linalg.eigvalsh(moments).sqrt()
+        assert high / low < 1.01 and abs(mass / 400 - 1) < 0.02, (shape, u, high / low)
+
+
+def test_rotation_of_square_images_is_the_published_one_to_the_bit():
+    x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    rotation = Augment(strategies=("rotate",), per_sample=True)
+    u = torch.rand(4, 3, generator=torch.Generator().manual_seed(1))
+    angle = (2 * u[:, 0] - 1) * math.radians(rotation.rotate_degrees)
+    theta = torch.stack((angle.cos(), -angle.sin(), 0 * angle, angle.sin(), angle.cos(), 0 * angle), 1).view(-1, 2, 3)
+    grid = F.affine_grid(theta, list(x.shape), align_corners=rotation.align_corners)
+    expected = F.grid_sample(x, grid, align_corners=rotation.align_corners)
+    assert torch.equal(apply(x, Draw("rotate", u, rotation)), expected)

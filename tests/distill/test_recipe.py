@@ -299,3 +299,19 @@ def test_idc_recipes_have_four_images_in_each_and_the_published_rates(ipc, lr):
     assert (s.kind, s.ipc, s.factor) == ("pixels", ipc, 2) and r.outer.lr_img == pytest.approx(lr)
     assert (o.kind, o.distance, o.batch_real, o.outer_loop, o.inner_loop) == ("gradient", "l2", 64, 100, 1)
     assert r.outer.steps == 2000 * o.outer_loop and r.outer.momentum == 0.5
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ('name="My Photos"', "at most 63 of them, the first a letter or digit: 'my-photos'"),
+        ('name="--"', "the first a letter or digit: 'mine'"),
+        ('device="gpu"', "device: use auto, cpu, cuda or cuda:0, cuda:1, ...; a GPU is cuda, or cuda:0 for the first"),
+        ("objective.trajectories=My Experts", "objective.trajectories: use a-z, 0-9, - and _"),
+        ('device="tpu"', "device: use auto, cpu, cuda or cuda:0, cuda:1, ... (got 'tpu')"),
+    ],
+)
+def test_names_and_devices_are_explained_in_words(given, said):
+    with pytest.raises(RecipeError) as error:
+        recipe.load("digits", [given])
+    assert said in str(error.value) and "pattern" not in str(error.value) and "^" not in str(error.value)

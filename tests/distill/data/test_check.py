@@ -41,11 +41,11 @@ def test_faults_of_every_kind_come_at_once(tmp_path):
         "train/a/odd.png: 6x5 pixels, most are 4x4",
         "class 'empty' has no training image",
         "class 'c' has 1 training image",
-        "class 'c' has 1 training images, 'b' has 94",
         "test/b/leak.png is train/a/0.png pixel for pixel",
     ):
         assert any(text in fault for fault in found.faults), (text, found.faults)
-    assert len(found.faults) == 6
+    assert len(found.faults) == 5
+    assert any("class 'c' has 1 training images, 'b' has 94" in note for note in found.notes)
     assert any("3 files are not images by their names" in note for note in found.notes)
 
 
@@ -64,11 +64,12 @@ def test_images_of_many_sizes_are_one_fault_and_hide_no_other(tmp_path):
     assert report(tmp_path, {}, size=16).faults == found.faults[1:]
 
 
-def test_an_image_that_cannot_be_brought_to_the_common_size_hides_no_other(tmp_path):
+def test_a_sliver_is_cut_down_and_noted_and_hides_no_other(tmp_path):
     files = {name: encoded(value, 20 + i % 7, 20 + i % 5) for i, (name, value) in enumerate(SOUND.items())}
     found = report(tmp_path, files | {"train/a/sliver.png": encoded(9, 10, 400), "train/b/bad.png": b"junk"})
-    assert any(f.startswith("train/a/sliver.png: 400x10 image") for f in found.faults), found.faults
-    assert any(f.startswith("train/b/bad.png: not a PNG") for f in found.faults) and found.train.images == 12
+    assert any(f.startswith("train/b/bad.png: not a PNG") for f in found.faults) and found.train.images == 13
+    note = "1 image has one side more than 16 times the other, and only the central square is used: train/a/sliver.png"
+    assert f"{note} (400x10)" in report(tmp_path, {}, size=16).notes
 
 
 def test_faults_of_readers_without_rows_are_all_listed(tmp_path):
@@ -85,6 +86,24 @@ def test_duplicates_in_the_training_part_are_noted(tmp_path):
     )
     assert found.faults == []
     assert found.notes == ["2 training images occur more than once, 1 of them in another class"]
+
+
+def test_imbalance_is_a_note_and_limit_class_caps_it(tmp_path):
+    files = {f"{part}/{kind}/{i}.png": i for part, n in (("train", 34), ("test", 2)) for kind in "ab" for i in range(n)}
+    files |= {f"train/few/{i}.png": 100 + i for i in range(2)} | {"test/few/1.png": 3}
+    found = report(tmp_path, files)
+    assert not any("34" in fault for fault in found.faults)
+    assert [note for note in found.notes if "'few' has 2 training images, 'a' has 34" in note]
+    capped = report(tmp_path, {}, limit_class=6)
+    assert capped.train.per_class == [6, 6, 2] and not any("count most" in note for note in capped.notes)
+    assert sorted(capped.raw.train_x[capped.raw.train_y == 0][:, 0, 0, 0].tolist()) == [0, 1, 10, 11, 12, 13]  # by name
+
+
+def test_a_fault_of_very_many_images_is_one_line(tmp_path):
+    found = report(tmp_path, SOUND | {f"train/a/bad{i:03}.png": b"junk" for i in range(101)})
+    assert len(found.faults) == 1
+    assert found.faults[0].startswith("101 images (train/a/bad000.png, train/a/bad001.png,")
+    assert "..., train/a/bad100.png): not a PNG" in found.faults[0]
 
 
 def test_only_one_class(tmp_path):

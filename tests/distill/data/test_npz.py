@@ -79,16 +79,16 @@ def test_names_of_classes(tmp_path):
     ("changes", "messages"),
     [
         ({"x_test": None, "y_train": None}, ("2 faults", "no array y_train", "no array x_test")),
-        ({"x_train": X[:4] / 128}, ("float64 values from", "integers 0..255 or floats in [0, 1]")),
-        ({"x_train": np.full((4, 2, 2), np.nan)}, ("x_train: float64 values from nan",)),
+        ({"x_train": X[:4] / 128}, ("float64 values from", "whose scale is not clear")),
+        ({"x_train": np.full((4, 2, 2), np.nan)}, ("x_train: NaN or Inf in row 0 (4 rows have some)",)),
         ({"x_train": X[:4].astype(np.int64) - 1}, ("x_train: int64 values from -1",)),
         ({"x_train": X[:4].astype(complex)}, ("x_train: its type is complex128",)),
-        ({"x_train": X[0, 0], "y_test": Y[4:] / 2}, ("2 faults", "x_train: shape (4, 3)", "y_test: float64 of")),
+        ({"x_train": X[0, 0], "y_test": Y[4:] / 2}, ("x_train: shape (4, 3)", "y_test: label 0.5 in row 0 is")),
         ({"x_train": np.zeros((4, 2, 5, 2), np.uint8)}, ("no axis of 1 or 3 channels",)),
         ({"x_train": np.zeros((4, 2, 20000), np.uint8)}, ("impossible shape",)),
         ({"y_train": Y}, ("4 images in x_train and 6 labels in y_train",)),
         ({"y_train": -Y[:4]}, ("y_train: label -2: number the classes from 0",)),
-        ({"y_test": np.array([0, 2**60])}, ("y_test: label 1152921504606846976 is not one of the classes 0..3",)),
+        ({"y_test": np.array([0, 2**60])}, ("y_test: label 1152921504606846976 is not one of the classes 0..2",)),
         ({"x_test": X[4:, :4]}, ("have images of (3, 5, 4) and (3, 4, 4)",)),
         ({"classes": np.array([["a", "b", "c"]])}, ("classes: <U1 of shape (1, 3): save a list of texts",)),
         ({"classes": np.array([1, 2, 3])}, ("classes: int64 of shape (3,): save a list of texts",)),
@@ -153,3 +153,81 @@ def test_an_archive_that_unpacks_to_more_than_memory(tmp_path, monkeypatch):
     with pytest.raises(DataError) as error:
         read(Npz(path=path))
     assert "not a whole" not in str(error.value)
+
+
+# ---------------------------------------------------------------- other forms
+
+
+def levels(low: float, high: float) -> np.ndarray:
+    """Four images of 8x8 with all 256 levels, as floats from low to high."""
+    return (np.arange(256) / 255 * (high - low) + low).astype(np.float32).reshape(4, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "note"),
+    [(0, 1, ()), (-1, 1, ("floats from -1 to 1 are read as pixels in [-1, 1]",)),
+     (0, 255, ("floats from 0 to 255 are read as pixels in [0, 255]",))],
+)  # fmt: skip
+def test_floats_of_every_clear_scale(tmp_path, low, high, note):
+    x = levels(low, high)
+    dark = np.clip(x, low, low + (high - low) / 4)  # both parts have the same scale, a dark one too
+    raw = read(Npz(path=save(tmp_path, x_train=x, x_test=dark[:2])))
+    assert raw.train_x.flatten().tolist() == list(range(256)) and raw.notes == note
+    assert raw.test_x.flatten().tolist() == [min(i, 64) for i in range(128)]
+
+
+@pytest.mark.parametrize("scale", [(-2, 2.6), (0, 16), (-1, 255)])
+def test_floats_without_a_clear_scale(tmp_path, scale):
+    x = levels(*scale)
+    fails(save(tmp_path, x_train=x, x_test=x[:2]), "2 faults", "whose scale is not clear")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_broken_values_name_their_row(tmp_path, bad):
+    x = levels(0, 1)
+    x[2, 3, 3] = bad
+    fails(save(tmp_path, x_train=x, x_test=levels(0, 1)[:2]), "1 fault", "x_train: NaN or Inf in row 2 (1 rows have")
+
+
+def test_black_and_white(tmp_path):
+    raw = read(Npz(path=save(tmp_path, x_train=X[:4] > 99, x_test=X[4:] > 99)))
+    assert torch.equal(raw.train_x, torch.from_numpy((X[:4] > 99) * np.uint8(255)).permute(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int64, bool])
+def test_one_hot_labels(tmp_path, kind):
+    hot = np.eye(3, dtype=kind)
+    raw = read(Npz(path=save(tmp_path, y_train=hot[Y[:4]], y_test=hot[Y[4:]])))
+    assert raw.train_y.tolist() == [0, 1, 2, 2] and raw.test_y.tolist() == [1, 0] and raw.classes == ("0", "1", "2")
+    assert raw.notes[0] == "y_train: one-hot rows of 3 classes are read as numbers"
+
+
+def test_soft_labels_are_refused_with_their_row(tmp_path):
+    soft = np.eye(3)[Y[:4]]
+    soft[1] = 1 / 3
+    fails(save(tmp_path, y_train=soft), "y_train: float64 of shape (4, 3), row 1 of which is not one-hot")
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "classes", "numbers"),
+    [
+        (["dog", "cat", "cow", "dog"], ["cow", "cat"], ("cat", "cow", "dog"), [2, 0, 1, 2]),
+        ([b"dog", b"cat", b"cow", b"dog"], [b"cow", b"cat"], ("cat", "cow", "dog"), [2, 0, 1, 2]),
+        ([5, 1, 2, 5], [2, 1], ("1", "2", "5"), [2, 0, 1, 2]),
+        ([2.0, 0.0, 1.0, 2.0], [1.0, 0.0], ("0", "1", "2"), [2, 0, 1, 2]),
+    ],
+)
+def test_labels_of_every_type(tmp_path, train, test, classes, numbers):
+    raw = read(Npz(path=save(tmp_path, y_train=np.array(train), y_test=np.array(test))))
+    assert raw.classes == classes and raw.train_y.tolist() == numbers and raw.test_y.tolist() == [1, 0]
+    assert bool(raw.notes) == (classes != ("0", "1", "2"))
+
+
+def test_labels_that_only_the_test_part_has(tmp_path):
+    path = save(tmp_path, y_train=np.array(["a", "b", "a", "b"]), y_test=np.array(["a", "c"]))
+    fails(path, "y_test: label c is not one of the classes of the training part")
+    fails(save(tmp_path, y_train=np.array([1, 2, 1, 5]), y_test=np.array([1, 0])), "y_test: label 0 is not one of")
+
+
+def test_labels_that_are_not_whole(tmp_path):
+    fails(save(tmp_path, y_train=np.array([0, 1, np.nan, 1])), "y_train: label nan in row 2 is not a whole number")

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from distill import data
+from distill.data.detect import detect
 from distill.data.parquet import read
 from distill.errors import DataError
 from distill.recipe import Parquet
@@ -153,8 +154,9 @@ def test_missing_columns_name_those_that_are_there(folder):
 
 
 def test_columns_of_other_types(folder):
-    write(folder / "test.parquet", [png()], ["cat"])
-    fails(folder, "test.parquet: column 'label' is string, not integers")
+    table = pa.table({"image": pa.array([png()]), "label": pa.array([[1]], pa.list_(pa.int64()))})
+    pq.write_table(table, folder / "test.parquet")
+    fails(folder, "test.parquet: column 'label' is list<element: int64>, not numbers or texts")
     fails(folder, "column 'label' is int64, not binary or a struct", image="label")
 
 
@@ -198,7 +200,7 @@ def test_labels_outside_the_classes_name_row_and_value(folder):
 def test_a_huge_label_without_names_is_a_fault_not_a_million_classes(tmp_path):
     write(tmp_path / "train.parquet", [png()] * 3, [0, 1, 2**60], names=None)
     write(tmp_path / "test.parquet", [png()], [0], names=None)
-    fails(tmp_path, "1 fault:", "train.parquet row 2: label 1152921504606846976 is not one of the classes 0..2")
+    fails(tmp_path, "1 fault:", "train.parquet row 2: label 1152921504606846976 is not one of the classes 0..1")
 
 
 def test_faults_of_all_kinds_come_at_once_ten_shown_all_counted(folder):
@@ -319,3 +321,164 @@ def test_progress_is_reported(folder):
     notices = []
     data.read(Parquet(path=str(folder)), lambda *notice: notices.append(notice))
     assert notices[-1] == ("reading images", 2, 2) and ("reading images", 4, 4) in notices
+
+
+# ---------------------------------------------------------------- labels of other types
+
+
+def labelled(file: Path, labels: pa.Array, **options) -> None:
+    images = pa.array([{"bytes": png(i % 256)} for i in range(len(labels))], pa.struct({"bytes": pa.binary()}))
+    pq.write_table(pa.table({"image": images, "label": labels}), file, **options)
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "classes", "numbers"),
+    [
+        (["dog", "cat", "dog"], pa.string(), ("cat", "dog"), [1, 0, 1]),
+        (["dog", "cat", "dog"], pa.large_string(), ("cat", "dog"), [1, 0, 1]),
+        ([b"dog", b"cat", b"dog"], pa.binary(), ("cat", "dog"), [1, 0, 1]),
+        (["dog", "cat", "dog"], pa.dictionary(pa.int8(), pa.string()), ("cat", "dog"), [1, 0, 1]),
+        ([5, 3, 5], pa.dictionary(pa.int8(), pa.int64()), ("3", "5"), [1, 0, 1]),
+        ([1.0, 0.0, 1.0], pa.float32(), ("0", "1"), [1, 0, 1]),
+        ([True, False, True], pa.bool_(), ("False", "True"), [1, 0, 1]),
+        ([5, 1, 2], pa.int16(), ("1", "2", "5"), [2, 0, 1]),
+    ],
+)
+def test_labels_of_every_type(tmp_path, labels, kind, classes, numbers):
+    for part in ("train", "test"):
+        labelled(tmp_path / f"{part}.parquet", pa.array(labels, kind), row_group_size=2)
+    raw = read(Parquet(path=str(tmp_path)))
+    assert raw.classes == classes and raw.train_y.tolist() == raw.test_y.tolist() == numbers
+    contiguous = classes == ("0", "1")
+    assert len(raw.notes) == (not contiguous)
+    if not contiguous:
+        assert f"{', '.join(classes)}: these {len(classes)} classes are numbered in this order" in raw.notes[0]
+
+
+def test_classes_do_not_depend_on_the_limit(tmp_path):
+    for part in ("train", "test"):
+        labelled(tmp_path / f"{part}.parquet", pa.array(["a", "c", "b", "d"] * 2))
+    raw = read(Parquet(path=str(tmp_path), limit=5, limit_test=2))
+    assert raw.classes == tuple("abcd") and raw.test_y.tolist() == [0, 2]
+
+
+def test_texts_are_matched_with_the_names_of_a_class_label(folder):
+    write(folder / "test.parquet", [png(1), png(2)], ["dog", "cat"])
+    assert read(Parquet(path=str(folder))).test_y.tolist() == [1, 0]
+    write(folder / "test.parquet", [png(1)], ["cow"])
+    fails(folder, "test.parquet row 0: label cow is not one of the 2 classes of the training part")
+
+
+@pytest.mark.parametrize("wrong", [0, 3])
+def test_a_label_that_only_the_test_part_has(tmp_path, wrong):
+    labelled(tmp_path / "train.parquet", pa.array([1, 2, 5]))
+    labelled(tmp_path / "test.parquet", pa.array([5, wrong]))
+    fails(tmp_path, "1 fault", f"test.parquet row 1: label {wrong} is not one of")
+
+
+def test_fractions_are_no_classes(tmp_path):
+    labelled(tmp_path / "train.parquet", pa.array([0.0, 1.0, 0.5, float("nan")]))
+    labelled(tmp_path / "test.parquet", pa.array([0.0, 1.0]))
+    fails(tmp_path, "2 faults", "train.parquet row 2: label 0.5 is not one of", "train.parquet row 3: no label")
+
+
+def test_a_column_of_nulls_is_one_line(tmp_path):
+    labelled(tmp_path / "train.parquet", pa.nulls(3000))
+    labelled(tmp_path / "test.parquet", pa.array([0, 1]))
+    text = fails(tmp_path, "3000 images (train.parquet row 0, train.parquet row 1, ")
+    assert text.count("no label") == 1 and "..., train.parquet row 2999): no label: add it" in text
+
+
+def test_the_only_column_of_images_and_of_classes_is_found(tmp_path):
+    for part in ("train", "test"):
+        write(tmp_path / f"{part}.parquet", [png(1), png(2)], [0, 1], columns=("img", "fine"))
+    raw = read(Parquet(path=str(tmp_path)))
+    assert raw.classes == NAMES and raw.notes == ("the image column is 'img'", "the label column is 'fine'")
+    fails(tmp_path, "no column 'picture'", image="picture")
+
+
+# ---------------------------------------------------------------- large row groups
+
+
+def test_row_groups_are_read_in_batches(tmp_path, monkeypatch):
+    """A row group of more than 2 GiB cannot be read at once; the limit is small here."""
+    from distill.data import parquet
+
+    for part in ("train", "test"):
+        write(tmp_path / f"{part}.parquet", [png(i) for i in range(50)], [0, 1] * 25)
+    whole, sizes, batches = read(Parquet(path=str(tmp_path))), [], parquet._batches
+
+    def watched(settings, group):
+        for batch in batches(settings, group):
+            sizes.append(len(batch))
+            yield batch
+
+    monkeypatch.setattr(parquet, "_batches", watched)
+    monkeypatch.setattr(parquet, "BATCH_BYTES", 400)
+    raw = read(Parquet(path=str(tmp_path)))
+    assert raw.fingerprint == whole.fingerprint and max(sizes) < 25 and sum(sizes) == 100
+    assert read(Parquet(path=str(tmp_path), limit=7)).train_x[:, 0, 0, 0].tolist() == list(range(7))
+
+
+# ---------------------------------------------------------------- snapshots of the hub
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("plain_text/train-00000-of-00001.parquet", "plain_text/test-00000-of-00001.parquet"),
+        ("default/train/0000.parquet", "default/test/0000.parquet"),
+        ("default/train/0000.parquet", "default/validation/0000.parquet"),
+        ("data/train-00000-of-00001-abc.parquet", "data/valid-00000-of-00001-abc.parquet"),
+        ("train/0000.parquet", "test/0000.parquet"),
+        ("cifar10-train.parquet", "cifar10-test.parquet"),
+        ("Train.parquet", "Test.parquet"),
+    ],
+)
+def test_layouts_of_the_hub(tmp_path, train, test):
+    for name, value in ((train, 1), (test, 3)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write(tmp_path / name, [png(value), png(value + 1)], [0, 1])
+    (tmp_path / ".cache").mkdir()
+    write(tmp_path / ".cache" / "train.parquet", [png(9)], [0])
+    raw = read(Parquet(path=str(tmp_path)))
+    assert raw.train_x[:, 0, 0, 0].tolist() == [1, 2] and raw.test_x[:, 0, 0, 0].tolist() == [3, 4]
+    assert raw.notes == () and detect(tmp_path) == "parquet"
+
+
+def test_links_of_the_hub_cache(tmp_path):
+    (tmp_path / "blobs").mkdir()
+    for part in ("train", "test"):
+        write(tmp_path / "blobs" / part, [png(1), png(2)], [0, 1])
+        link = tmp_path / "snapshots" / "abc" / "plain_text" / f"{part}-00000-of-00001.parquet"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(tmp_path / "blobs" / part)
+    assert len(read(Parquet(path=str(tmp_path / "snapshots" / "abc"))).train_y) == 2
+
+
+def test_several_configurations(tmp_path):
+    for config in ("fine", "coarse"):
+        (tmp_path / config).mkdir()
+        for part in ("train", "test"):
+            write(tmp_path / config / f"{part}.parquet", [png(1), png(2)], [0, 1])
+    fails(tmp_path, "several configurations (coarse, fine): set dataset.path to the folder of one")
+    (tmp_path / "coarse").rename(tmp_path / "default")
+    raw = read(Parquet(path=str(tmp_path)))
+    assert raw.notes == ("2 Parquet files are left unread: fine/test.parquet, fine/train.parquet",)
+
+
+def test_a_training_part_alone_and_files_without_a_part(tmp_path):
+    for name in ("train", "part-0"):
+        folder = tmp_path / name
+        folder.mkdir()
+        write(folder / f"{name}.parquet", [png(v) for v in range(20)], [0, 1] * 10)
+        raw = read(Parquet(path=str(folder)))
+        assert len(raw.train_y) == 16 and len(raw.test_y) == 4 and "no test part" in raw.notes[0]
+
+
+def test_a_test_part_with_secret_labels_is_left_unread(folder):
+    write(folder / "test.parquet", [png(20), png(21)], [-1, -1])
+    write(folder / "validation.parquet", [png(30)], [0])
+    raw = read(Parquet(path=str(folder)))
+    assert raw.test_x[:, 0, 0, 0].tolist() == [30]
+    assert raw.notes == ("1 Parquet files are left unread: test.parquet",)
