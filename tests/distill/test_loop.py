@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -279,3 +280,42 @@ def test_a_loop_that_is_asked_to_stop_after_its_last_step_has_ended(one_thread):
     stopped = Stopping(after=2)
     Loop(small.context("distribution", "outer.steps=2", digits=60), stopped).run()
     assert [saved.step for saved in stopped.saved] == [2]
+
+
+# ---------------------------------------------------------------- a deadline
+
+
+def test_a_run_cut_short_is_the_shorter_run_and_can_be_continued(one_thread, monkeypatch):
+    settings = ["outer.checkpoint_every=4", "outer.evaluate_every=4"]
+    short, long = (Loop(small.context("trajectory", f"outer.steps={n}", *settings), Recorder()) for n in (3, 6))
+    short.run(), long.run()
+    recorder = Recorder()
+    cut = Loop(small.context("trajectory", "outer.steps=6", *settings), recorder, deadline=0.0)
+    monkeypatch.setattr(cut, "_late", lambda: cut.done == 3)
+    cut.run()
+    assert cut.context.run_id == short.context.run_id
+    assert cut.selected.step == short.selected.step
+    for name, value in cut.selected.state.items():
+        assert torch.equal(value, short.selected.state[name])
+    (kept,) = recorder.saved
+    assert kept.step == 3 and kept.run_id == long.context.run_id
+    rest = Loop(small.context("trajectory", "outer.steps=6", *settings), Recorder())
+    rest.resume(kept)
+    rest.run()
+    assert sha256(rest.watcher.saved[-1]) == sha256(long.watcher.saved[-1])
+
+
+def test_a_deadline_leaves_time_for_the_final_judgement():
+    loop = Loop(small.context("trajectory", "evaluation.networks=4"), Watcher(), deadline=time.time() + 100)
+    loop.judging_seconds = 15  # then 1 judgement and 4 networks take 75 s
+    assert not loop._late()
+    loop.judging_seconds = 25
+    assert loop._late()
+    loop.deadline = None
+    assert not loop._late()
+
+
+def test_a_run_whose_time_is_over_still_takes_a_step_and_is_judged():
+    recorder = Recorder()
+    Loop(small.context("trajectory", "outer.steps=6"), recorder, deadline=0.0).run()
+    assert len(recorder.losses) == 1 and [step for step, _, _ in recorder.judgements] == [0, 1]

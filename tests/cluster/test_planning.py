@@ -1,0 +1,60 @@
+"""Times as people write them, what is planned and what is only cut short, and plans that are kept."""
+
+import pytest
+from support import small
+
+from cluster.cli import planning
+from cluster.jobs import experts
+from cluster.store import open_store
+from distill import plan as plans
+from distill.errors import PlanError
+
+
+@pytest.mark.parametrize(
+    "text, seconds", [("20m", 1200), ("1h", 3600), ("1h30m", 5400), ("90s", 90), ("1.5h", 5400), ("20 min", 1200)]
+)
+def test_times_as_people_write_them(text, seconds):
+    assert planning.seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "20", "0m", "-5m", "1h and more"])
+def test_other_times_are_refused_with_an_example(text):
+    with pytest.raises(PlanError, match="write the time as 20m, 1h or 1h30m"):
+        planning.seconds(text)
+
+
+def test_data_alone_is_planned_and_a_recipe_is_not(tmp_path):
+    bare, full = tmp_path / "bare.toml", tmp_path / "full.toml"
+    bare.write_text('name = "x"\ndataset.kind = "digits"\n')
+    full.write_text('name = "x"\ndataset.kind = "digits"\nnetwork.width = 4\n')
+    assert planning.is_data(str(tmp_path)) and planning.is_data(str(bare))
+    assert not planning.is_data(str(full)) and not planning.is_data("digits") and not planning.is_data("gone.toml")
+
+
+def test_a_plan_is_measured_once_and_kept(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("STILLHOUSE_HOME", str(tmp_path / "home"))
+    bare = tmp_path / "mine.toml"
+    bare.write_text('name = "x"\ndataset.kind = "digits"\ndataset.limit = 300\n')
+    speeds = plans.Speeds(1, 0.5, {"trajectory": 0.2, "distribution": 0.1}, {2: 0.01, 5: 0.02}, {2: 0, 5: 0})
+    times = []
+    monkeypatch.setattr(plans, "_speeds", lambda drafts, facts: times.append(1) or speeds)
+    first = planning.read(str(bare), [], 600)
+    count, said = len(times), capsys.readouterr().out
+    again = planning.read(str(bare), ["outer.steps=7"], 600)
+    assert len(times) == count > 0 and again.outer.steps == 7
+    assert first.model_copy(update={"outer": again.outer}) == again
+    assert "made before" in capsys.readouterr().out and "about" in said
+    assert planning.read(str(bare), [], 900) != first and len(times) > count
+    (kept, _) = sorted((tmp_path / "home" / "plans").iterdir())
+    assert kept.read_text().startswith("# plan")
+
+
+def test_experts_from_the_first_on_are_used_when_time_ran_out(tmp_path):
+    context = small.context("trajectory", "experts.count=5")
+    own = experts.own_set(context, f"file:{tmp_path}/store")
+    open_store(f"file:{tmp_path}/store").check_writable()
+    finished = {0, 1, 3}
+    own.finished = lambda: sorted(finished)
+    assert experts._unbroken(own, 5) == 2
+    finished |= {2, 4}
+    assert experts._unbroken(own, 5) == 5

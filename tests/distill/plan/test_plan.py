@@ -1,0 +1,72 @@
+"""A plan of real data: glanced at, timed for real, and runnable."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from distill import plan as planning
+from distill import recipe
+from distill.errors import DataError
+from distill.loop import Loop, Watcher
+from distill.plan.clock import Clock
+from distill.plan.glance import glance
+
+
+def photographs(folder, classes=3, each=12, size=(90, 70)):
+    for label in range(classes):
+        place = folder / f"class-{label}"
+        place.mkdir(parents=True)
+        for i in range(each):
+            pixels = np.random.default_rng(label * 100 + i).integers(0, 255, (size[1], size[0] + i % 2, 3), np.uint8)
+            Image.fromarray(pixels).save(place / f"{i}.png")
+    return recipe.Folder(path=str(folder))
+
+
+def test_a_glance_counts_images_and_finds_their_side(tmp_path):
+    seen = glance(photographs(tmp_path / "photos"))
+    assert (seen.classes, seen.channels, seen.side, seen.alike) == (3, 3, 70, False)
+    assert seen.images == round(36 * 0.75)
+    digits = glance(recipe.Digits())
+    assert (digits.images, digits.classes, digits.channels, digits.side, digits.alike) == (1437, 10, 1, 8, True)
+
+
+def test_a_folder_without_readable_images_is_refused_with_the_first_fault(tmp_path):
+    settings = photographs(tmp_path / "photos", each=2)
+    for file in (tmp_path / "photos").rglob("*.png"):
+        file.write_bytes(b"no image")
+    with pytest.raises(DataError, match="none of the first .* can be read"):
+        glance(settings)
+
+
+@pytest.mark.parametrize("objective", ["trajectory", "distribution"])
+def test_everything_is_timed_without_experts_or_data(objective):
+    facts = planning.Facts({"kind": "digits"}, (1, 8, 8), (20,) * 4, 40)
+    draft = planning.choose.draft(facts, 4, 1, objective, "small")
+    clock = Clock(draft, facts.shape, facts.counts)
+    step, image = clock.judgement(2)
+    assert clock.outer_step() > 0 and clock.expert_epoch(80, 40) > 0 and step > 0 and image >= 0
+
+
+def test_the_plan_is_a_recipe_that_runs(monkeypatch):
+    speeds = planning.Speeds(1, 0.5, {"trajectory": 0.2, "distribution": 0.1}, {2: 0.01, 5: 0.02}, {2: 1e-4, 5: 2e-4})
+    monkeypatch.setattr(planning, "_speeds", lambda drafts, facts: speeds)
+    made, again = (planning.plan(recipe.Digits(limit=400), 600, 1, "mine", 2) for _ in range(2))
+    assert made.recipe == again.recipe  # the same measurements, the same plan
+    assert made.recipe.objective.kind == "trajectory" and made.recipe.network.depth == 2
+    table = made.recipe.model_dump(mode="json")
+    assert recipe.parse(table, "again") == made.recipe
+    table["objective"] = {"kind": "distribution"}
+    table["outer"] |= {"steps": 1, "evaluate_every": 1}
+    table["evaluation"] |= {"steps": [2], "networks": 1, "selection_networks": 1}
+    from distill import context
+
+    assert Loop(context.prepare(recipe.parse(table, "short")), Watcher()).run().score > 0
+
+
+def test_images_per_class_are_limited_by_the_smallest_class(tmp_path, monkeypatch):
+    speeds = planning.Speeds(1, 9.0, {"trajectory": 9.0, "distribution": 0.1}, {2: 0.01, 5: 0.02}, {2: 0, 5: 0})
+    monkeypatch.setattr(planning, "_speeds", lambda drafts, facts: speeds)
+    made = planning.plan(photographs(tmp_path / "photos"), 600, 50, "photos", 2)
+    assert made.recipe.synthetic.ipc == min(made.facts.counts) < 12
+    assert made.recipe.dataset.size == made.chosen.size in (32, 64)
+    assert made.recipe.objective.kind == "distribution"
