@@ -40,7 +40,7 @@ def test_what_fits_takes_no_more_than_the_time(objective, factor, seconds):
 
 
 def test_more_time_buys_more_experts_and_steps_up_to_a_limit():
-    fits = [fit("trajectory", seconds, slower(4)).recipe for seconds in (1200, 2400, 10**6)]
+    fits = [fit("trajectory", seconds, slower(4)).recipe for seconds in (1800, 2700, 10**6)]
     experts, steps = ([f.experts.count for f in fits], [f.outer.steps for f in fits])
     assert experts == sorted(experts) and experts[-1] == choose.MOST_EXPERTS > experts[0] >= choose.FEWEST_EXPERTS
     assert steps == sorted(steps) and steps[-1] == choose.STEPS["trajectory"][2]
