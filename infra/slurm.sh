@@ -39,7 +39,7 @@ if [ "${SLURM_JOB_NUM_NODES:-1}" -gt 1 ]; then
     mkdir -p -m 700 "$folder"
     (umask 077 && head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' > "$folder/ray-token")
     export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$folder/ray-token RAY_USAGE_STATS_ENABLED=0
-    head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+    head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)  # reads all: no broken pipe
     port=$((20000 + SLURM_JOB_ID % 20000))  # two jobs may share a node
     # One step per node, the head first: each `ray start --block` lives as long as the step.
     srun --nodes=1 --ntasks=1 --overlap -w "$head" ray start --head --block --port="$port" \

@@ -1,14 +1,7 @@
 """What a job counts, under the names that Ray exports."""
 
-import os
-import re
-import subprocess
-import sys
-import urllib.request
-
 import pytest
 from support import small
-from support.ray_head import free_port
 
 from cluster.jobs import distilling, metrics
 from cluster.jobs.growing import Grower
@@ -102,42 +95,3 @@ def test_experts_count_epochs_and_images(recorded, tmp_path):
     assert recorded["expert_epochs"] == 5 * together
     assert recorded["images"] == 5 * together * len(context.data.train)
     assert recorded["written_bytes"] > 0
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_every_metric_has_the_name_that_prometheus_is_told():
-    """On a real Ray: the names under which it exports ours, and that it adds nothing to a run's name."""
-    port = free_port()
-    code = f"""
-import ray, sys
-from cluster.jobs import metrics
-ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, _metrics_export_port={port},
-         _system_config={{"metrics_report_interval_ms": 500}})
-@ray.remote
-def work():
-    import time
-    one = metrics.JobMetrics("a-run-20")
-    one.images_per_step = 2.5
-    while True:
-        one.step(first=True); one.epoch(2, 10); one.judged(0.5); one.saved()
-        for kind in ("read", "written"):
-            metrics.TRAFFIC.add(kind, 7)
-        time.sleep(0.1)
-running = work.remote()
-sys.stdin.read()
-"""
-    env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, env=env)
-    try:
-        found: set[str] = set()
-        while not set(metrics.exported()) <= found:
-            assert process.poll() is None
-            try:
-                page = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
-            except OSError:
-                continue
-            found = {m[1] for m in re.finditer(r'^(ray_stillhouse_\w+)\{[^}]*run="a-run-20"', page, re.MULTILINE)}
-        assert {name for name in found if not name.endswith("_created")} == set(metrics.exported())
-    finally:
-        process.communicate(timeout=60)

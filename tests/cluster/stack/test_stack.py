@@ -1,6 +1,7 @@
 """What `stillhouse up` starts is ready when it returns and gone after `stillhouse down`, whatever happened between."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ import psutil
 import pytest
 from support.cli import stillhouse
 
+from cluster.jobs import metrics
 from cluster.stack import processes, services, stack
 from cluster.stack.services import Service
 from cluster.stack.stack import StackError, down, up
@@ -205,9 +207,30 @@ def test_the_command_prints_what_a_shell_takes_and_nothing_else(started, monkeyp
     assert stillhouse(monkeypatch, "down") == 0 and "no stack is up" in capfd.readouterr().err
 
 
+COUNTING = """
+import ray, sys
+ray.init("auto", log_to_driver=False)
+
+@ray.remote
+def work():
+    import time
+    from cluster.jobs import metrics
+    one = metrics.JobMetrics("a-run-20")
+    one.images_per_step = 2.5
+    while True:
+        one.step(first=True), one.epoch(2, 10), one.judged(0.5), one.saved()
+        for kind in ("read", "written"):
+            metrics.TRAFFIC.add(kind, 7)
+        time.sleep(0.1)
+
+running = work.remote()
+sys.stdin.read()
+"""
+
+
 @pytest.mark.ray
 @pytest.mark.slow
-def test_the_real_stack_listens_on_loopback_alone_and_asks_for_its_token(tmp_path):
+def test_the_real_stack_is_on_loopback_asks_for_its_token_and_exports_metrics(tmp_path):
     home = tmp_path / "home"
     environment = up(home, False, quiet)
     try:
@@ -219,12 +242,28 @@ def test_the_real_stack_listens_on_loopback_alone_and_asks_for_its_token(tmp_pat
         token = Path(environment["RAY_AUTH_TOKEN_PATH"])
         assert token.stat().st_mode & 0o777 == 0o600
         assert not any(token.read_text() in " ".join(p.cmdline()) for p in mine)
-        code = "import ray; ray.init('auto', log_to_driver=False); print(ray.get(ray.remote(lambda: 42).remote()))"
-        env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | environment
-        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
-        assert done.stdout.strip().endswith("42"), done.stderr
         assert urllib.request.urlopen(f"{environment['MLFLOW_TRACKING_URI']}/version").read()
+        started = " ".join(" ".join(p.cmdline()) for p in mine)
+        _check_metrics(environment, re.search(r"--metrics-export-port=(\d+)", started)[1])
     finally:
         assert down(home, quiet)
     assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in mine)
     assert {p.name for p in home.iterdir()} <= {"mlflow.db", "artifacts"}
+
+
+def _check_metrics(environment: dict[str, str], port: str) -> None:
+    """What a task on this cluster counts is exported under the names that the dashboard asks for."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | environment
+    # Its workers import the project from where this process does.
+    env["PYTHONPATH"] = str(Path(metrics.__file__).parents[2])
+    process = subprocess.Popen([sys.executable, "-c", COUNTING], stdin=subprocess.PIPE, env=env)
+    try:
+        found: set[str] = set()
+        while not set(metrics.exported()) <= found:
+            assert process.poll() is None
+            page = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60).read().decode()
+            found = {m[1] for m in re.finditer(r'^(ray_stillhouse_\w+)\{[^}]*run="a-run-20"', page, re.MULTILINE)}
+            time.sleep(0.2)
+        assert found == set(metrics.exported())
+    finally:
+        process.communicate(timeout=60)
