@@ -181,7 +181,7 @@ def _work(worker: group.Worker, config: dict) -> None:
         raise
     except Exception as error:
         if tracker:
-            tracker.finish("FAILED")
+            tracker.fail()
         if is_out_of_memory(error):
             raise explain_out_of_memory(context, error) from error
         raise

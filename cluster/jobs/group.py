@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import ray
 import torch
 
+from cluster import patience
 from cluster.jobs.board import Board
 from cluster.jobs.events import Event, Fault, Note, Saved
 from cluster.jobs.fitting import refuse_unfit, threads_for
@@ -186,6 +187,9 @@ def in_worker(worker: Worker, job: Job) -> None:
     allocator.settle()
     if ray.get(worker.board.failed.remote()):
         return
+    for what in ("store", "tracking"):  # the command has reached both, so they are waited for if they are away
+        if url := job.config.get(what):
+            patience.expect(f"{'tracking store' if what == 'tracking' else what} {url}")
     started = ray.get(worker.board.join.remote(worker.rank, worker.world))
     with _notes_to_driver(worker), _notice_of_preemption():
         try:
