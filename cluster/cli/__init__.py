@@ -36,7 +36,10 @@ def main() -> None:
     except StillhouseError as error:
         from rich.markup import escape
 
-        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
+        from distill.text import public
+
+        said = escape(public(str(error)))
+        Console(stderr=True).print(f"[bold red]error:[/] {said}", soft_wrap=True, highlight=False)
         sys.exit(2)
     except Stopped as stop:
         say_how_to_continue(stop)

@@ -27,6 +27,7 @@ from cluster.stopping import Stopped
 from distill.engine import allocator
 from distill.errors import DeviceError, StillhouseError, StopRequested, WorkerError
 from distill.recipe import Recipe
+from distill.text import public
 
 POLL_SECONDS = 0.25
 ASK_SECONDS = 0.3
@@ -187,9 +188,9 @@ def in_worker(worker: Worker, job: Job) -> None:
     allocator.settle()
     if ray.get(worker.board.failed.remote()):
         return
-    for what in ("store", "tracking"):  # the command has reached both, so they are waited for if they are away
-        if url := job.config.get(what):
-            patience.expect(f"{'tracking store' if what == 'tracking' else what} {url}")
+    for what, name in (("store", "store"), ("tracking", "tracking store")):
+        if url := job.config.get(what):  # the command has reached it, so it is waited for if it is away
+            patience.expect(f"{name} {public(url)}")
     started = ray.get(worker.board.join.remote(worker.rank, worker.world))
     with _notes_to_driver(worker), _notice_of_preemption():
         try:

@@ -178,7 +178,7 @@ def ray_folder() -> str:
     """
     if own := os.environ.get("RAY_TMPDIR"):
         return str(Path(own).absolute())
-    for parent in (tempfile.gettempdir(), "/tmp"):
+    for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - the folder below it is checked to be ours
         folder = Path(parent) / f"ray-of-{os.getuid()}"
         if len(str(folder)) > LONGEST_FOLDER:
             continue

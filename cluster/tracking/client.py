@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # read when mlflow is imported
-os.environ.setdefault(
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"
-)  # 7 are four silent minutes; patiently() speaks
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7 are four silent minutes; patiently() speaks
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -17,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from cluster.home import sqlite_file
 from cluster.patience import first_line, is_disk_full, patiently
 from distill.errors import StoreError
+from distill.text import public
 
 AWAY = re.compile(r"failed with exception|OperationalError|error code 5\d\d|response status 5\d\d")
 """What MLflow says if a server does not answer, or if the server's or its own database does not."""
@@ -26,7 +25,7 @@ class PatientClient:
     """Has the methods of MlflowClient; each waits for a tracking store that answered before."""
 
     def __init__(self, client: MlflowClient, uri: str):
-        self._client, self._name = client, f"tracking store {uri}"
+        self._client, self._name = client, f"tracking store {public(uri)}"
 
     @property
     def at_once(self) -> MlflowClient:
