@@ -18,7 +18,7 @@ from types import FrameType
 from typing import TypeVar
 
 T = TypeVar("T")
-MARK_SECONDS = 1.5
+MARK_SECONDS = 1.0
 """How long a command that is stopped waits for MLflow, to mark its run there."""
 RAY_SECONDS = 2.0
 """How long a call into Ray may take until the command ends without it."""

@@ -32,7 +32,7 @@ from distill.text import public
 POLL_SECONDS = 0.25
 ASK_SECONDS = 0.3
 """How often a worker asks whether to stop."""
-LAST_SECONDS = 2.0
+LAST_SECONDS = 2.5
 """How long a command that is stopped waits for the last checkpoint of its workers."""
 RESTARTS = 5
 """Times that a worker whose process or node dies is started again."""
