@@ -18,7 +18,7 @@ from types import FrameType
 from typing import TypeVar
 
 T = TypeVar("T")
-MARK_SECONDS = 1.5
+MARK_SECONDS = 1.0
 """How long a command that is stopped waits for MLflow, to mark its run there."""
 RAY_SECONDS = 2.0
 """How long a call into Ray may take until the command ends without it."""
@@ -91,15 +91,20 @@ def say_how_to_continue(stop: Stopped) -> None:
 
 def end(code: int) -> None:
     """End this process and all that it started, without waiting for anything."""
-    import psutil
-
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
+    end_children()
+    os._exit(code)
+
+
+def end_children() -> None:
+    """SIGKILL all that this process started, and what that started."""
+    import psutil
+
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             child.kill()
-    os._exit(code)
 
 
 def within(seconds: float, call: Callable[[], T]) -> T | None:

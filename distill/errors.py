@@ -43,6 +43,10 @@ class StoreError(StillhouseError):
     """A store that cannot be read or written."""
 
 
+class AwayError(StoreError):
+    """A store that does not answer now and may later."""
+
+
 class MissingError(StoreError):
     """An object that does not exist."""
 

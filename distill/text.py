@@ -1,5 +1,6 @@
 """Figures as people read them, the same in every message, table and plot."""
 
+import re
 from collections.abc import Mapping
 
 
@@ -28,3 +29,8 @@ def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def public(text: str) -> str:
+    """The text without the user and password that an address in it may have."""
+    return re.sub(r"(\w://)[^/\s@]+@", r"\1***@", text)

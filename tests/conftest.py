@@ -38,6 +38,12 @@ def writes_only_below_tmp_path(working_folder):
 
 
 @pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """What is away is not waited for, unless a test says for how long."""
+    monkeypatch.setenv("STILLHOUSE_PATIENCE", "0")
+
+
+@pytest.fixture(autouse=True)
 def seeded():
     """What a test draws without a generator of its own is the same in every run."""
     torch.manual_seed(0)

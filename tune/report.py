@@ -89,7 +89,10 @@ def page(results: Results, journal: Journal) -> str:
         counts=Counter(trial.status for trial in results.trials),
         seconds=sum(seconds_of(trial) for trial in results.trials),
         toml=winner_toml(results) if results.winner else "",
-        plots={name: Markup(svg) for name, svg in plots.all_of(results.plan, results.trials, results.winner).items()},
+        plots={  # matplotlib escapes the text of its SVG
+            name: Markup(svg)  # noqa: S704
+            for name, svg in plots.all_of(results.plan, results.trials, results.winner).items()
+        },
         pictures=[
             (title, trial, "data:image/png;base64," + base64.b64encode(journal.picture(trial)).decode())
             for title, trial in _extremes(results)

@@ -15,7 +15,7 @@ from rich.console import Console
 # In the order in which --help lists the commands.
 from cluster.cli import plan, experts, distill, evaluate, demo, trajectories, order, recipes, range  # noqa: F401
 from cluster.cli import embed, drive, texture, sample, seam, data, compare, gallery, models, export  # noqa: F401
-from cluster.cli import ui, stack  # noqa: F401
+from cluster.cli import status, ui, stack  # noqa: F401
 
 # isort: on
 from cluster.cli.options import DryRun, Json, Overrides, Store, app
@@ -36,7 +36,10 @@ def main() -> None:
     except StillhouseError as error:
         from rich.markup import escape
 
-        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
+        from distill.text import public
+
+        said = escape(public(str(error)))
+        Console(stderr=True).print(f"[bold red]error:[/] {said}", soft_wrap=True, highlight=False)
         sys.exit(2)
     except Stopped as stop:
         say_how_to_continue(stop)

@@ -15,6 +15,7 @@ RECIPE = "digits"
 def demo(overrides: Overrides = None, store: Store = None, json: Json = None):
     """Distill the digits, start to end: experts, distillation, evaluation, registry, picture."""
     from distill import published as sets
+    from distill.text import public
 
     started = time.monotonic()
     recipe = common.read(RECIPE, overrides)
@@ -39,7 +40,7 @@ def demo(overrides: Overrides = None, store: Store = None, json: Json = None):
         f"pictures  {folder / 'images.png'}\n"
         f"set       {folder / sets.FILE} (and Parquet beside it)\n"
         f"model     models:/{result['model']}/{result['version']}\n"
-        f"database  {tracking}\n"
+        f"database  {public(tracking)}\n"
         "          open it with `stillhouse ui`, then http://127.0.0.1:5000",
         soft_wrap=True,
     )

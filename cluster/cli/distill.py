@@ -119,7 +119,7 @@ def _experts_missing(context, url: str) -> bool:
 
 def show(result: dict, url: str, tracking: str) -> None:
     """Print where the result is and how good it is."""
-    from distill.text import percent
+    from distill.text import percent, public
 
     chosen = "held-out training images" if result["selection"] == "validation" else "the TEST images (best-on-test)"
     score = {"mean": result["test_mean"], "std": result["test_std"], "n": result["test_n"]}
@@ -129,7 +129,7 @@ def show(result: dict, url: str, tracking: str) -> None:
         f"budget    {result['budget_ipc']:.4g} images or {result['budget_bits_per_class']:,.0f} bits per class\n"
         f"run       {result['run_id']}\n"
         f"set       {url}/runs/{result['run_id']}/published (sha256 {result['sha256'][:16]})\n"
-        f"model     models:/{result['model']}/{result['version']} in {tracking}\n"
+        f"model     models:/{result['model']}/{result['version']} in {public(tracking)}\n"
         f'load      distill.load("models:/{result["model"]}@best")\n'
         "look      stillhouse ui",
         soft_wrap=True,

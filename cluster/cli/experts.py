@@ -32,7 +32,7 @@ def train(context, url: str, tracking: str, dataset, deadline: float | None = No
     """
     from cluster.jobs.experts import own_set, train_experts
     from cluster.jobs.progress import Bar
-    from distill.text import byte_size
+    from distill.text import byte_size, public
 
     started = time.monotonic()
     with Bar(common.console) as bar:
@@ -43,7 +43,7 @@ def train(context, url: str, tracking: str, dataset, deadline: float | None = No
     common.console.print(
         f"{trained.count} experts in {url}/experts/{trained.name}: {trained.new} new, {byte_size(trained.bytes)}, "
         f"test accuracy {100 * sum(accuracies) / len(accuracies):.1f} %, {seconds:.0f} s\n"
-        f"curves    run {trained.name} of the experiment experts in {tracking}",
+        f"curves    run {trained.name} of the experiment experts in {public(tracking)}",
         soft_wrap=True,
     )
     return {

@@ -21,4 +21,4 @@ def ui(port: Annotated[int, typer.Option(help="Port of the page on 127.0.0.1.")]
         raise StoreError(f"no tracking database at {sqlite_file(uri)}: run `stillhouse demo` first")
     adopt(sqlite_file(uri))
     common.console.print(f"serving {uri} on http://127.0.0.1:{port} (Ctrl-C stops it)", soft_wrap=True)
-    os.execve(command[0], command, ui_environment())
+    os.execve(command[0], command, ui_environment())  # noqa: S606 - our own interpreter, without a shell

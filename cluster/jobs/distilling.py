@@ -5,6 +5,7 @@ stillhouse distill digits
 
 import json
 import os
+import socket
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from cluster.jobs.metrics import JobMetrics
 from cluster.jobs.together import together
 from cluster.results import comparing
 from cluster.results.runs import Run
+from cluster.results.status import PLACE, STEPS
 from cluster.stopping import MARK_SECONDS, Stopped, within
 from cluster.store import open_store
 from cluster.tracking import card, registry
@@ -168,6 +170,13 @@ def _work(worker: group.Worker, config: dict) -> None:
     context = context_with_experts(config, worker.device)
     run = Run(open_store(config["store"]), config["run_id"])
     tracker = open_tracker(context, config) if worker.rank == 0 else None
+    if tracker:
+        tracker.tag(
+            {
+                PLACE: f"{socket.gethostname()}: {worker.world} x {worker.device.type}",
+                STEPS: str(context.recipe.outer.steps),
+            }
+        )
     reporter = Reporter(run, tracker, worker.post)
     reporter.stop = worker.stopping
     loop = Loop(context, reporter, worker.rank, worker.world, *together(worker.world), config.get("deadline"))
@@ -176,12 +185,13 @@ def _work(worker: group.Worker, config: dict) -> None:
         resume(loop, run, reporter)
         loop.run()
     except StopRequested:
-        tracker.finish("KILLED")
+        if not group.preempted.is_set():  # else Ray starts this worker again
+            within(MARK_SECONDS, lambda: tracker.finish("KILLED"))
         worker.saved(f"with a checkpoint after step {loop.done}")
         raise
     except Exception as error:
         if tracker:
-            tracker.finish("FAILED")
+            tracker.fail()
         if is_out_of_memory(error):
             raise explain_out_of_memory(context, error) from error
         raise

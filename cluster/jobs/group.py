@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import ray
 import torch
 
+from cluster import patience
 from cluster.jobs.board import Board
 from cluster.jobs.events import Event, Fault, Note, Saved
 from cluster.jobs.fitting import refuse_unfit, threads_for
@@ -26,11 +27,12 @@ from cluster.stopping import Stopped
 from distill.engine import allocator
 from distill.errors import DeviceError, StillhouseError, StopRequested, WorkerError
 from distill.recipe import Recipe
+from distill.text import public
 
 POLL_SECONDS = 0.25
 ASK_SECONDS = 0.3
 """How often a worker asks whether to stop."""
-LAST_SECONDS = 2.0
+LAST_SECONDS = 2.5
 """How long a command that is stopped waits for the last checkpoint of its workers."""
 RESTARTS = 5
 """Times that a worker whose process or node dies is started again."""
@@ -186,6 +188,9 @@ def in_worker(worker: Worker, job: Job) -> None:
     allocator.settle()
     if ray.get(worker.board.failed.remote()):
         return
+    for what, name in (("store", "store"), ("tracking", "tracking store")):
+        if url := job.config.get(what):  # the command has reached it, so it is waited for if it is away
+            patience.expect(f"{name} {public(url)}")
     started = ray.get(worker.board.join.remote(worker.rank, worker.world))
     with _notes_to_driver(worker), _notice_of_preemption():
         try:

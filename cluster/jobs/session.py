@@ -5,9 +5,11 @@ machine is a cluster of its own while the command runs: on loopback only, in a f
 """
 
 import atexit
+import contextlib
 import os
 import re
 import socket
+import subprocess
 import tempfile
 import threading
 import time
@@ -17,11 +19,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import ray
 from ray._private import ray_constants
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.stopping import Stopped, kept_handler
+from cluster.stopping import Stopped, end_children, kept_handler
 from distill.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS = 20.0
 """How long a cluster that RAY_ADDRESS names may take to answer."""
+AGENT = re.compile(r"^ray::(Dashboard|RuntimeEnv)Agent|^\S+ -u \S+/(dashboard/agent|runtime_env/agent/main)\.py ")
+STARTS = 3
+"""How often a Ray of the command's own is started: an overloaded machine may need longer than Ray waits."""
 LONGEST_FOLDER = 36
 """Letters of Ray's folder: the path of a socket has at most 107, and Ray appends 60 to 70."""
 
@@ -83,7 +89,7 @@ def session() -> Iterator[Session]:
     try:
         yield Session(starting)
     except Stopped:
-        raise  # main() ends the process, and Ray's with it
+        raise  # main() ends the process, and Ray's with it: leaving in order takes seconds
     except BaseException:
         _leave(starting)
         raise
@@ -97,17 +103,37 @@ def _hold(starting: Future, leave: threading.Event) -> None:
     """The thread of a session: connect, then stay."""
     try:
         _connect()
+        watchman = _watchman() if is_private() else None
     except BaseException as error:
         starting.set_exception(error)
-    else:
-        starting.set_result(None)
+        return
+    starting.set_result(None)
     leave.wait()
+    if watchman:
+        watchman.kill()
+        watchman.wait()
+
+
+def _watchman() -> subprocess.Popen:
+    """A process that ends Ray's two agents when this one is killed: alone they would stay for a minute or longer.
+
+    Linux ends all others of Ray's processes. It waits for the end of its input, which only this process can write to.
+    """
+    agents = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            command = " ".join(child.cmdline())
+            if AGENT.search(command):
+                agents.append(str(child.pid))
+    command = ["/bin/sh", "-c", 'read -r _; kill -9 "$@"', "sh", *agents]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 
 def _leave(starting: Future) -> None:
-    if is_private() or starting.done():
-        starting.exception()  # waits
-        ray.shutdown()
+    if not is_private() and not starting.done():
+        return
+    starting.exception()  # waits
+    ray.shutdown()
 
 
 def _connect() -> None:
@@ -125,21 +151,24 @@ def _connect() -> None:
 def _start(quiet: dict) -> None:
     """A Ray for this command alone. Nothing of it listens beyond loopback."""
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # for 2: how late a short job is seen to end
-    os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "5")  # for 60: helpers of a killed driver end
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C is ours (cluster/stopping.py)
     # As on a Mac: Ray's node has the address 127.0.0.1, which Ray would replace by the machine's own here.
     ray_constants.ENABLE_RAY_CLUSTER = False
-    try:
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=ray_folder(),
-            _system_config={"enable_metrics_collection": False},  # its port is on all interfaces
-            **quiet,
-        )
-    except Exception as error:  # Ray raises just that when its processes are not up after 30 s
-        raise ClusterError(f"Ray did not start on this machine: {error} Is it overloaded? Try again") from error
+    for attempt in range(STARTS):
+        try:
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=ray_folder(),
+                _system_config={"enable_metrics_collection": False},  # its port is on all interfaces
+                **quiet,
+            )
+            return
+        except Exception as error:  # Ray raises just that when its processes are not up after 30 s
+            end_children()
+            if attempt == STARTS - 1:
+                raise ClusterError(f"Ray did not start on this machine, {STARTS} times: {error}") from error
 
 
 def ray_folder() -> str:
@@ -149,7 +178,7 @@ def ray_folder() -> str:
     """
     if own := os.environ.get("RAY_TMPDIR"):
         return str(Path(own).absolute())
-    for parent in (tempfile.gettempdir(), "/tmp"):
+    for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - the folder below it is checked to be ours
         folder = Path(parent) / f"ray-of-{os.getuid()}"
         if len(str(folder)) > LONGEST_FOLDER:
             continue

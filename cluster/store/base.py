@@ -6,12 +6,15 @@ import io
 import re
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
-from distill.errors import ConflictError, MissingError, StoreError
+from cluster.patience import patiently
+from distill.errors import AwayError, ConflictError, MissingError, StoreError
 
+T = TypeVar("T")
 _SEGMENT = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 CHUNK = 1 << 20  # bytes copied or compared at a time
 STALE_SECONDS = 3600  # a write in progress changes its file more often than this
@@ -61,26 +64,29 @@ class Store(ABC):
 
         If it exists with the same bytes, as after a retry, this succeeds; other bytes stay and raise ConflictError.
         """
-        self._create(check_key(key), data)
+        self._patiently(lambda: self._create(check_key(key), data))
         TRAFFIC.add("written", len(data) if isinstance(data, bytes) else data.stat().st_size)
 
     def read(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
         """Bytes start .. stop-1 of an object, cut at its end, as slicing does; by default all of it."""
         if start < 0 or (stop is not None and stop < start):
             raise ValueError(f"range {start}..{stop} of {key!r}")
-        read = self._read(check_key(key), start, stop)
+        read = self._patiently(lambda: self._read(check_key(key), start, stop))
         TRAFFIC.add("read", len(read))
         return read
 
     def size(self, key: str) -> int:
         """Bytes of an object."""
-        return self._size(check_key(key))
+        return self._patiently(lambda: self._size(check_key(key)))
 
     def list(self, prefix: str = "") -> list[StoredObject]:
         """The object `prefix`, if it is one, and all objects below the folder `prefix`, sorted by key; "" is all.
 
         Whole segments only: `a/b` finds `a/b` and `a/b/c`, not `a/bc`; `a/b/` finds `a/b/c` only.
         """
+        return self._patiently(lambda: self._listed(prefix))
+
+    def _listed(self, prefix: str) -> list[StoredObject]:
         folder = prefix.removesuffix("/")
         if not folder:
             return sorted(self._list(""))
@@ -98,13 +104,20 @@ class Store(ABC):
             raise StoreError(f"store {self.url}: refusing to delete everything; name a prefix")
         objects = self.list(prefix)
         if not dry_run:
-            self._delete([o.key for o in objects])
-            self._sweep(prefix.removesuffix("/") + "/")
+            self._patiently(lambda: self._delete([o.key for o in objects]))
+            self._patiently(lambda: self._sweep(prefix.removesuffix("/") + "/"))
         return objects
 
-    @abstractmethod
     def check_writable(self) -> None:
         """Raise StoreError, with the fix, if `create` would fail. Leaves nothing behind."""
+        self._patiently(self._check_writable)
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        """Wait for a store that answered before; requests may be repeated: objects never change."""
+        return patiently(call, lambda error: isinstance(error, AwayError), f"store {self.url}")
+
+    @abstractmethod
+    def _check_writable(self) -> None: ...
 
     @abstractmethod
     def _create(self, key: str, data: bytes | Path) -> None: ...

@@ -24,7 +24,7 @@ class LocalStore(Store):
     def url(self) -> str:
         return f"file:{self.root}"
 
-    def check_writable(self) -> None:
+    def _check_writable(self) -> None:
         folder = next(p for p in (self.root, *self.root.parents) if p.exists())
         if not folder.is_dir():
             raise StoreError(f"store {self.url}: {folder} is a file; choose another folder")

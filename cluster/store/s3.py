@@ -34,7 +34,7 @@ class S3Store(Store):
     def url(self) -> str:
         return self.options.url
 
-    def check_writable(self) -> None:
+    def _check_writable(self) -> None:
         at = self._at(".writable")
         with self._explained(""):  # needs the same permission as a put, and leaves no object
             upload = self.client.create_multipart_upload(**at)["UploadId"]

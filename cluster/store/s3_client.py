@@ -24,7 +24,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 
-from distill.errors import MissingError, StoreError
+from distill.errors import AwayError, MissingError, StoreError
 
 ATTEMPTS = 8  # of one request: about 6 s of jittered, doubling pauses; up to 90 s if the server says SlowDown
 _PREFIX = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*/)*")
@@ -122,7 +122,7 @@ def explained(where: str, bucket: str) -> Iterator[None]:
         raise StoreError(f"{where}: {error}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or a profile") from None
     except (ConnectionError, HTTPClientError) as error:
         fix = "check the endpoint (AWS_ENDPOINT_URL or ?endpoint=) and the network"
-        raise StoreError(f"{where}: {error} (up to {ATTEMPTS} attempts); {fix}") from None
+        raise AwayError(f"{where}: {error} (up to {ATTEMPTS} attempts); {fix}") from None
     except BotoCoreError as error:
         raise StoreError(f"{where}: {error}; check the AWS settings") from None
 
@@ -142,4 +142,5 @@ def _explain(error: ClientError, where: str, bucket: str) -> StoreError:
         return MissingError(f"{where} is not there; check the store and the name")
     if answer in (401, 403):
         return StoreError(f"{where}: {code} ({answer}); check the credentials and their rights in bucket {bucket!r}")
-    return StoreError(f"{where}: {code} ({answer}) from {error.operation_name}, after its retries; try again later")
+    kind = AwayError if answer >= 500 else StoreError
+    return kind(f"{where}: {code} ({answer}) from {error.operation_name}, after its retries; try again later")

@@ -59,7 +59,7 @@ class Curves:
     def fail(self) -> None:
         """Mark the run as failed."""
         if self.tracker:
-            self.tracker.finish("FAILED")
+            self.tracker.fail()
 
     def stop(self) -> None:
         """Mark the run as stopped by the user."""

@@ -37,7 +37,7 @@ def adopt(database: Path) -> list[str]:
             for table, column in LOCATIONS:
                 if table in tables:
                     writing.execute(
-                        f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
+                        f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",  # noqa: S608
                         (f"{here}/", len(root) + 2, len(root) + 1, f"{root}/"),
                     )
     return old

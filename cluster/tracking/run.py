@@ -4,6 +4,7 @@ This package is the only one that imports mlflow. It uses the tracking store tha
 MLflow's global state (active run, tracking URI).
 """
 
+import contextlib
 import fcntl
 import json
 import logging
@@ -22,11 +23,13 @@ from cluster.tracking.provenance import code_version
 from distill.errors import MissingError, StoreError
 from distill.recipe import dotted
 
-os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # read when mlflow is imported
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
+from cluster.tracking.client import PatientClient, explained, is_away  # noqa: E402
+
+# isort: split
 from mlflow import MlflowClient  # noqa: E402
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
@@ -37,6 +40,7 @@ from mlflow.utils.mlflow_tags import (  # noqa: E402
     MLFLOW_RUN_NOTE,
 )
 
+log = logging.getLogger("stillhouse")
 KEY = "stillhouse.key"
 LONGEST = 6000
 """Letters of a parameter that MLflow keeps."""
@@ -45,13 +49,15 @@ UNNAMEABLE = re.compile(r"[^\w\-. :/]")
 LONGEST_DIGEST = 36
 """Letters of a dataset's digest that MLflow keeps."""
 FLUSH_SECONDS = 2.0
+AWAY_SECONDS = 20.0
+"""The same while the tracking store is away: each try takes seconds."""
 FLUSH_METRICS = 200
 
 
 class Tracker:
     """One MLflow run, open for writing. Create it with Tracker.open(). Not thread-safe."""
 
-    def __init__(self, client: MlflowClient, uri: str, run: Run, resumed: bool):
+    def __init__(self, client: PatientClient, uri: str, run: Run, resumed: bool):
         self.client = client
         self.uri = uri
         self.run_id: str = run.info.run_id
@@ -60,6 +66,7 @@ class Tracker:
         self.resumed = resumed
         self._waiting: list[Metric] = []
         self._flushed = time.monotonic()
+        self._away = False
         self._pictures = _pictures(client, self.run_id) if resumed else set()
 
     @classmethod
@@ -93,7 +100,8 @@ class Tracker:
                 if inputs:
                     client.log_inputs(run.info.run_id, list(inputs))
         except (MlflowException, OSError) as error:
-            raise StoreError(f"tracking store {uri}: {error}; fix it or set MLFLOW_TRACKING_URI to another") from error
+            with explained(uri):
+                raise error
         return cls(client, uri, run, resumed=bool(runs))
 
     @classmethod
@@ -111,33 +119,59 @@ class Tracker:
         return cls(client, uri, runs[0], resumed=True) if runs else None
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
-        """Queue metrics of one step; they are sent in batches every 2 seconds, every 200 metrics and by flush()."""
+        """Queue metrics of one step; they are sent in batches every 2 seconds, every 200 metrics and by flush().
+
+        While the tracking store is away the run goes on: they wait in the queue.
+        """
         now = int(time.time() * 1000)
         self._waiting += [Metric(name, float(value), now, step) for name, value in metrics.items()]
-        if len(self._waiting) >= FLUSH_METRICS or time.monotonic() - self._flushed >= FLUSH_SECONDS:
-            self.flush()
+        since = time.monotonic() - self._flushed
+        if since >= (AWAY_SECONDS if self._away else FLUSH_SECONDS) or (
+            len(self._waiting) >= FLUSH_METRICS and not self._away
+        ):
+            self._try_to_flush()
 
     def steps(self, name: str) -> set[int]:
         """The steps at which the run has this metric."""
         return {metric.step for metric in self.client.get_metric_history(self.run_id, name)}
 
+    def _try_to_flush(self) -> None:
+        """Send the queued metrics, or keep them if the tracking store is away."""
+        try:
+            with explained(self.uri):
+                self.client.at_once.log_batch(self.run_id, metrics=self._waiting)
+            self._waiting, self._away = [], False
+        except StoreError as error:
+            if not is_away(error.__context__):
+                raise
+            if not self._away:
+                log.warning("%s; going on until the next checkpoint without it", error)
+            self._away = True
+        self._flushed = time.monotonic()
+
     def flush(self) -> None:
-        """Send the queued metrics. Call it with every checkpoint: a resumed run does not log earlier steps again."""
+        """Send the queued metrics. Call it with every checkpoint: a resumed run does not log earlier steps again.
+
+        Waits for a tracking store that is away. Raises StoreError if it does not come back, or cannot be written.
+        """
         if self._waiting:
-            self.client.log_batch(self.run_id, metrics=self._waiting)  # MLflow splits it into requests servers accept
-            self._waiting = []
+            with explained(self.uri):
+                self.client.log_batch(self.run_id, metrics=self._waiting)  # MLflow splits it into requests
+            self._waiting, self._away = [], False
         self._flushed = time.monotonic()
 
     def picture(self, step: int, key: str, image: Image.Image) -> None:
         """Log an image, which the run's page shows by step. An image already logged for this step is kept."""
         if (key, step) not in self._pictures:
-            self.client.log_image(self.run_id, image, key=key, step=step)
+            with explained(self.uri):
+                self.client.log_image(self.run_id, image, key=key, step=step)
             self._pictures.add((key, step))
 
     def tag(self, tags: dict[str, str]) -> None:
         """Set tags of the run, truncated to the 5,000 characters that MLflow accepts."""
         for name, value in tags.items():
-            self.client.set_tag(self.run_id, name, value[:5000])
+            with explained(self.uri):
+                self.client.set_tag(self.run_id, name, value[:5000])
 
     def describe(self, markdown: str) -> None:
         """Set the description, which the page of the run shows first."""
@@ -153,7 +187,8 @@ class Tracker:
 
     def artifacts(self, folder: Path, path: str | None = None) -> None:
         """Upload the files of a folder to `path` in the run's artifacts."""
-        self.client.log_artifacts(self.run_id, str(folder), path)
+        with explained(self.uri):
+            self.client.log_artifacts(self.run_id, str(folder), path)
 
     def end_children(self, tag: str, ended: dict[str, str]) -> None:
         """Mark running children that were stopped from outside as KILLED; `ended` maps values of `tag` to reasons."""
@@ -166,7 +201,13 @@ class Tracker:
     def finish(self, status: str = "FINISHED") -> None:
         """Send the queued metrics and mark the run FINISHED, FAILED or KILLED."""
         self.flush()
-        self.client.set_terminated(self.run_id, status)
+        with explained(self.uri):
+            self.client.set_terminated(self.run_id, status)
+
+    def fail(self) -> None:
+        """finish("FAILED") after another error, which counts: if the tracking store cannot be written, so be it."""
+        with contextlib.suppress(StoreError):
+            self.finish("FAILED")
 
 
 def dataset_input(name: str, digest: str, context: str, about: dict) -> DatasetInput:
@@ -175,7 +216,7 @@ def dataset_input(name: str, digest: str, context: str, about: dict) -> DatasetI
     return DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, context)])
 
 
-def connect(uri: str, create: bool = False) -> MlflowClient:
+def connect(uri: str, create: bool = False) -> PatientClient:
     """A client for a tracking store and its registry. A SQLite file must exist unless `create` is set."""
     database = home.sqlite_file(uri)
     if database and database.is_file():
@@ -193,9 +234,9 @@ def connect(uri: str, create: bool = False) -> MlflowClient:
     return _client(uri)
 
 
-def _client(uri: str) -> MlflowClient:
+def _client(uri: str) -> PatientClient:
     """A client, after one request: it raises if the store does not respond, and sets up a new database."""
-    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    client = PatientClient(MlflowClient(tracking_uri=uri, registry_uri=uri), uri)
     client.search_experiments(max_results=1)
     return client
 

@@ -169,3 +169,10 @@ def test_recipes_lists_every_shipped_one_and_every_field(monkeypatch, capsys):
     assert all(name in said for name in recipe.shipped())
     assert stillhouse(monkeypatch, "recipes", "--fields") == 0
     assert "objective.engine.keep" in capsys.readouterr().out
+
+
+def test_an_error_names_an_address_without_its_password(home, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ann:secret@127.0.0.1:9")
+    assert stillhouse(monkeypatch, "ui") == 2
+    said = capsys.readouterr().err
+    assert "http://***@127.0.0.1:9" in said and "secret" not in said and "ann" not in said

@@ -1,13 +1,18 @@
 """Whole jobs on real Ray: on a cluster by `ray job submit`, on a Ray of the command's own, and after kill -9."""
 
+import contextlib
 import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
+from ipaddress import ip_address
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from support.cli import TINY
@@ -164,6 +169,55 @@ def test_kill_9_and_again_gives_the_same_bytes(undisturbed, victim, tmp_path):
     said = finish(process, home)
     assert "resumed after step" in said
     assert only_run(home).result()["sha256"] == only_run(undisturbed).result()["sha256"]
+
+
+def open_to_others(pid: int) -> list[str]:
+    """Addresses beyond loopback on which a process, or one that it started, listens."""
+    found = []
+    for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
+        with contextlib.suppress(psutil.Error):
+            places = [c.laddr for c in process.net_connections() if c.status == psutil.CONN_LISTEN]
+            away = [a for a in places if not ip_address(a.ip.removeprefix("::ffff:")).is_loopback]
+            found += [f"{process.name()} {a.ip}:{a.port}" for a in away]
+    return found
+
+
+def gone(pids: list[int]) -> bool:
+    """Whether none of them runs."""
+    return not any(psutil.pid_exists(p) and psutil.Process(p).status() != psutil.STATUS_ZOMBIE for p in pids)
+
+
+def test_ctrl_c_and_sigterm_save_a_checkpoint_mark_the_run_and_say_how_to_continue(tmp_path):
+    """And what listens meanwhile is on loopback; and nothing of a killed command stays."""
+    home, log = tmp_path / "home", tmp_path / "home" / "output.log"
+    uncompiled = ("objective.engine.compile=off", "experts.compile=off")
+    endless = (*DISTILL, *uncompiled, "outer.steps=1000000", "outer.checkpoint_every=300000")
+    stops = []
+    for signum, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        process, lines = start(home, *endless), len(stops) + 1
+        wait_for(lambda: re.search(r"distilling [1-9]\d*/", log.read_text().rpartition("again\n")[2]), process, log)
+        assert open_to_others(process.pid) == []
+        process.send_signal(signum)
+        assert process.wait() == code
+        said = log.read_text()
+        (*_, stop) = re.findall(r"with a checkpoint after step (\d+); to continue: stillhouse distill digits", said)
+        stops.append(int(stop))
+        assert said.count("to continue:") == lines and "Traceback" not in said and "SIGTERM received" not in said
+        assert f"{only_run(home).folder}/checkpoints/{stops[-1]:08d}.safetensors" in only_run(home).checkpoints()
+        client = connect(f"sqlite:///{home}/mlflow.db")
+        (tracked,) = client.search_runs([client.get_experiment_by_name("distill").experiment_id])
+        assert tracked.info.status == "KILLED"
+        log.write_text(said + "again\n")
+    assert f"resumed after step {stops[0]}" in said and stops[1] > stops[0]
+    process = start(home, *endless)
+    wait_for(lambda: f"resumed after step {stops[1]}" in log.read_text(), process, log)
+    started = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+    process.kill()
+    process.wait()
+    patience = time.monotonic() + 60
+    while not gone(started):
+        assert time.monotonic() < patience, "processes of a killed command stay"
+        time.sleep(0.2)
 
 
 # ---------------------------------------------------------------- experts

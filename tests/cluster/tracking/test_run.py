@@ -90,13 +90,13 @@ def test_kill_9_loses_nothing_that_was_flushed(uri):
 
 def test_metrics_are_sent_together_and_all_arrive(uri, monkeypatch):
     tracker = start(uri, "batched")
-    sent, send = [], tracker.client.log_batch
+    sent, send = [], tracker.client.at_once.log_batch
 
     def count(run_id, metrics):
         sent.append(len(metrics))
         send(run_id, metrics)
 
-    monkeypatch.setattr(tracker.client, "log_batch", count)
+    monkeypatch.setattr(tracker.client.at_once, "log_batch", count)
     monkeypatch.setattr(tracking, "FLUSH_SECONDS", float("inf"))
     for step in range(150):
         tracker.log(step, {"loss": step / 2, "rate": 3})
