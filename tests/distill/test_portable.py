@@ -7,7 +7,7 @@ from distill.recipe import chosen, portable, with_paths_of
 
 PATHS = {
     "/data/of/somebody/cifar10": "cifar10", "/data/cifar10/": "cifar10", "/x": "x", "file:/a/b.png": "file:b.png",
-    "C:\\data\\cifar10": "cifar10", "cifar10": "cifar10", "images/cifar10": "images/cifar10", "file:b.png": "file:b.png",
+    "C:\\data\\cifar10": "cifar10", "cifar10": "cifar10", "a/cifar10": "a/cifar10", "file:b.png": "file:b.png",
     "s3://bucket/prefix": "s3://bucket/prefix", "https://host/a": "https://host/a", "/": "/", "": "", "auto": "auto",
 }  # fmt: skip
 
