@@ -91,7 +91,8 @@ def promote(
 
     _, tracking, _ = common.places(None)
     chosen, former = registered.promote(model, tracking, force)
-    before = f"; before it was version {former.number}, {_accuracy(former)}" if former else ""
+    changed = former and former.number != chosen.number
+    before = f"; before it was version {former.number}, {_accuracy(former)}" if changed else ""
     common.console.print(
         f"{chosen.model}@champion is version {chosen.number}, {_accuracy(chosen)}{before}", soft_wrap=True
     )

@@ -18,15 +18,14 @@ from cluster.jobs import experts, group
 from cluster.jobs.datasets import shared_context
 from cluster.jobs.events import DistillingCutShort, DistillingResumed, DistillingStarted, Event, Note, StepDone
 from cluster.jobs.metrics import JobMetrics
+from cluster.jobs.registering import register
 from cluster.jobs.together import together
 from cluster.results import comparing
 from cluster.results.runs import Run
 from cluster.results.status import PLACE, STEPS
 from cluster.stopping import MARK_SECONDS, Stopped, within
 from cluster.store import open_store
-from cluster.tracking import card, registry
-from cluster.tracking.naming import model_name
-from cluster.tracking.provenance import code_version
+from cluster.tracking import registry
 from cluster.tracking.run import Tracker, dataset_input
 from distill.checkpoint import Checkpoint
 from distill.context import Context
@@ -35,7 +34,7 @@ from distill.errors import StopRequested
 from distill.evaluate import Score
 from distill.evaluate.budget import per_class
 from distill.loop import Loop, Watcher
-from distill.published import read, write
+from distill.published import write
 from distill.recipe import Recipe, chosen, portable
 
 
@@ -268,37 +267,6 @@ def publish_again(context: Context, run: Run, tracking_uri: str) -> dict:
     run.replace_result(result)
     tracker.finish()
     return result
-
-
-def register(context: Context, result: dict, folder: Path, tracker: Tracker) -> dict:
-    """Publish the set in `folder` in the registry; returns the result with its `model` and `version`."""
-    recipe, data = context.recipe, context.data
-    name = model_name(recipe, data.classes, min(data.shape[1:]), result["budget_ipc"])
-    tags = {key: str(value) for key, value in tags_of(context, result).items()}
-    version = registry.publish(tracker, name, folder, tags)
-    card.strip(read(folder)).save(folder / "strip.png")  # after publication: it is no file of the set
-    for file in ("strip.png", "images.png"):
-        tracker.file(folder / file)
-    tracker.describe(card.of_run(tags, data.classes, name, version, tracker.run_id))
-    return {**result, "model": name, "version": version}
-
-
-RESULT_TAGS = (
-    "selection_accuracy", "selection", "test_mean", "test_std", "test_n", "protocol", "network", "budget_ipc",
-    "budget_floats", "shared_floats", "student_lr", "step", "run_id",
-)  # fmt: skip
-
-
-def tags_of(context: Context, result: dict) -> dict:
-    """What a registered version says of itself, so that it can be browsed and compared without its files."""
-    recipe, data = context.recipe, context.data
-    tags = {key: result[key] for key in RESULT_TAGS}
-    tags["budget_bits"] = round(result["budget_bits_per_class"] * context.classes)
-    tags |= {"recipe": recipe.name, "paper": recipe.paper, "seed": recipe.seed, "method": recipe.objective.method}
-    tags |= {"synthetic": recipe.synthetic.kind, "objective": recipe.objective.kind}
-    tags |= {"preprocess": recipe.dataset.preprocess, "data": data.fingerprint, "classes": len(data.classes)}
-    tags |= {f"data_{part}": digest for part, digest in data.parts.items()}
-    return tags | code_version()
 
 
 def result_of(context: Context, loop: Loop, test: Score) -> dict:

@@ -71,6 +71,8 @@ def read(path: Path) -> Published:
     file = path / FILE if path.is_dir() else path
     if not file.is_file():
         raise DataError(f"no distilled set at {file}: give the folder or the {FILE} that `stillhouse distill` wrote")
+    if file.suffix in (".parquet", ".png", ".csv", ".zip"):
+        raise DataError(f"{file}: sets are read from {FILE}, which `stillhouse export --format safetensors` writes")
     try:
         with safe_open(file, framework="pt") as opened:
             header = _header(opened.metadata(), file)

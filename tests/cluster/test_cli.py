@@ -12,7 +12,8 @@ from support.cli import TINY, stillhouse
 
 COMMANDS = (
     "", "experts", "distill", "evaluate", "demo", "recipes", "order", "embed", "compare", "trajectories",
-    "trajectories list", "ui", "data check", "seam", "texture", "sample",
+    "trajectories list", "ui", "data check", "seam", "texture", "sample", "models",
+    "models fetch", "export",
 )  # fmt: skip
 
 

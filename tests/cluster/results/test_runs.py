@@ -1,6 +1,7 @@
 """A run in a store: the newest checkpoint counts, old ones go, the result is written last."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -85,6 +86,26 @@ def test_publishing_writes_the_result_last(run, tmp_path, monkeypatch):
     run.publish(write(published(), tmp_path / "out"), {"mean": 0.5})
     assert run.result() == {"mean": 0.5}
     assert torch.equal(run.published().images, published().images)
+
+
+def test_a_run_knows_where_its_data_are_and_its_published_files_do_not(run, tmp_path):
+    recipe = {"name": "demo", "dataset": {"kind": "npz", "path": "/data/of/somebody/digits.npz"}}
+    run.publish(write(replace(published(), recipe=recipe), tmp_path / "out"), {"mean": 0.5})
+    assert read(tmp_path / "out").recipe["dataset"]["path"] == "digits.npz"
+    assert run.published().recipe["dataset"]["path"] == "digits.npz"
+    run.describe(recipe | {"device": "cpu"})
+    assert run.published().recipe == recipe
+    assert run.with_own_paths(read(tmp_path / "out")).recipe == recipe
+
+
+def test_the_files_of_a_run_are_fetched_whole_and_its_result_replaced(run, tmp_path):
+    files = write(published(), tmp_path / "out")
+    run.publish(files, {"version": 1})
+    (tmp_path / "got").mkdir()
+    got = run.fetch_published(tmp_path / "got")
+    assert {f.name: f.read_bytes() for f in got.iterdir()} == {f.name: f.read_bytes() for f in files}
+    run.replace_result({"version": 2})
+    assert run.result() == {"version": 2}
 
 
 def test_fetching_from_a_run_that_published_nothing_is_refused(run, tmp_path):

@@ -187,6 +187,13 @@ def test_the_real_library_opens_it_as_images_and_class_labels(form, tmp_path):
     assert np.array_equal(np.float32(rows["x"]).reshape(published.images.shape), published.images.numpy())
 
 
+def test_a_set_is_not_read_from_parquet_or_png(tmp_path):
+    for form in ("parquet", "png"):
+        path, *_ = export(made("images"), form, tmp_path / form, {})
+        with pytest.raises(DataError, match=f"{path.name}: sets are read from {FILE}, which `stillhouse export"):
+            read(path)
+
+
 def test_canvases_of_a_support_set_are_exported_too(tmp_path):
     (path, _) = export(canvases(("a", "b")), "parquet", tmp_path, {})
     assert pq.read_metadata(path).num_rows == len(canvases(("a", "b")))
