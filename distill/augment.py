@@ -122,7 +122,7 @@ def _scale(x: Tensor, u: Tensor, s: recipe.Augment) -> Tensor:
 def _rotate(x: Tensor, u: Tensor, s: recipe.Augment) -> Tensor:
     """Rotate about the centre by an angle within +-rotate_degrees.
 
-    The published code rotates [-1, 1] coordinates, which shears images that are not square: these are rotated in pixels.
+    The published code rotates [-1, 1] coordinates, which shears images that are not square: they are rotated in pixels.
     """
     angle = (2 * u[:, 0] - 1) * math.radians(s.rotate_degrees)
     cos, sin = angle.cos(), angle.sin()

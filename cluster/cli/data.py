@@ -65,12 +65,11 @@ def settings_of(what: str, overrides: list[str]) -> "DatasetSettings":
     keys = [text if text.partition("=")[0].startswith("dataset.") else f"dataset.{text}" for text in overrides]
     if what in recipes.shipped() or what.endswith(".toml"):
         return common.absolute(recipes.load(what, overrides)).dataset
-    from distill.data.detect import detect
-    from distill.data.places import locate
+    if any(key.startswith("dataset.kind=") for key in keys):
+        return recipes.override({"name": "check", "dataset": {"path": what}}, keys, what).dataset
+    from distill.data.detect import settings_at
 
-    given = any(key.startswith("dataset.kind=") for key in keys)
-    place = locate(what)
-    dataset = {"path": str(place)} if given else {"path": str(place), "kind": detect(place)}
+    dataset = settings_at(what).model_dump(exclude_unset=True)
     return recipes.override({"name": "check", "dataset": dataset}, keys, what).dataset
 
 

@@ -3,18 +3,19 @@
 import time
 
 from cluster.cli import common, estimate
-from cluster.cli.options import DryRun, Json, Overrides, RecipeName, Store, app
+from cluster.cli.options import DryRun, Full, Json, Overrides, RecipeName, Store, app
 
 
 @app.command()
 def distill(
-    recipe: RecipeName, overrides: Overrides = None, store: Store = None, dry_run: DryRun = False, json: Json = None
+    recipe: RecipeName, overrides: Overrides = None, store: Store = None, dry_run: DryRun = False,
+    full: Full = False, json: Json = None
 ):
     """Distill a synthetic set; run again after it was stopped, it continues."""
     loaded = common.read(recipe, overrides)
     url, tracking, _ = common.places(store)
     if dry_run:
-        return estimate.show(loaded, url, json)
+        return estimate.show(loaded, url, json, full)
     common.log_to_console()
     with common.session() as ray:
         context = common.prepared(loaded, url)
