@@ -30,6 +30,9 @@ def main() -> None:
 
     Ctrl-C and SIGTERM end it in seconds with the codes 130 and 143 and a line that says how to continue.
     """
+    for stream in (sys.stdout, sys.stderr):  # names of files may be no text at all, or not of the terminal's letters
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         with listening():
             app(_overrides_as_arguments(sys.argv[1:]))

@@ -28,10 +28,40 @@ def log_to_console() -> None:
 
 
 def read(source: str, overrides: list[str] | None) -> "Recipe":
-    """The recipe with its overrides, and the path of its dataset made absolute so that every worker finds it."""
+    """The recipe with its overrides, and the path of its dataset made absolute so that every worker finds it.
+
+    The path or url of a dataset is a recipe too, with the defaults of all other settings.
+    """
     from distill import recipe as recipes
 
-    return absolute(recipes.load(source, overrides or []))
+    if not is_data(source):
+        return absolute(recipes.load(source, overrides or []))
+    from distill.data.detect import settings_at
+
+    overrides = overrides or []
+    kind = next((text.partition("=")[2] for text in overrides if text.startswith("dataset.kind=")), "")
+    dataset = {"kind": kind, "path": source} if kind else settings_at(source).model_dump(exclude_unset=True)
+    name = recipes.slug(Path(source.rstrip("/")).name.partition(".")[0])
+    return absolute(recipes.override({"name": name, "dataset": dataset}, overrides, source))
+
+
+def is_data(source: str) -> bool:
+    """Whether the argument of a command is the path or url of a dataset, not the name or file of a recipe."""
+    from distill import recipe as recipes
+
+    if "://" in source:
+        return True
+    if source in recipes.shipped() or source.endswith(".toml"):
+        return False
+    from distill.data.detect import detect
+    from distill.data.places import locate
+    from distill.errors import DataError
+
+    try:
+        place = locate(source)
+        return place.is_dir() or bool(detect(place))
+    except DataError:
+        return False
 
 
 def absolute(recipe: "Recipe") -> "Recipe":
@@ -53,17 +83,19 @@ def dataset_settings(what: str, overrides: list[str]) -> "DatasetSettings":
     keys = [text if text.partition("=")[0].startswith("dataset.") else f"dataset.{text}" for text in overrides]
     if what in recipes.shipped() or what.endswith(".toml"):
         return absolute(recipes.load(what, overrides)).dataset
-    from distill.data.detect import detect
-    from distill.data.places import locate
+    if any(key.startswith("dataset.kind=") for key in keys):
+        return recipes.override({"name": "check", "dataset": {"path": what}}, keys, what).dataset
+    from distill.data.detect import settings_at
 
-    given = any(key.startswith("dataset.kind=") for key in keys)
-    place = locate(what)
-    dataset = {"path": str(place)} if given else {"path": str(place), "kind": detect(place)}
+    dataset = settings_at(what).model_dump(exclude_unset=True)
     return recipes.override({"name": "check", "dataset": dataset}, keys, what).dataset
 
 
-def prepared(recipe: "Recipe", store: str) -> "Context":
-    """Context of a recipe on the CPU, after every check that needs no worker: device, data, start images, store."""
+def prepared(recipe: "Recipe", store: str, outline: bool = False) -> "Context":
+    """Context of a recipe on the CPU, after every check that needs no worker: device, data, start images, store.
+
+    As an `outline`, for estimates, its images are zeros: preprocessing them takes longest.
+    """
     import torch
 
     from cluster.jobs.progress import Reading
@@ -72,7 +104,10 @@ def prepared(recipe: "Recipe", store: str) -> "Context":
 
     cpu = torch.device("cpu")
     with Reading(console) as reading:
-        dataset = data.load(recipe.dataset, recipe.seed, cpu, reading)
+        if outline:
+            dataset = data.outline(recipe.dataset, recipe.seed, reading)
+        else:
+            dataset = data.load(recipe.dataset, recipe.seed, cpu, reading)
     made = context.prepare(recipe, device=cpu, dataset=dataset)
     open_store(store).check_writable()
     synthetic.check(made)

@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 
 from cluster.cli import common, estimate, planning
-from cluster.cli.options import DryRun, Json, Overrides, RecipeName, Store, Within, app
+from cluster.cli.options import DryRun, Full, Json, Overrides, RecipeName, Store, Within, app
 
 EXPERTS_SHARE = 0.6
 """Part of the time given after which no expert is begun."""
@@ -17,6 +17,7 @@ def distill(
     store: Store = None,
     within: Within = None,
     dry_run: DryRun = False,
+    full: Full = False,
     json: Json = None,
 ):
     """Distill a synthetic set; run again after it was stopped, it continues.
@@ -28,7 +29,7 @@ def distill(
     loaded = planning.read(recipe, overrides or [], given)
     url, tracking, _ = common.places(store)
     if dry_run:
-        return estimate.show(loaded, url, json)
+        return estimate.show(loaded, url, json, full)
     common.log_to_console()
     with common.session() as ray:
         context = common.prepared(loaded, url)

@@ -3,12 +3,13 @@
 import time
 
 from cluster.cli import common, estimate
-from cluster.cli.options import DryRun, Json, Overrides, RecipeName, Store, app
+from cluster.cli.options import DryRun, Full, Json, Overrides, RecipeName, Store, app
 
 
 @app.command()
 def experts(
-    recipe: RecipeName, overrides: Overrides = None, store: Store = None, dry_run: DryRun = False, json: Json = None
+    recipe: RecipeName, overrides: Overrides = None, store: Store = None, dry_run: DryRun = False,
+    full: Full = False, json: Json = None
 ):
     """Train expert networks on the real data and write their trajectories to the store.
 
@@ -17,7 +18,7 @@ def experts(
     loaded = common.read(recipe, overrides)
     url, tracking, _ = common.places(store)
     if dry_run:
-        return estimate.show(loaded, url, json)
+        return estimate.show(loaded, url, json, full)
     common.log_to_console()
     with common.session() as ray:
         context = common.prepared(loaded, url)

@@ -13,7 +13,10 @@ app = typer.Typer(
 )
 
 RecipeName = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="A shipped recipe (`stillhouse recipes`) or a TOML file.")
+    str,
+    typer.Argument(
+        metavar="RECIPE", help="A shipped recipe (`stillhouse recipes`), a TOML file, or a dataset's path or url."
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -25,8 +28,10 @@ Store = Annotated[
 ]
 Json = Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file as JSON.")]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Print the resolved recipe, the store and an estimate; start nothing.")
+    bool,
+    typer.Option("--dry-run", help="Print what would run, where, its time, memory and storage; start nothing."),
 ]
+Full = Annotated[bool, typer.Option("--full", help="With --dry-run, also print every setting of the recipe.")]
 RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="A run, an exported folder, or a model such as digits@best.")
 ]

@@ -27,25 +27,21 @@ def seconds(text: str) -> float:
 
 def read(source: str, overrides: list[str], given: float | None):
     """The recipe to distill: that of `source`, or, for data alone and a time, a plan made now or kept."""
-    if given is None or not is_data(source):
+    if given is None or not is_bare(source):
         return common.read(source, overrides)
     return planned(source, overrides, given, 1)
 
 
-def is_data(source: str) -> bool:
+def is_bare(source: str) -> bool:
     """Whether `source` is a dataset, or a recipe file that says nothing else than its dataset."""
     import tomllib
 
-    from distill import recipe as recipes
-
-    if source in recipes.shipped():
-        return False
-    if not source.endswith(".toml"):
+    if common.is_data(source):
         return True
     try:
         return not set(tomllib.loads(Path(source).read_text(encoding="utf8"))) - set(BARE)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
-        return False  # for the reader of recipes to say what is wrong
+        return False  # a shipped recipe, or for the reader of recipes to say what is wrong
 
 
 def planned(source: str, overrides: list[str], given: float, ipc: int, out: Path | None = None):
@@ -99,5 +95,6 @@ def _make(settings, source: str, given: float, ipc: int, path: Path) -> None:
 
 def _name(source: str) -> str:
     """A recipe's name from that of a file or folder."""
-    stem = Path(source.rstrip("/")).name.partition(".")[0].lower()
-    return re.sub(r"[^a-z0-9]+", "-", stem).strip("-")[:39] or "images"
+    from distill.recipe import slug
+
+    return slug(Path(source.rstrip("/")).name.partition(".")[0])[:39]

@@ -36,16 +36,6 @@ class TrainedSet:
     bytes: int
 
 
-def set_name(recipe: Recipe, fingerprint: str) -> str:
-    """Name of the set of experts that a recipe uses: the one that it names, else its own."""
-    return recipe.objective.expert_set or own_set_name(recipe, fingerprint)
-
-
-def own_set_name(recipe: Recipe, fingerprint: str) -> str:
-    """Name of the set that `stillhouse experts` trains for a recipe and the fingerprint of its data."""
-    return f"{recipe.network.kind}-{recipe.experts_id(fingerprint)}"
-
-
 def spec_of(context: Context) -> SetSpec:
     """What all experts of a recipe share."""
     recipe = context.recipe
@@ -97,7 +87,7 @@ def open_set(context: Context, store_url: str, count: int | None = None) -> Read
     Raises ExpertsMissing when the store does not hold them, TrajectoryError when they are damaged or do not fit.
     """
     recipe, fingerprint = context.recipe, context.data.fingerprint
-    experts = TrajectorySet(open_store(store_url), set_name(recipe, fingerprint))
+    experts = TrajectorySet(open_store(store_url), recipe.experts_name(fingerprint))
     cache = Cache(home() / "cache" / "snapshots") if store_url.startswith("s3:") else None
     reader = experts.open(cache=cache)
     reader.check(fingerprint, recipe.network.model_dump(mode="json"), context.network.layout.entries)
@@ -147,7 +137,7 @@ def train_experts(
 
 def own_set(context: Context, store_url: str) -> TrajectorySet:
     """The set that a recipe's own experts go to."""
-    return TrajectorySet(open_store(store_url), own_set_name(context.recipe, context.data.fingerprint))
+    return TrajectorySet(open_store(store_url), context.recipe.own_experts_name(context.data.fingerprint))
 
 
 def _complete(

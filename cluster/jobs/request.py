@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import torch
 
-from cluster.jobs import experts
 from cluster.store import open_store
 from cluster.trajectories import TrajectorySet
 from distill import data
@@ -73,7 +72,7 @@ def request_for(
     identity = (dataset.parts, dataset.fingerprint) if dataset else data.identify(recipe.dataset, seed, notice)
     parts, fingerprint = identity
     check_data(published, recipe, parts)
-    name = experts.set_name(recipe, fingerprint)
+    name = recipe.experts_name(fingerprint)
     try:
         TrajectorySet(open_store(store_url), name).open()
     except ExpertsMissing:

@@ -27,6 +27,8 @@ from distill.text import byte_size as size
 
 MOST_TIMED = 64
 """Maximum number of images in a timed step; larger batches take proportionally longer."""
+LEAST_TIMED, TIMED_SECONDS = 4, 0.3
+"""Minimum number of images, and how long a step may take, by its operations, to be timed with more."""
 CHECKPOINTS = 2
 """Number of checkpoints that a run keeps."""
 
@@ -43,6 +45,8 @@ class Estimate:
     """Free memory of the device."""
     distill_seconds: float
     """All outer steps, including the evaluations on held-out images."""
+    judge_seconds: float
+    """Of these, the seconds of the evaluations, on held-out images and at the end."""
     experts_seconds: float
     """Training the experts that must exist before the run starts; 0 if none are needed."""
     storage_bytes: int
@@ -55,13 +59,15 @@ def estimate(context: Context) -> Estimate:
     """Memory, time and storage of distillation with the recipe of `context`; takes a few seconds."""
     needed, free, blank = memory.memory_bytes(context), free_bytes(context), synthetic.blank(context)
     clock = _Clock(context, free)
+    judging = _evaluation_seconds(context, blank, clock)
     advice = []
     if needed > free:
         advice = [f"distilling needs {size(needed)} per worker, {size(free)} is free", *_savings(context, needed)]
     return Estimate(
         memory_bytes=needed,
         available_bytes=free,
-        distill_seconds=_distill_seconds(context, blank, clock),
+        distill_seconds=_distill_seconds(context, blank, clock) + judging,
+        judge_seconds=judging,
         experts_seconds=_experts_seconds(context, clock),
         storage_bytes=_experts_bytes(context) + CHECKPOINTS * _checkpoint_bytes(context, blank),
         advice=advice,
@@ -120,7 +126,8 @@ class _Clock:
 
     def steps(self, images: int, optimizer) -> tuple[float, float]:
         """Seconds of (forward, adjoint) on a batch of `images`."""
-        timed = min(images, MOST_TIMED)
+        one = compiling.eager_seconds(self.context.network, self.context.data.shape, MOST_TIMED) / MOST_TIMED
+        timed = min(images, MOST_TIMED, max(LEAST_TIMED, int(TIMED_SECONDS / one)))
         if (timed, optimizer) not in self._known:
             self._known[timed, optimizer] = (self._measured if timed < self.most else self._counted)(timed, optimizer)
         return tuple(s * images / timed for s in self._known[timed, optimizer])
@@ -163,7 +170,7 @@ def _distill_seconds(context: Context, blank: Synthetic, clock: _Clock) -> float
     seconds *= work.segments * context.recipe.outer.steps
     if _compiles(context, work):
         seconds = COMPILE_SECONDS + seconds * (1 - SECONDS_SAVED)
-    return seconds + _evaluation_seconds(context, blank, clock)
+    return seconds
 
 
 def _pass_seconds(p: Pass, clock: _Clock) -> float:

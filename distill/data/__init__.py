@@ -18,7 +18,7 @@ from distill.data import cache
 from distill.data.base import Dataset, Raw, Split
 from distill.data.images import Notice, silent
 from distill.data.places import local
-from distill.data.preprocess import fit, transform
+from distill.data.preprocess import Preprocess, fit, refuse_large, transform
 from distill.data.size import resize_dataset
 from distill.data.split import grouped, imbalance, limited, stratified
 from distill.data.texts import shown
@@ -27,7 +27,7 @@ from distill.rng import generator
 
 log = logging.getLogger("stillhouse")
 
-__all__ = ["Dataset", "Raw", "Split", "identify", "load", "read"]
+__all__ = ["Dataset", "Raw", "Split", "identify", "load", "outline", "read"]
 
 
 def read(settings: DatasetSettings, notice: Notice = silent) -> Raw:
@@ -48,6 +48,29 @@ def read(settings: DatasetSettings, notice: Notice = silent) -> Raw:
     return raw
 
 
+def outline(settings: DatasetSettings, seed: int, notice: Notice = silent) -> Dataset:
+    """What an estimate needs of a dataset: load() with zeros for images, so that nothing is preprocessed.
+
+    DataError as load().
+    """
+    raw = _limited(settings, notice)
+    train, held = _split(raw, settings, seed)
+    refuse_large(settings.preprocess, raw.train_x)
+
+    def split(y: torch.Tensor) -> Split:
+        return Split(torch.zeros(()).expand(len(y), *raw.train_x.shape[1:]), y, raw.classes)
+
+    return Dataset(
+        train=split(raw.train_y[train]),
+        validation=split(raw.train_y[held]),
+        test=split(raw.test_y),
+        classes=raw.classes,
+        fingerprint=_fingerprint(raw, settings, seed),
+        preprocess=Preprocess(),
+        parts=raw.parts,
+    )
+
+
 def load(settings: DatasetSettings, seed: int, device: torch.device, notice: Notice = silent) -> Dataset:
     """Read, limit, hold out a validation part, preprocess: three float32 splits on `device`.
 
@@ -56,14 +79,7 @@ def load(settings: DatasetSettings, seed: int, device: torch.device, notice: Not
     DataError if files are missing or damaged, or a class has too few images.
     """
     raw = _limited(settings, notice)
-    if uneven := imbalance(raw.train_y, raw.classes):
-        log.warning("%s", uneven)
-    split_by = settings.validation, raw.classes, generator(seed, "validation split")
-    where = getattr(settings, "path", settings.kind)
-    if raw.train_group is None:
-        train, held = stratified(raw.train_y, *split_by, where)
-    else:
-        train, held = grouped(raw.train_y, raw.train_group, *split_by, where)
+    train, held = _split(raw, settings, seed)
     train_x = raw.train_x[train]
     preprocess = fit(settings.preprocess, train_x, device)
 
@@ -90,8 +106,20 @@ def identify(settings: DatasetSettings, seed: int, notice: Notice = silent) -> t
     return raw.parts, _fingerprint(raw, settings, seed)
 
 
+def _split(raw: Raw, settings: DatasetSettings, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Indices of the training and of the held-out images."""
+    split_by = settings.validation, raw.classes, generator(seed, "validation split")
+    where = getattr(settings, "path", settings.kind)
+    if raw.train_group is None:
+        return stratified(raw.train_y, *split_by, where)
+    return grouped(raw.train_y, raw.train_group, *split_by, where)
+
+
 def _limited(settings: DatasetSettings, notice: Notice) -> Raw:
-    return limited(read(settings, notice), settings.limit, settings.limit_test, settings.limit_class)
+    raw = limited(read(settings, notice), settings.limit, settings.limit_test, settings.limit_class)
+    if uneven := imbalance(raw.train_y, raw.classes):
+        log.warning("%s", uneven)
+    return raw
 
 
 def _fingerprint(raw: Raw, settings: DatasetSettings, seed: int) -> str:

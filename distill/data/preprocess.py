@@ -169,6 +169,12 @@ def square(rows: Tensor) -> Tensor:
     return upper + upper.triu(1).T
 
 
+def refuse_large(kind: str, x: Tensor) -> None:
+    """DataError if images x (n, c, h, w) are too large for the preprocessing `kind`."""
+    if kind.startswith("zca"):
+        _dimensions(x, kind)
+
+
 def fit(kind: str, x: Tensor, device: torch.device) -> Preprocess:
     """The preprocessing `kind`, as a recipe names it, fitted on uint8 images x (n, c, h, w), n >= 2.
 

@@ -37,7 +37,7 @@ from distill.recipe.objective import (
 from distill.recipe.outer import PROTOCOLS, Baseline, Evaluation, Outer, Sampling
 from distill.recipe.poster import PatchAugment, Poster, PosterLabels
 from distill.recipe.reading import current, load, override, parse, shipped
-from distill.recipe.settings import Name, Settings, chosen, dotted, members, portable, with_paths_of
+from distill.recipe.settings import Name, Settings, chosen, dotted, members, portable, slug, with_paths_of
 from distill.recipe.synthetic import Canvas, Factorized, Pixels, SyntheticSettings, Wang
 from distill.recipe.synthetic_base import Labels, Selector, SyntheticBase
 from distill.recipe.whole import Recipe, digest
@@ -106,5 +106,6 @@ __all__ = [
     "parse",
     "portable",
     "shipped",
+    "slug",
     "with_paths_of",
 ]

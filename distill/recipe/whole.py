@@ -100,6 +100,14 @@ class Recipe(Settings):
             del blocks[block][key]
         return blocks | {"synthetic": self.synthetic.decisive()}
 
+    def experts_name(self, dataset: str) -> str:
+        """Name of the set of experts that the run uses: the one that the recipe names, else its own."""
+        return self.objective.expert_set or self.own_experts_name(dataset)
+
+    def own_experts_name(self, dataset: str) -> str:
+        """Name of the set that `stillhouse experts` trains for the recipe and the fingerprint of its data."""
+        return f"{self.network.kind}-{self.experts_id(dataset)}"
+
     def experts_id(self, dataset: str) -> str:
         """Digest of everything that expert i depends on; it names the set of experts."""
         experts = self.experts.model_dump(mode="json", exclude={"count", *EXPERTS_RUN_BY})

@@ -73,7 +73,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[str], str]]:
         "unknown key": (["outer.setps=3"], "outer.setps"),
         "out of range": (["objective.syn_steps=0"], "objective.syn_steps"),
         "path missing": (["dataset.kind=parquet", "dataset.path=/no/such/place"], "/no/such/place"),
-        "no image column": (data("a", SOUND, EVEN, image="picture"), "picture"),
+        "no image column": ([*data("a", SOUND, EVEN, image="picture"), "dataset.image=photo"], "picture"),
         "no label column": (data("b", SOUND, EVEN, label="target"), "target"),
         "undecodable": (data("c", [b"junk", *SOUND[1:]], EVEN), "row 0"),
         "sizes differ": (data("d", [png(9), *SOUND[1:]], EVEN), "9x9"),
@@ -130,7 +130,7 @@ def test_experts_of_another_network_or_dataset_are_refused(home, tmp_path, monke
 
 def test_dry_run_prints_everything_and_starts_nothing(home, tmp_path, monkeypatch, capsys):
     out = tmp_path / "figures.json"
-    code = stillhouse(monkeypatch, "distill", "digits", *TINY, "--dry-run", "--json", str(out))
+    code = stillhouse(monkeypatch, "distill", "digits", *TINY, "--dry-run", "--full", "--json", str(out))
     said = capsys.readouterr().out
     assert code == 0, said
     for line in ("objective.syn_steps = 3", f"store     file:{home}/store", "storage", "memory", "time"):
@@ -138,6 +138,11 @@ def test_dry_run_prints_everything_and_starts_nothing(home, tmp_path, monkeypatc
     figures = json.loads(out.read_text())
     assert figures["recipe"]["objective"]["syn_steps"] == 3 and figures["memory_bytes"] > 0
     assert not home.exists()
+    assert said.index("data      digits: 10 classes of 8x8x1") < said.index("time") < said.index("objective.syn_steps")
+    assert "to train experts" in said and "of outer steps" in said and "would halve it" in said
+    assert stillhouse(monkeypatch, "distill", "digits", *TINY, "--dry-run") == 0
+    short = capsys.readouterr().out
+    assert "objective.syn_steps" not in short and "--full prints them" in short and short.count("\n") <= 11
     assert "ray" not in sys.modules or not sys.modules["ray"].is_initialized()
 
 

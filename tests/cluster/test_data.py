@@ -1,13 +1,16 @@
 """`stillhouse data check` as a user types it, and a user's own folder of images distilled from four lines of TOML."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 from support.cli import stillhouse
-from support.pictures import write
+from support.pictures import encoded, write
 
 from distill import recipe
 
@@ -44,7 +47,7 @@ def test_four_lines_and_a_folder_of_images(photos, tmp_path, monkeypatch, capsys
     assert stillhouse(monkeypatch, "distill", "mine.toml", "dataset.size=0", "--dry-run") == 2  # of many sizes
     assert "set dataset.size" in capsys.readouterr().err
     small = ("network.depth=1", "network.width=4", "threads=1")
-    assert stillhouse(monkeypatch, "distill", "mine.toml", *small, "--dry-run") == 0
+    assert stillhouse(monkeypatch, "distill", "mine.toml", *small, "--dry-run", "--full") == 0
     said = capsys.readouterr().out
     assert f'dataset.path = "{photos}"' in said and "runs/mine-" in said
 
@@ -101,3 +104,49 @@ def test_absolute_paths_of_every_kind(photos):
     assert made.dataset.path == str(photos)
     far = recipe.parse({"name": "x", "dataset": {"kind": "parquet", "path": "s3://bucket/cifar"}}, "x")
     assert common.absolute(far) == far
+
+
+def test_a_path_alone_is_a_recipe(photos, tmp_path, monkeypatch, capsys):
+    (tmp_path / "photos").rename(tmp_path / "My Photos")
+    small = ("dataset.size=16", "network.depth=1", "network.width=4", "threads=1", "--dry-run")
+    assert stillhouse(monkeypatch, "distill", "My Photos", *small) == 0
+    said = capsys.readouterr().out
+    assert f"{tmp_path}/My Photos: 3 classes of 16x16x1" in said and "runs/my-photos-" in said
+    assert stillhouse(monkeypatch, "distill", "no-such-photos", *small) == 2
+    assert "no recipe 'no-such-photos'" in capsys.readouterr().err
+
+
+def test_notes_are_said_by_every_command(photos, tmp_path, monkeypatch, capfd):
+    """What is passed over, by a command that reads the images and by one that finds them decoded."""
+    write(photos, {"one/diagram.svg": "<svg/>", "stray.png": 3})
+    small = ("dataset.size=16", "network.depth=1", "network.width=4", "threads=1", "--dry-run")
+    check = ("data", "check", "photos", "size=16")
+    for command in (("distill", "photos", *small), ("experts", "photos", *small), check):
+        assert stillhouse(monkeypatch, *command) == 0
+        captured = capfd.readouterr()
+        said = " ".join((captured.out + captured.err).split())
+        assert "1 files are not images by their names (1 .svg): one/diagram.svg" in said, command
+        assert "1 images in photos/ itself, in no folder of a class, are left unread" in said
+
+
+@pytest.mark.parametrize("encoding", ["utf8", "latin-1", "ascii"])
+def test_names_that_are_not_text_on_any_terminal(tmp_path, encoding):
+    """Classes and files whose names are not UTF-8, faults among them, in a process of its own."""
+    root = os.fsencode(tmp_path) + b"/ph\xf6tos"
+    for k, name in enumerate((b"caf\xe9", "t\u4e16".encode())):
+        os.makedirs(root + b"/" + name)
+        for i in range(4):
+            with open(root + b"/" + name + b"/\xe9%d.png" % i, "wb") as file:
+                file.write(encoded(100 * k + i))
+    code = "import sys; from cluster import cli; sys.argv = ['stillhouse', 'data', 'check', *sys.argv[1:]]; cli.main()"
+    env = {**os.environ, "PYTHONIOENCODING": encoding, "STILLHOUSE_HOME": str(tmp_path / "home")}
+    files = ["--json", str(tmp_path / "out.json"), "--sheet", str(tmp_path / "s.png")]
+    command = [sys.executable, "-c", code, root, *files]
+    done = subprocess.run(command, env=env, capture_output=True)
+    assert done.returncode == 0 and b"Traceback" not in done.stderr, done.stderr
+    assert json.loads((tmp_path / "out.json").read_text())["classes"][0] == "caf\\xe9"
+    with open(root + b"/caf\xe9/\xff.png", "wb") as file:
+        file.write(b"junk")
+    done = subprocess.run(command, env=env, capture_output=True)
+    assert done.returncode == 2 and b"caf\\xe9/\\xff.png: not a PNG" in done.stdout, done.stdout
+    assert b"Traceback" not in done.stderr

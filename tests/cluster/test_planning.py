@@ -24,11 +24,12 @@ def test_other_times_are_refused_with_an_example(text):
 
 
 def test_data_alone_is_planned_and_a_recipe_is_not(tmp_path):
-    bare, full = tmp_path / "bare.toml", tmp_path / "full.toml"
+    bare, full, photos = tmp_path / "bare.toml", tmp_path / "full.toml", tmp_path / "photos"
+    photos.mkdir()
     bare.write_text('name = "x"\ndataset.kind = "digits"\n')
     full.write_text('name = "x"\ndataset.kind = "digits"\nnetwork.width = 4\n')
-    assert planning.is_data(str(tmp_path)) and planning.is_data(str(bare))
-    assert not planning.is_data(str(full)) and not planning.is_data("digits") and not planning.is_data("gone.toml")
+    assert planning.is_bare(str(photos)) and planning.is_bare(str(bare))
+    assert not planning.is_bare(str(full)) and not planning.is_bare("digits") and not planning.is_bare("gone.toml")
 
 
 def test_a_plan_is_measured_once_and_kept(tmp_path, monkeypatch, capsys):
