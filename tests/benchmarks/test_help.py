@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-SCRIPTS = sorted(path for path in Path(__file__).parent.glob("*.py") if path != Path(__file__))
+SCRIPTS = sorted(path for path in Path(__file__).parent.glob("*.py") if not path.name.startswith("test_"))
 COMMANDS = {"posters_figures": ["run"]}  # of a script with several commands, the one that measures
 
 

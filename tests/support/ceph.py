@@ -107,13 +107,18 @@ def missing_programs() -> list[str]:
 
 
 def server_or_skip(folder: Path) -> contextlib.AbstractContextManager[S3Server]:
-    """`ceph_s3`, or a skipped test where it is not installed; with STILLHOUSE_REQUIRE_S3=1 a failed one."""
+    """`ceph_s3`, if it is installed."""
+    require_programs()
+    return ceph_s3(folder)
+
+
+def require_programs() -> None:
+    """Skip the test where Ceph is not installed; with STILLHOUSE_REQUIRE_S3=1 fail it."""
     if missing := missing_programs():
         message = f"no {', '.join(missing)}: apt-get install --no-install-recommends radosgw ceph-mon ceph-osd"
         if os.environ.get("STILLHOUSE_REQUIRE_S3") == "1":
             pytest.fail(message)
         pytest.skip(message)
-    return ceph_s3(folder)
 
 
 @contextlib.contextmanager
