@@ -1,6 +1,7 @@
 # make demo    distill the digits from start to end, then say where to look
 # make check   the tests that need no Ray, S3 server or browser and are quick: under 3 minutes on 2 cores
 # make test    all tests: under 20 minutes on 2 cores
+# make nightly  what takes longer: runs that are killed again and again
 # make gallery builds docs/gallery from runs of the store (RUNS="..."; else all of them); at most 8 MB
 # make install what these do first: a virtual environment in .venv with everything in it
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo check test lint gallery
+.PHONY: install demo check test nightly lint gallery
 
 install: $(STAMP)
 
@@ -27,6 +28,9 @@ check: install lint
 
 test: install lint
 	$(BIN)/python -m pytest
+
+nightly: install
+	$(BIN)/python -m pytest -m nightly
 
 lint: install
 	$(BIN)/ruff check

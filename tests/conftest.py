@@ -11,8 +11,15 @@ from support.ceph import server_or_skip
 from cluster.store import open_store
 
 
-def pytest_collection_modifyitems(items):
-    """Whatever takes the S3 server or a browser, directly or through another fixture, is marked `s3` or `browser`."""
+def pytest_collection_modifyitems(config, items):
+    """Whatever takes the S3 server or a browser, directly or through another fixture, is marked `s3` or `browser`.
+
+    What is marked `nightly` runs only when asked for: pytest -m nightly.
+    """
+    if "nightly" not in config.option.markexpr:
+        nightly = [item for item in items if item.get_closest_marker("nightly")]
+        items[:] = [item for item in items if item not in nightly]
+        config.hook.pytest_deselected(items=nightly)
     for item in items:
         for fixture, mark in (("s3_server", pytest.mark.s3), ("browser", pytest.mark.browser)):
             if fixture in item.fixturenames:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.logging import RichHandler
 
+from cluster.cli.options import LogFormat
 from cluster.home import home, store_url, tracking_uri
 
 if TYPE_CHECKING:
+    from cluster.jobs.progress import Bar, JsonLines
     from cluster.jobs.session import Session
     from distill.context import Context
     from distill.recipe import DatasetSettings, Recipe
@@ -20,8 +22,9 @@ if TYPE_CHECKING:
 console = Console(highlight=False)
 
 
-def log_to_console() -> None:
-    """The project's own notes (what compiles, what is skipped) on the terminal."""
+def log_to_console(log: LogFormat = LogFormat.TEXT) -> None:
+    """The project's own notes (what compiles, what is skipped) on the terminal; events in this format."""
+    console.stderr = log is LogFormat.JSON
     handler = RichHandler(console=console, show_path=False, show_time=False, show_level=False)
     logging.getLogger("stillhouse").addHandler(handler)
     logging.getLogger("stillhouse").setLevel(logging.INFO)
@@ -112,6 +115,13 @@ def prepared(recipe: "Recipe", store: str, outline: bool = False) -> "Context":
     open_store(store).check_writable()
     synthetic.check(made)
     return made
+
+
+def shown(run: str) -> "Bar | JsonLines":
+    """What shows the events of a job of a run, in the format that log_to_console() was called with."""
+    from cluster.jobs.progress import Bar, JsonLines
+
+    return JsonLines(run) if console.stderr else Bar(console)
 
 
 @contextmanager

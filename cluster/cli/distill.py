@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 
 from cluster.cli import common, estimate, planning
-from cluster.cli.options import DryRun, Full, Json, Overrides, RecipeName, Store, Within, app
+from cluster.cli.options import DryRun, Full, Json, Log, LogFormat, Overrides, RecipeName, Store, Within, app
 
 EXPERTS_SHARE = 0.6
 """Part of the time given after which no expert is begun."""
@@ -19,6 +19,7 @@ def distill(
     dry_run: DryRun = False,
     full: Full = False,
     json: Json = None,
+    log: Log = LogFormat.TEXT,
 ):
     """Distill a synthetic set; run again after it was stopped, it continues.
 
@@ -30,7 +31,7 @@ def distill(
     url, tracking, _ = common.places(store)
     if dry_run:
         return estimate.show(loaded, url, json, full)
-    common.log_to_console()
+    common.log_to_console(log)
     with common.session() as ray:
         context = common.prepared(loaded, url)
         started = time.monotonic()
@@ -64,9 +65,8 @@ def run(context, url: str, tracking: str, ray, began: float = 0.0, given: float 
             context, saved = _with_fewer_experts(context, trained["count"], url)
 
     from cluster.jobs.distilling import distill
-    from cluster.jobs.progress import Bar
 
-    with Bar(common.console) as bar:
+    with common.shown(context.run_id) as bar:
         result = distill(context.recipe, saved, dataset, tracking, bar, deadline=began + given if given else None)
     if result["run_id"] != saved.run_id:
         common.console.print(f"the same command without --within goes on to step {context.recipe.outer.steps}")

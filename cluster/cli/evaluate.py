@@ -86,7 +86,7 @@ def baselines(
 ):
     """Train fresh networks on real images alone, chosen as the baselines are: needs no distilled set."""
     from cluster.jobs import evaluating
-    from cluster.jobs.progress import Bar, Reading
+    from cluster.jobs.progress import Reading
     from cluster.jobs.request import EvaluationRequest
 
     loaded = common.read(recipe, with_baselines(overrides or [], baselines))
@@ -99,7 +99,7 @@ def baselines(
             dataset = request.load(reading)
         budgets = budgets or [_budget_of(loaded, dataset)]
         shared = ray.share(dataset)
-        with Bar(common.console) as bar:
+        with common.shown(loaded.name) as bar:
             each += [evaluating.baselines(request, budget, url, bar, shared) for budget in budgets]
     title = f"{recipe}: {evaluation_table.settings(loaded.evaluation, None)}"
     for results in each:
@@ -114,7 +114,6 @@ def figures_of(request, published, url: str, run=None, tracking: str | None = No
     `dataset` is the request's data, if they are shared already.
     """
     from cluster.jobs import evaluating
-    from cluster.jobs.progress import Bar
 
     known = {k: run and evaluating.kept(run, request, k) for k in request.networks}
     missing = tuple(k for k, figures in known.items() if not figures)
@@ -126,7 +125,7 @@ def figures_of(request, published, url: str, run=None, tracking: str | None = No
     if missing:
         with common.session() as ray:
             dataset = dataset or ray.share(request.load())
-            with Bar(common.console) as bar:
+            with common.shown(run.run_id if run else request.recipe.name) as bar:
                 wanted = replace(request, networks=missing)
                 measured = evaluating.evaluate(wanted, published, url, bar, dataset)
         known |= dict(zip(missing, measured, strict=True))

@@ -3,13 +3,18 @@
 import time
 
 from cluster.cli import common, estimate
-from cluster.cli.options import DryRun, Full, Json, Overrides, RecipeName, Store, app
+from cluster.cli.options import DryRun, Full, Json, Log, LogFormat, Overrides, RecipeName, Store, app
 
 
 @app.command()
 def experts(
-    recipe: RecipeName, overrides: Overrides = None, store: Store = None, dry_run: DryRun = False,
-    full: Full = False, json: Json = None
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    store: Store = None,
+    dry_run: DryRun = False,
+    full: Full = False,
+    json: Json = None,
+    log: Log = LogFormat.TEXT,
 ):
     """Train expert networks on the real data and write their trajectories to the store.
 
@@ -19,7 +24,7 @@ def experts(
     url, tracking, _ = common.places(store)
     if dry_run:
         return estimate.show(loaded, url, json, full)
-    common.log_to_console()
+    common.log_to_console(log)
     with common.session() as ray:
         context = common.prepared(loaded, url)
         figures = train(context, url, tracking, ray.share(context.data))
@@ -32,11 +37,10 @@ def train(context, url: str, tracking: str, dataset, deadline: float | None = No
     With a `deadline` (time.time()) there may be fewer.
     """
     from cluster.jobs.experts import own_set, train_experts
-    from cluster.jobs.progress import Bar
     from distill.text import byte_size, public
 
     started = time.monotonic()
-    with Bar(common.console) as bar:
+    with common.shown(own_set(context, url).name) as bar:
         trained = train_experts(context, url, dataset, bar, tracking, deadline)
     seconds = time.monotonic() - started
     reader = own_set(context, url).open()

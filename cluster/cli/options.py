@@ -1,5 +1,6 @@
 """Arguments that several commands take, and the application they are commands of."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,19 @@ Store = Annotated[
     typer.Option(help="file:PATH or s3://bucket/prefix [default: $STILLHOUSE_STORE, else ~/stillhouse/store]"),
 ]
 Json = Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file as JSON.")]
+
+
+class LogFormat(StrEnum):
+    """How a command says what happens."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+Log = Annotated[
+    LogFormat,
+    typer.Option("--log", help="json: each event is a line of JSON on standard output, all else on standard error."),
+]
 DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Print what would run, where, its time, memory and storage; start nothing."),

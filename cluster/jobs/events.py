@@ -3,7 +3,7 @@
 worker.post(StepDone(12, {"loss": 0.4}, accuracy=0.31))
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from distill.errors import StillhouseError, WorkerError
 from distill.evaluate.score import Measured
@@ -12,6 +12,9 @@ from distill.evaluate.score import Measured
 @dataclass(frozen=True)
 class Event:
     """Something that happened in a job."""
+
+    worker: int = field(default=0, kw_only=True, compare=False)
+    """Rank of the worker that posted it; 0 for the driver's own."""
 
 
 @dataclass(frozen=True)

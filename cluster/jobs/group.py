@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import ray
 import torch
@@ -54,7 +54,7 @@ class Worker:
 
     def post(self, event: Event) -> None:
         """Report something to the driver."""
-        self.board.post.remote(event)
+        self.board.post.remote(replace(event, worker=self.rank))
 
     def stopping(self) -> bool:
         """Whether to save the state now and raise StopRequested: the user or the node's owner asks for it."""

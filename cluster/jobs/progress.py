@@ -1,6 +1,11 @@
-"""Progress of a job: rich bars on a terminal, one plain line every few seconds in a log."""
+"""Progress of a job: rich bars on a terminal, one plain line every few seconds in a log, or JSON for each event."""
 
+import json
+import re
+import sys
 import time
+from dataclasses import asdict
+from datetime import UTC, datetime
 from types import TracebackType
 
 from rich.console import Console
@@ -20,6 +25,33 @@ from cluster.jobs.events import (
 
 LINE_SECONDS = 5.0
 QUICK_SECONDS = 1.0
+
+
+class JsonLines:
+    """A context manager; call it with the events of a job: each is one line of JSON on standard output.
+
+    {"time": "2026-01-31T12:00:00.123Z", "event": "step_done", "run": "digits-1a2b-500", "worker": 0, "step": 12, ...}
+    """
+
+    def __init__(self, run: str):
+        self.run = run
+
+    def __enter__(self) -> "JsonLines":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        pass
+
+    def __call__(self, event: Event) -> None:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(event).__name__).lower()
+        about = {"time": now, "event": name, "run": self.run, "worker": event.worker}
+        values = {key: value for key, value in asdict(event).items() if key != "worker"}
+        if values.get("run_id") == "":  # resumed from a checkpoint of its own
+            del values["run_id"]
+        line = json.loads(json.dumps(about | values, default=str), parse_constant=str)  # JSON has no NaN and Infinity
+        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.flush()
 
 
 class Bar:

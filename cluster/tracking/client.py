@@ -10,7 +10,6 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7 are four sile
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
 
 from cluster.home import sqlite_file
 from cluster.patience import first_line, is_disk_full, patiently
@@ -55,7 +54,9 @@ def explained(uri: str) -> Iterator[None]:
     """Turn errors of the tracking store into StoreErrors of one line, with a fix."""
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except Exception as error:
+        if not isinstance(error, MlflowException | OSError) and not type(error).__module__.startswith("sqlalchemy."):
+            raise
         database = sqlite_file(uri)
         if is_disk_full(error):
             folder = database.parent if database else "the tracking server's disk"

@@ -1,13 +1,18 @@
 """Progress: a log gets plain lines with loss, accuracy, speed and time left, not more often than every few seconds."""
 
 import io
+import json
+from dataclasses import replace
+from datetime import datetime
 
 import pytest
 from rich.console import Console
 
+from cluster.cli import common
+from cluster.cli.options import LogFormat
 from cluster.jobs import progress
-from cluster.jobs.events import DistillingStarted, StepDone
-from cluster.jobs.progress import Bar, Reading
+from cluster.jobs.events import DistillingResumed, DistillingStarted, Note, StepDone
+from cluster.jobs.progress import Bar, JsonLines, Reading
 
 
 @pytest.fixture
@@ -58,3 +63,25 @@ def test_reading_says_a_line_now_and_then_and_nothing_when_it_is_quick(clock):
     with Reading(Console(file=quick, width=80, force_terminal=True)) as reading:
         reading("reading images", 1, 2)
     assert "reading" not in quick.getvalue()
+
+
+def test_every_event_is_a_line_of_json_with_run_step_and_worker(capsys):
+    with JsonLines("demo-10") as log:
+        log(replace(StepDone(3, {"loss": 0.5, "grad": float("inf")}, None), worker=2))
+        log(Note('a "quoted" \n word'))
+        log(DistillingResumed(4))
+    step, note, resumed = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert datetime.fromisoformat(step.pop("time")).tzinfo is not None
+    assert step.pop("metrics") == {"loss": 0.5, "grad": "Infinity"}
+    assert step == {"event": "step_done", "run": "demo-10", "worker": 2, "step": 3, "accuracy": None}
+    assert (note["event"], note["text"]) == ("note", 'a "quoted" \n word')
+    assert (resumed["event"], resumed["run"], resumed["step"]) == ("distilling_resumed", "demo-10", 4)
+
+
+@pytest.mark.parametrize("log, kind", [(LogFormat.JSON, JsonLines), (LogFormat.TEXT, Bar)])
+def test_json_has_standard_output_for_itself(log, kind, capsys, monkeypatch):
+    monkeypatch.setattr(common, "console", Console(highlight=False))
+    common.log_to_console(log)
+    assert type(common.shown("demo-10")) is kind
+    common.console.print("for people")
+    assert ("for people" in capsys.readouterr().err) == (log is LogFormat.JSON)

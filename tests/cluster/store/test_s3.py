@@ -6,7 +6,7 @@ import pytest
 from support.proxy import faulty_proxy
 
 from cluster.store import StoredObject, open_store, s3, s3_client
-from distill.errors import ConflictError, MissingError, StoreError
+from distill.errors import AwayError, ConflictError, MissingError, StoreError
 
 MIB = 1 << 20
 BIG = bytes(range(256)) * (12 * MIB // 256)
@@ -266,3 +266,25 @@ def test_rays_own_files_go_where_the_options_of_the_url_say(s3_server, s3_url, m
         file.write(b"{}")
     assert system.get_file_info(f"{path}/state.json").type == FileType.File
     assert open_store(url).read("ray/state.json") == b"{}"
+
+
+@pytest.mark.parametrize("fault", ["drop", "slow_down", "error"])
+def test_a_server_that_goes_away_for_a_while_is_waited_for(s3_server, s3_url, monkeypatch, fault):
+    """After boto3's own attempts; what is written while it is away is there, once, when it is back."""
+    monkeypatch.setenv("STILLHOUSE_PATIENCE", "600")
+    pauses = _no_waiting(monkeypatch)
+    with faulty_proxy(s3_server.endpoint) as (proxy, endpoint):
+        store = open_store(f"{s3_url}?endpoint={endpoint}")
+        store.create("before", b"1")
+        until = len(proxy.seen) + 3 * s3_client.ATTEMPTS
+        proxy.plan = lambda number, method, path: fault if number <= until else None
+        store.create("after", b"2")
+        assert len(proxy.seen) > until and pauses
+        assert [o.key for o in store.list()] == ["after", "before"] and store.read("after") == b"2"
+
+
+def test_a_server_that_was_never_there_is_not_waited_for(s3_url, monkeypatch):
+    monkeypatch.setenv("STILLHOUSE_PATIENCE", "600")
+    _no_waiting(monkeypatch)
+    with pytest.raises(AwayError, match="check the endpoint"):
+        open_store(f"{s3_url}/new?endpoint=http://127.0.0.1:9").create("a", b"1")
