@@ -220,8 +220,7 @@ def open_tracker(context: Context, config: dict) -> Tracker:
     place |= tracked
     place["tags"] = tags | place["tags"]
     tracker = Tracker.open(config["tracking"], params=params, inputs=_inputs(context), **place)
-    if not tracker.resumed:
-        tracker.text("recipe.json", json.dumps(portable(recipe.model_dump(mode="json")), indent=2))
+    tracker.text("recipe.json", json.dumps(portable(recipe.model_dump(mode="json")), indent=2))
     return tracker
 
 
