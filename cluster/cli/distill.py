@@ -135,3 +135,5 @@ def show(result: dict, url: str, tracking: str) -> None:
         "look      stillhouse ui",
         soft_wrap=True,
     )
+    for line in result.get("warnings", ()):
+        common.console.print(f"[yellow]{line}[/]", soft_wrap=True)

@@ -188,7 +188,8 @@ def _evaluation_seconds(context: Context, blank: Synthetic, clock: _Clock) -> fl
     images, steps = e.batch_of(n), e.lengths(n)[-1]
     flops = compiling.forward_flops(c.network, c.data.shape) * images
     together = c.device.type == "cuda" or flops < evaluate.SIDE_BY_SIDE_FLOPS
-    selections = c.recipe.outer.steps // c.recipe.outer.evaluate_every + 1
+    o = c.recipe.outer
+    selections = (o.steps // o.brief_every if o.brief_every else o.steps // o.evaluate_every) + 1
     networks = selections * (1 if together else e.selection_networks) + (1 if together else e.networks)
     return networks * steps * clock.forward(images)
 
