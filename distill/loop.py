@@ -174,12 +174,14 @@ class Loop:
             self.watcher.measured(self.done, self.synthetic.measures(data.preprocess))
         if self.done % outer.evaluate_every == 0:
             self._judge()
+        elif outer.brief_every and self.done < outer.steps and self.done % outer.brief_every == 0:
+            self._judge(end=True)
 
     def _judge(self, end: bool = False) -> None:
         """Judge the set as it is now, on rank 0 while the others wait, and keep it if it is the best so far.
 
-        At the end of a run between two scheduled judgements the result is no part of the state, so that a longer run
-        continues as if it had not been judged there.
+        At the `end` of a run between two scheduled judgements, and on the way of one that is shorter than the time to
+        the first, the result is no part of the state of a longer run, which continues as if it had not been judged.
         """
         if self.rank == 0:
             started = time.monotonic()
@@ -194,7 +196,7 @@ class Loop:
 
     def _better(self) -> tuple[Best, Score]:
         """The better of the best set so far and the set as it is now, and the score of the latter."""
-        e, data, best = self.context.recipe.evaluation, self.context.data, self.best
+        e, data, best = self.context.recipe.evaluation, self.context.data, self.selected
         split = data.validation if e.selection == "validation" else data.test
         score = self.judge.score(self.synthetic, self.rate, split, e.selection_networks, "selection", self.done)
         if score.mean > best.score:
@@ -239,6 +241,9 @@ class Loop:
             | pack("best", self.best.state)
         )
         notes = {"best_step": self.best.step, "best_score": self.best.score, "best_lr": self.best.student_lr}
+        if self.end:
+            tensors |= pack("end", self.end.state)
+            notes |= {"end_step": self.end.step, "end_score": self.end.score, "end_lr": self.end.student_lr}
         return Checkpoint(self.done, self.context.run_id, tensors, notes)
 
     def resume(self, checkpoint: Checkpoint) -> None:
@@ -248,6 +253,8 @@ class Loop:
         self.objective.load_state_dict(unpack("objective", t))
         unpack_optimizers(self.optimizers, t)
         self.best = Best(notes["best_step"], notes["best_score"], unpack("best", t), notes["best_lr"])
+        if "end_step" in notes and checkpoint.run_id == self.context.run_id:
+            self.end = Best(notes["end_step"], notes["end_score"], unpack("end", t), notes["end_lr"])
         self.done = checkpoint.step
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 # In the order in which --help lists the commands.
 from cluster.cli import plan, experts, distill, evaluate, demo, trajectories, order, recipes, range  # noqa: F401
 from cluster.cli import embed, drive, texture, sample, seam, data, compare, gallery, models, export  # noqa: F401
-from cluster.cli import status, ui, stack  # noqa: F401
+from cluster.cli import status, doctor, ui, stack  # noqa: F401
 
 # isort: on
 from cluster.cli.options import DryRun, Json, Overrides, Store, app

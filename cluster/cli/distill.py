@@ -3,6 +3,8 @@
 import time
 from dataclasses import replace
 
+from rich.markup import escape
+
 from cluster.cli import common, estimate, planning
 from cluster.cli.options import DryRun, Full, Json, Log, LogFormat, Overrides, RecipeName, Store, Within, app
 
@@ -52,6 +54,8 @@ def run(context, url: str, tracking: str, ray, began: float = 0.0, given: float 
     saved = Run(open_store(url), context.run_id)
     if result := saved.result():
         return _ended(result, saved, context, tracking)
+    for line in _memory_is_short(context):
+        common.console.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
     missing = _experts_missing(context, url)
     dataset = ray.share(context.data)
     if missing:
@@ -71,6 +75,15 @@ def run(context, url: str, tracking: str, ray, began: float = 0.0, given: float 
     if result["run_id"] != saved.run_id:
         common.console.print(f"the same command without --within goes on to step {context.recipe.outer.steps}")
     return result
+
+
+def _memory_is_short(context) -> list[str]:
+    """What distilling needs, what is free, and the settings that save memory; empty if it fits or runs elsewhere."""
+    from cluster.jobs.session import is_private
+    from distill.context import device_of
+    from distill.cost.estimate import shortage
+
+    return shortage(replace(context, device=device_of(context.recipe.device))) if is_private() else []
 
 
 def _with_fewer_experts(context, count: int, url: str):
@@ -135,3 +148,5 @@ def show(result: dict, url: str, tracking: str) -> None:
         "look      stillhouse ui",
         soft_wrap=True,
     )
+    for line in result.get("warnings", ()):
+        common.console.print(f"[yellow]{line}[/]", soft_wrap=True)

@@ -9,14 +9,24 @@ import typer
 app = typer.Typer(
     help="Stillhouse distills image datasets: thousands of labelled images become a few synthetic ones.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+
+def shipped_recipes() -> list[str]:
+    """Names for tab completion; `stillhouse --install-completion` sets it up."""
+    from distill.recipe import shipped
+
+    return shipped()
+
 
 RecipeName = Annotated[
     str,
     typer.Argument(
-        metavar="RECIPE", help="A shipped recipe (`stillhouse recipes`), a TOML file, or a dataset's path or url."
+        metavar="RECIPE",
+        help="A shipped recipe (`stillhouse recipes`), a TOML file, or a dataset's path or url.",
+        autocompletion=shipped_recipes,
     ),
 ]
 Overrides = Annotated[

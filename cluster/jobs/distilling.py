@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import ray
@@ -36,6 +36,7 @@ from distill.evaluate.budget import per_class
 from distill.loop import Loop, Watcher
 from distill.published import write
 from distill.recipe import Recipe, chosen, portable
+from distill.verdict import verdict
 
 
 def distill(
@@ -100,15 +101,19 @@ class Reporter(Watcher):
         self.recipe: dict | None = None
         self.accuracy: float | None = None
         self.metrics = JobMetrics(run.run_id)
+        self.judged_at: int | None = None
+        self.losses: list[float] = []
+        """Of the steps since the start or since the last checkpoint that was continued."""
 
     def step(self, step: int, metrics: dict[str, float]) -> None:
         if self.tracker:
             self.tracker.log(step, metrics)
-            self.post(StepDone(step, metrics, self.accuracy))
+            self.losses.append(metrics["loss"])
+            self.post(StepDone(step, metrics, self.accuracy, self.judged_at))
         self.metrics.step(first=self.tracker is not None)
 
     def judged(self, step: int, score: Score, best: bool) -> None:
-        self.accuracy = score.mean
+        self.accuracy, self.judged_at = score.mean, step
         self.metrics.judged(score.mean)
         self.tracker.log(step, {"selection_accuracy": score.mean, "selection_accuracy_std": score.std})
 
@@ -202,7 +207,7 @@ def _work(worker: group.Worker, config: dict) -> None:
         run.describe(loop.context.recipe.model_dump(mode="json"))
         worker.post(DistillingCutShort(loop.done, run.run_id))
     if tracker and not run.result():
-        publish(loop, run, tracker, worker.post)
+        publish(loop, run, tracker, worker.post, reporter.losses)
 
 
 def open_tracker(context: Context, config: dict) -> Tracker:
@@ -240,14 +245,21 @@ def _inputs(context: Context) -> list:
     ]
 
 
-def publish(loop: Loop, run: Run, tracker: Tracker, post: Callable[[Event], None]) -> None:
-    """Judge the selected set on the test part, then publish it: store, MLflow artifacts, registry version."""
+def publish(
+    loop: Loop, run: Run, tracker: Tracker, post: Callable[[Event], None], losses: Sequence[float] = ()
+) -> None:
+    """Judge the selected set on the test part, then publish it: store, MLflow artifacts, registry version.
+
+    What the accuracy and the `losses` of the outer steps show to be wrong is a part of the result.
+    """
     context, e = loop.context, loop.context.recipe.evaluation
     loop.synthetic.load_learned_state(loop.selected.state)
     lr = loop.selected.student_lr or e.lr
     post(Note("judging the selected set on the test images"))
     test = loop.judge.score(loop.synthetic, lr, context.data.test, e.networks, "test")
     result = result_of(context, loop, test) | {"run_id": run.run_id}
+    if said := verdict(context.recipe, losses, loop.selected.step, test.mean, context.classes):
+        result["warnings"] = said
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "published"
         files = write(loop.published(), folder)

@@ -114,6 +114,8 @@ class StepDone(Event):
     """`loss` and what else the objective measures."""
     accuracy: float | None
     """The last selection accuracy, in [0, 1]; None before the first judgement."""
+    judged: int | None = None
+    """The step at which it was measured."""
 
 
 # ---------------------------------------------------------------- evaluating

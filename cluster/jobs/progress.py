@@ -97,9 +97,10 @@ class Bar:
                 self._say(f"resumed after step {step}{source}", always=True)
             case DistillingCutShort(step):
                 self._say(f"the time given is over after step {step} of {self.total}: publishing", always=True)
-            case StepDone(step, metrics, accuracy):
+            case StepDone(step, metrics, accuracy, judged):
                 self.done = step
-                shown = f" accuracy {100 * accuracy:.1f} %" if accuracy is not None else ""
+                when = "" if judged is None else f" at step {judged}"
+                shown = f" accuracy {100 * accuracy:.1f} %{when}" if accuracy is not None else ""
                 self._advance(f"loss {metrics['loss']:.4f}{shown}")
 
     def _begin(self, title: str, total: int) -> None:

@@ -33,7 +33,8 @@ STRIP = 40, 600
 def of_version(tags: Mapping[str, str], classes: tuple[str, ...], name: str, version: int) -> str:
     """The card of a registered version with these tags."""
     picture = f"model-versions/get-artifact?path={quote('artifacts/images.png', safe='')}&name={name}&version={version}"
-    lines = [_headline(tags), "", f"![the distilled images]({picture})", "", *_loading(f"models:/{name}/{version}")]
+    lines = [_headline(tags), *_whitened(tags), "", f"![the distilled images]({picture})", ""]
+    lines += _loading(f"models:/{name}/{version}")
     return "\n".join([*lines, "", *_facts(tags, classes)])[:LONGEST]
 
 
@@ -65,6 +66,17 @@ def strip(published: Published) -> Image.Image:
     for place, image in enumerate(to_images(published.pixels[shown])):
         row.paste(image.convert("RGB").resize((width, height), scaling), (place * (width + 4), 0))
     return row
+
+
+def _whitened(tags: Mapping[str, str]) -> list[str]:
+    """How to train on a set of whitened images, whose pictures are not what networks see."""
+    if not tags.get("preprocess", "").startswith("zca"):
+        return []
+    return [
+        "",
+        "Its images are whitened: train on `train.images`, or on column `x` of `predict()`, not on `pixels`, which are "
+        "for looking at; show the network test images as `train.preprocess(pixels)`, which whitens them alike.",
+    ]
 
 
 def _loading(url: str) -> list[str]:

@@ -60,9 +60,7 @@ def estimate(context: Context) -> Estimate:
     needed, free, blank = memory.memory_bytes(context), free_bytes(context), synthetic.blank(context)
     clock = _Clock(context, free)
     judging = _evaluation_seconds(context, blank, clock)
-    advice = []
-    if needed > free:
-        advice = [f"distilling needs {size(needed)} per worker, {size(free)} is free", *_savings(context, needed)]
+    advice = _advice(context, needed, free)
     return Estimate(
         memory_bytes=needed,
         available_bytes=free,
@@ -72,6 +70,17 @@ def estimate(context: Context) -> Estimate:
         storage_bytes=_experts_bytes(context) + CHECKPOINTS * _checkpoint_bytes(context, blank),
         advice=advice,
     )
+
+
+def shortage(context: Context) -> list[str]:
+    """The `advice` of an estimate, without its times."""
+    return _advice(context, memory.memory_bytes(context), free_bytes(context))
+
+
+def _advice(context: Context, needed: int, free: int) -> list[str]:
+    if needed <= free:
+        return []
+    return [f"distilling needs {size(needed)} per worker, {size(free)} is free", *_savings(context, needed)]
 
 
 def explain_out_of_memory(context: Context, error: BaseException) -> OutOfMemory:
@@ -188,7 +197,8 @@ def _evaluation_seconds(context: Context, blank: Synthetic, clock: _Clock) -> fl
     images, steps = e.batch_of(n), e.lengths(n)[-1]
     flops = compiling.forward_flops(c.network, c.data.shape) * images
     together = c.device.type == "cuda" or flops < evaluate.SIDE_BY_SIDE_FLOPS
-    selections = c.recipe.outer.steps // c.recipe.outer.evaluate_every + 1
+    o = c.recipe.outer
+    selections = (o.steps // o.brief_every if o.brief_every else o.steps // o.evaluate_every) + 1
     networks = selections * (1 if together else e.selection_networks) + (1 if together else e.networks)
     return networks * steps * clock.forward(images)
 

@@ -57,6 +57,13 @@ def _body(published: Published, known: Mapping, files: Sequence[str], rows: str)
         score = {"mean": float(known["test_mean"]), "std": float(known["test_std"])}
         intro += f"; networks that train on them alone reach **{percent(score)} %** on the real test images"
     text = [f"{intro}.", ""]
+    if published.preprocess.kind.startswith("zca"):
+        text += [
+            "The images are whitened: train on column `x`, not on the PNGs, which are for looking at, and show the "
+            "network test images as `distill.load(...).preprocess(pixels)`, which whitens them alike; the matrix is in "
+            "`synthetic.safetensors`.",
+            "",
+        ]
     text += ["![the images](images.png)", ""] if "images.png" in files else []
     text += [
         "```python",

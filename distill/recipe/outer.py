@@ -19,13 +19,19 @@ class Outer(Settings):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Momentum of SGD."""
     evaluate_every: Count = 500
-    """Steps between evaluations on the held-out images, which select the set that is published."""
+    """Steps between evaluations on the held-out images, which select the set that is published; a run with fewer steps
+    is evaluated after each fifth of them."""
     checkpoint_every: Count = 100
     """Steps between checkpoints."""
     picture_every: Count = 500
     """Steps between pictures logged to the tracker."""
     workers: Count = 1
     """Ray Train workers, which divide the segments of each step among them."""
+
+    @property
+    def brief_every(self) -> int:
+        """Steps between the evaluations of a run with fewer steps than `evaluate_every`; 0 for all others."""
+        return max(1, self.steps // 5) if self.steps < self.evaluate_every else 0
 
 
 PROTOCOLS: dict[str, dict[str, Any]] = {

@@ -1,6 +1,7 @@
 """The command line: help is instant; bad input is one clear message and exit code 2; neither writes anything."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from support.cli import TINY, stillhouse
 
 COMMANDS = (
     "", "experts", "distill", "evaluate", "demo", "recipes", "order", "embed", "compare", "trajectories",
-    "trajectories list", "ui", "data check", "seam", "texture", "sample", "models",
+    "trajectories list", "ui", "data check", "doctor", "seam", "texture", "sample", "models",
     "models fetch", "export",
 )  # fmt: skip
 
@@ -182,3 +183,25 @@ def test_an_error_names_an_address_without_its_password(home, monkeypatch, capsy
     assert stillhouse(monkeypatch, "ui") == 2
     said = capsys.readouterr().err
     assert "http://***@127.0.0.1:9" in said and "secret" not in said and "ann" not in said
+
+
+def test_tab_completes_names_of_recipes(tmp_path):
+    """As a shell asks for it, with the words so far in its variables."""
+    code = "from cluster import cli; import sys; sys.argv = ['stillhouse']; cli.app(prog_name='stillhouse')"
+    words = {"COMP_WORDS": "stillhouse distill mtt-cif", "COMP_CWORD": "2", "_STILLHOUSE_COMPLETE": "complete_bash"}
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **words}, capture_output=True, text=True)
+    assert "mtt-cifar10-1ipc" in done.stdout.split() and "digits" not in done.stdout
+
+
+def test_memory_that_will_not_suffice_is_said_before_the_run(monkeypatch):
+    from support import small
+
+    from cluster.cli import distill
+    from distill.cost import estimate
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    context = small.context("trajectory")
+    assert distill._memory_is_short(context) == []
+    monkeypatch.setattr(estimate, "free_bytes", lambda context: 1000)
+    lines = distill._memory_is_short(context)
+    assert lines[0].startswith("distilling needs ") and "1 kB is free" in lines[0] and len(lines) > 1

@@ -207,6 +207,45 @@ def test_it_is_judged_shown_and_saved_as_often_as_the_recipe_says():
     assert [c.step for c in recorder.saved] == [4, 5]
 
 
+BRIEF = ["outer.steps=12", "outer.evaluate_every=100", "outer.checkpoint_every=5", "outer.picture_every=100"]
+
+
+def test_a_run_with_fewer_steps_than_to_its_first_judgement_is_judged_on_its_way():
+    recorder = Recorder()
+    loop = Loop(small.context("distribution", *BRIEF), recorder)
+    loop.run()
+    assert [step for step, _, _ in recorder.judgements] == [0, 2, 4, 6, 8, 10, 12]
+    best = max(score for _, score, _ in recorder.judgements)
+    assert loop.selected.score == best
+    assert loop.selected.step == next(step for step, score, _ in recorder.judgements if score == best)
+    assert [step for step, _, won in recorder.judgements if won][-1] == loop.selected.step
+
+
+@pytest.mark.parametrize("steps", [1, 3, 5])
+def test_very_brief_runs_are_judged_after_every_step(steps):
+    recorder = Recorder()
+    Loop(small.context("distribution", *BRIEF, f"outer.steps={steps}"), recorder).run()
+    assert [step for step, _, _ in recorder.judgements] == list(range(steps + 1))
+
+
+def test_judgements_on_the_way_survive_a_kill_but_are_no_part_of_a_longer_run(one_thread):
+    recorder = Recorder()
+    whole = Loop(small.context("distribution", *BRIEF), recorder)
+    whole.judge.score = lambda synthetic, lr, split, n, *key: Score((0.9 if key[-1] == 2 else 0.5,))  # 2 is the best
+    whole.run()
+    after_5 = recorder.saved[0]
+    assert after_5.step == 5 and whole.selected.step == 2
+    again = Loop(small.context("distribution", *BRIEF), Recorder())
+    again.judge.score = whole.judge.score
+    again.resume(after_5)
+    again.run()
+    assert again.selected.step == 2 and again.selected.score == 0.9
+    assert all(torch.equal(whole.selected.state[k], v) for k, v in again.selected.state.items())
+    longer = Loop(small.context("distribution", *BRIEF, "outer.steps=200"), Recorder())
+    longer.resume(after_5)
+    assert longer.end is None and longer.selected.step == 0
+
+
 # ---------------------------------------------------------------- golden losses
 
 

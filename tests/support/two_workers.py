@@ -21,7 +21,8 @@ def finish(kind: str, overrides: list[str], rank: int = 0, world: int = 1) -> di
     reduce = dist.all_reduce if world > 1 else (lambda tensor: None)
     loop = Loop(small.context(kind, *overrides, dtype=torch.float64), Watcher(), rank, world, reduce)
     loop.run()
-    return {name: t.detach().clone() for name, t in loop.checkpoint().tensors.items() if not name.startswith("best")}
+    kept = loop.checkpoint().tensors.items()
+    return {name: t.detach().clone() for name, t in kept if not name.startswith(("best", "end"))}
 
 
 if __name__ == "__main__":

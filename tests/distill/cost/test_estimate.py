@@ -18,7 +18,7 @@ from distill.cost.memory import PeakMemory, traced
 from distill.errors import OutOfMemory, StillhouseError
 
 TESTS = Path(__file__).parents[2]
-JUDGING = 2 * 2  # two networks of two steps
+JUDGING = 5 * 2  # two steps, of networks side by side: after 0 to 3 outer steps, and at the end
 SECONDS = {
     "trajectory": 3 * 3 * (1 + 1) + JUDGING,
     "distribution": 3 * (1 + 1 / 3) + JUDGING,
