@@ -325,7 +325,7 @@ def test_a_loop_that_is_asked_to_stop_after_its_last_step_has_ended(one_thread):
 
 
 def test_a_run_cut_short_is_the_shorter_run_and_can_be_continued(one_thread, monkeypatch):
-    settings = ["outer.checkpoint_every=4", "outer.evaluate_every=4"]
+    settings = ["outer.checkpoint_every=4", "outer.evaluate_every=1"]
     short, long = (Loop(small.context("trajectory", f"outer.steps={n}", *settings), Recorder()) for n in (3, 6))
     short.run(), long.run()
     recorder = Recorder()
