@@ -296,6 +296,11 @@ class Gradient(WithoutUnroll):
     def method(self) -> str:
         return "dsa" if self.augment.strategies else "dc"
 
+    @classmethod
+    def outer_defaults(cls, outer: dict[str, Any]) -> dict[str, Any]:
+        """The rate of DC and DSA, 0.1 under SGD; under Adam, which moves pixels by about lr_img per step, 0.05."""
+        return {"lr_img": 0.05 if outer.get("optimizer") == "adam" else 0.1}
+
     def loops(self, per_class: float) -> tuple[int, int]:
         """(outer_loop, inner_loop) for `per_class` images per class, interpolated between the published ones."""
         known = sorted(LOOPS)
