@@ -1,4 +1,4 @@
-"""The S3 server of `stillhouse up` and of the image, on real Ceph: create-only, a key of its own, kept at restarts."""
+"""The S3 server of `stillhouse up` and of the image, on real Ceph: create-only, a key of its own, kept on restarts."""
 
 import configparser
 import subprocess
