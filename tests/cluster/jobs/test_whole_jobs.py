@@ -187,6 +187,7 @@ def gone(pids: list[int]) -> bool:
     return not any(psutil.pid_exists(p) and psutil.Process(p).status() != psutil.STATUS_ZOMBIE for p in pids)
 
 
+@pytest.mark.nightly  # three starts of Ray
 def test_ctrl_c_and_sigterm_save_a_checkpoint_mark_the_run_and_say_how_to_continue(tmp_path):
     """And what listens meanwhile is on loopback; and nothing of a killed command stays."""
     home, log = tmp_path / "home", tmp_path / "home" / "output.log"
