@@ -3,7 +3,7 @@
 MLflow copies this file into every registered version (models from code: no pickle), so it imports nothing from
 Stillhouse and works without it:
 
-    model = mlflow.pyfunc.load_model("models:/digits@best")
+    model = mlflow.pyfunc.load_model("models:/digits-mtt-pixels-1ipc@best")
     table = model.predict(None)                  # label, class, soft_label, pixels (for display), x (for training)
     train = model.unwrap_python_model()          # train.images, train.labels, train.classes, train.lr
     x = train.preprocess(real_pixels)            # input for a network that was trained on the set
