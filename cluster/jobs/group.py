@@ -21,8 +21,8 @@ import torch
 from cluster import patience
 from cluster.jobs.board import Board
 from cluster.jobs.events import Event, Fault, Note, Saved
-from cluster.jobs.fitting import refuse_unfit, threads_for
-from cluster.jobs.session import gpus, nodes, on_this_node
+from cluster.jobs.fitting import holds, refuse_unfit, threads_for
+from cluster.jobs.session import gpus, is_private, nodes, on_this_node
 from cluster.stopping import Stopped
 from distill.engine import allocator
 from distill.errors import DeviceError, StillhouseError, StopRequested, WorkerError
@@ -104,6 +104,8 @@ def run(
     other as WorkerError. Raises ClusterError if no node can hold a worker.
     """
     job = _job(work, config, recipe, workers, items, gpus_each)
+    if items and is_private():  # whoever takes items does the same with fewer workers
+        workers = max(1, min(workers, sum(holds(node, job.resources) for node in nodes())))
     if waiting := refuse_unfit(job.resources, workers, "the workers, threads or experts.gpus_per_worker"):
         on_event(Note(waiting))
     if workers == 1:
