@@ -134,7 +134,7 @@ def train_missing_experts(plan: Plan, shared: Shared, watch: Watch) -> None:
     for recipe in expert_recipes(plan):
         config = shared.config(recipe.model_dump(mode="json"))
         context = experts.needed_part(shared_context(config, torch.device("cpu")))
-        recipe, name = context.recipe, experts.set_name(recipe, context.data.fingerprint)
+        recipe, name = context.recipe, recipe.experts_name(context.data.fingerprint)
         if name not in wanted or recipe.experts.count > wanted[name][0].recipe.experts.count:
             wanted[name] = context, config["dataset"]
     for context, dataset in wanted.values():

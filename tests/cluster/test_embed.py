@@ -11,7 +11,7 @@ from support.cli import TINY, stillhouse
 
 from cluster.cli.embed import network_of
 from cluster.jobs import distilling
-from cluster.jobs.experts import own_set, set_name, spec_of
+from cluster.jobs.experts import own_set, spec_of
 from cluster.results.runs import Run
 from cluster.store import open_store
 from cluster.trajectories import ExpertRecord
@@ -79,7 +79,7 @@ def test_the_last_snapshot_of_the_stores_expert_is_taken(context, url):
     found = network_of(context, url)
     assert torch.equal(found.theta, theta)
     assert (found.epochs, found.test_accuracy) == (4, 0.25)
-    assert set_name(context.recipe, context.data.fingerprint) in found.origin
+    assert context.recipe.experts_name(context.data.fingerprint) in found.origin
 
 
 def test_a_named_set_that_is_missing_is_not_replaced_by_a_network_trained_here(context, url):

@@ -44,7 +44,7 @@ def context(*overrides):
 
 
 def own_name(c) -> str:
-    return jobs.own_set_name(c.recipe, c.data.fingerprint)
+    return c.recipe.own_experts_name(c.data.fingerprint)
 
 
 def grower(c, store, events=None, killed_at=None):

@@ -230,7 +230,7 @@ def test_kill_9_of_a_worker_inside_an_expert_costs_the_epochs_since_its_last_sav
     """Against experts trained undisturbed in this process: a Ray worker, killed or not, must not change a byte."""
     context = contexts.prepare(recipe.load("digits", list(EXPERTS[1:])))
     experts.train_here(context, f"file:{tmp_path}/undisturbed")
-    home, folder = tmp_path / "home", f"experts/{experts.own_set_name(context.recipe, context.data.fingerprint)}"
+    home, folder = tmp_path / "home", f"experts/{context.recipe.own_experts_name(context.data.fingerprint)}"
     process, store = start(home, "experts", *EXPERTS), open_store(f"file:{tmp_path}/home/store")
 
     def saved() -> list[int]:
