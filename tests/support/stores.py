@@ -20,8 +20,8 @@ class Watched(Store):
     def url(self):
         return self.inner.url
 
-    def check_writable(self):
-        self.inner.check_writable()
+    def _check_writable(self):
+        self.inner._check_writable()
 
     def _create(self, key, data):
         self._note("create", key)
