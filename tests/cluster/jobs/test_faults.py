@@ -2,10 +2,10 @@
 
 import importlib
 import pkgutil
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from support.boards import LocalBoard
 
 import cluster
 import distill
@@ -16,6 +16,9 @@ from cluster.jobs.session import session
 from distill import recipe
 from distill.data.faults import Refused
 from distill.errors import StillhouseError, TrajectoryError, WorkerError
+
+if TYPE_CHECKING:  # a real worker imports this module too, without the folder of tests on its path
+    from support.boards import LocalBoard
 
 
 def error_classes() -> list[type[StillhouseError]]:
@@ -37,13 +40,15 @@ def example(kind: type[StillhouseError]) -> StillhouseError:
 
 
 @pytest.fixture
-def board(monkeypatch) -> LocalBoard:
+def board(monkeypatch) -> "LocalBoard":
+    from support.boards import LocalBoard
+
     monkeypatch.setattr(group.ray, "get", lambda answer: answer)
     monkeypatch.setattr(group.allocator, "settle", lambda: None)
     return LocalBoard()
 
 
-def run_in_process(board: LocalBoard, error: Exception, on_event=lambda event: None) -> None:
+def run_in_process(board: "LocalBoard", error: Exception, on_event=lambda event: None) -> None:
     def work(worker: Worker, config: dict) -> None:
         worker.post(Note("about to fail"))
         raise error

@@ -73,7 +73,7 @@ def test_every_event_is_a_line_of_json_with_run_step_and_worker(capsys):
     step, note, resumed = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert datetime.fromisoformat(step.pop("time")).tzinfo is not None
     assert step.pop("metrics") == {"loss": 0.5, "grad": "Infinity"}
-    assert step == {"event": "step_done", "run": "demo-10", "worker": 2, "step": 3, "accuracy": None}
+    assert step == {"event": "step_done", "run": "demo-10", "worker": 2, "step": 3, "accuracy": None, "judged": None}
     assert (note["event"], note["text"]) == ("note", 'a "quoted" \n word')
     assert (resumed["event"], resumed["run"], resumed["step"]) == ("distilling_resumed", "demo-10", 4)
 
