@@ -89,6 +89,7 @@ class Loop:
         self.best = Best()
         self.end: Best | None = None
         self.done = 0
+        self.judged = -1
         self.deadline, self.judging_seconds = deadline, 0.0
 
     def run(self) -> Best:
@@ -114,7 +115,7 @@ class Loop:
                 self.watcher.save(self.checkpoint())
             if stopping and self.done < outer.steps:
                 raise StopRequested(f"step {self.done}")
-        if self.done % outer.evaluate_every:  # after the last checkpoint: a longer run would not judge here
+        if self.judged != self.done:  # after the last checkpoint: a longer run would not judge here
             self._judge(end=True)
         return self.selected
 
@@ -183,6 +184,7 @@ class Loop:
         At the `end` of a run between two scheduled judgements, and on the way of one that is shorter than the time to
         the first, the result is no part of the state of a longer run, which continues as if it had not been judged.
         """
+        self.judged = self.done
         if self.rank == 0:
             started = time.monotonic()
             best, score = self._better()
@@ -256,6 +258,8 @@ class Loop:
         if "end_step" in notes and checkpoint.run_id == self.context.run_id:
             self.end = Best(notes["end_step"], notes["end_score"], unpack("end", t), notes["end_lr"])
         self.done = checkpoint.step
+        if self.done % self.context.recipe.outer.evaluate_every == 0:
+            self.judged = self.done  # before it was saved
 
 
 def _optimizers(groups: list[Group], outer: Outer) -> dict[str, torch.optim.Optimizer]:
