@@ -33,6 +33,8 @@ class PatientClient:
 
     def __getattr__(self, name: str):
         method = getattr(self._client, name)
+        if not callable(method):
+            return method
 
         def patient(*arguments, **named):
             return patiently(lambda: method(*arguments, **named), is_away, self._name)

@@ -72,6 +72,8 @@ def decode_picture(data: bytes) -> Tensor:
     Grey keeps 16 bits; Pillow reads RGB of 16 bits at 8. DataError says why a picture is refused.
     """
     with _opened(data, GREY | COLOUR | DEEP) as image:
+        if max(image.size) > MAX_SIDE:
+            raise DataError(f"{image.width}x{image.height} image, more than {MAX_SIDE} pixels a side: make it smaller")
         turn, deep = _turn(image), image.mode in DEEP
         if not deep and image.has_transparency_data:
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")
