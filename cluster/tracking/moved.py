@@ -27,7 +27,8 @@ def adopt(database: Path) -> list[str]:
     Raises sqlite3.Error if the file is no database or cannot be written.
     """
     here = (database.parent / "artifacts").as_uri()
-    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=WAIT)) as reading:
+    # Not mode=ro: after a kill in the middle of a write, the first to open the file rolls that back.
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True, timeout=WAIT)) as reading:
         old = _elsewhere(reading, here, database.parent / "artifacts")
     if not old:
         return []

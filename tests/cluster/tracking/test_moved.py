@@ -2,6 +2,10 @@
 
 import shutil
 import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 import torch
@@ -68,3 +72,22 @@ def test_locations_elsewhere_on_purpose_stay(tmp_path):
         found = opened.execute("SELECT artifact_location FROM experiments").fetchall()
     here = (tmp_path / "artifacts").as_uri()
     assert [row[0] for row in found] == ["s3://bucket/artifacts/a", f"{here}/b", "file:///far/c", None]
+
+
+def test_a_write_that_was_cut_off_by_a_kill_is_rolled_back(tmp_path):
+    """SQLite leaves a journal beside the file, which only a connection that may write can use."""
+    database = tmp_path / "mlflow.db"
+    script = (
+        "import os, sqlite3, sys\n"
+        "c = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "c.execute('CREATE TABLE experiments (name, artifact_location)')\n"
+        "c.execute('PRAGMA cache_size = 1')\n"
+        "c.execute('BEGIN IMMEDIATE')\n"
+        "c.executemany('INSERT INTO experiments VALUES (?, ?)', [(str(i), 'x' * 4000) for i in range(200)])\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(database)], check=False)
+    assert Path(f"{database}-journal").exists()
+    assert adopt(database) == []
+    with closing(sqlite3.connect(database)) as after:
+        assert after.execute("SELECT count(*) FROM experiments").fetchone() == (0,)

@@ -53,7 +53,7 @@ def test_a_matrix_runs_every_cell_it_can_and_continues(tmp_path):
     assert len(runs) == 3 and parent.info.status == "FINISHED"
     assert parent.data.metrics["test/pixels-distribution"] == good["test_mean"]
     assert {f.path for f in client.list_artifacts(parent.info.run_id, "matrix")} >= {"matrix/matrix.png"}
-    assert len(client.search_model_versions("name = 'digits'")) == 1
+    assert len(client.search_model_versions("name = 'digits-dm-pixels-1ipc'")) == 1
 
     said = stillhouse(tmp_path, *words, "--json", str(tmp_path / "again.json"))
     again = json.loads((tmp_path / "again.json").read_text())
