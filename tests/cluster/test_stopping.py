@@ -22,14 +22,15 @@ from cluster import cli
 from cluster.cli.options import app
 
 in_ray = types.ModuleType("ray.compiled")
-exec("def busy(seconds):\\n    import time\\n    end = time.monotonic() + seconds\\n"
+exec("def busy(seconds):\\n    import time\\n    print('ready', flush=True)\\n    end = time.monotonic() + seconds\\n"
      "    while time.monotonic() < end:\\n        pass\\n    print('left ray', flush=True)", in_ray.__dict__)
 
 @app.command()
 def wait(where: str):
-    print("ready", flush=True)
     if where == "ray":
         in_ray.busy(0.5)
+    else:
+        print("ready", flush=True)
     time.sleep(3 * 3600)
 
 sys.argv = ["/somewhere/stillhouse", *sys.argv[1:]]
