@@ -37,5 +37,5 @@ lint: install
 	$(BIN)/lint-imports
 
 gallery: install
-	$(BIN)/stillhouse gallery $(RUNS) --out docs/gallery --steps 24 --title "Stillhouse: distilled datasets"
+	$(BIN)/stillhouse gallery $(RUNS) --out docs/gallery --steps 24 --real 0 --no-downloads --title "Stillhouse: distilled datasets"
 	@test $$(du -sk docs/gallery | cut -f1) -le 8192 || { echo "docs/gallery is larger than 8 MB: name fewer RUNS"; exit 1; }
