@@ -73,7 +73,7 @@ def run(context, url: str, tracking: str, ray, began: float = 0.0, given: float 
     with common.shown(context.run_id) as bar:
         result = distill(context.recipe, saved, dataset, tracking, bar, deadline=began + given if given else None)
     if result["run_id"] != saved.run_id:
-        common.console.print(f"the same command without --within goes on to step {context.recipe.outer.steps}")
+        common.console.print(f"to continue to step {context.recipe.outer.steps}: the same command without --within")
     return result
 
 

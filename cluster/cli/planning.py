@@ -4,12 +4,14 @@ A plan is measured once: it is kept as a recipe in `plans/` of the home folder, 
 continues the same run.
 """
 
+import json
+import os
 import re
 from pathlib import Path
 
 from cluster.cli import common
 from cluster.home import home
-from distill.errors import PlanError
+from distill.errors import PlanError, RecipeError, StoreError
 
 UNITS = {"h": 3600, "m": 60, "s": 1}
 BARE = ("name", "paper", "expected", "seed", "device", "threads", "dataset")
@@ -29,49 +31,51 @@ def read(source: str, overrides: list[str], given: float | None):
     """The recipe to distill: that of `source`, or, for data alone and a time, a plan made now or kept."""
     if given is None or not is_bare(source):
         return common.read(source, overrides)
-    return planned(source, overrides, given, 1)
+    return planned(source, overrides, given)
 
 
 def is_bare(source: str) -> bool:
-    """Whether `source` is a dataset, or a recipe file that says nothing else than its dataset."""
-    import tomllib
-
-    if common.is_data(source):
-        return True
-    try:
-        return not set(tomllib.loads(Path(source).read_text(encoding="utf8"))) - set(BARE)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
-        return False  # a shipped recipe, or for the reader of recipes to say what is wrong
+    """Whether `source` is a dataset, or a recipe file that says nothing else than its dataset and who runs it."""
+    return common.is_data(source) or (Path(source).is_file() and not set(_table(source)) - set(BARE))
 
 
-def planned(source: str, overrides: list[str], given: float, ipc: int, out: Path | None = None):
-    """The plan for a dataset, kept or made; prints it. Overrides but those of `dataset` are applied to the plan."""
+def planned(source: str, overrides: list[str], given: float, ipc: int = 1, out: Path | None = None):
+    """The plan for a dataset, kept or made; prints it, and writes the recipe to `out`.
+
+    `dataset`, `device` and `synthetic.ipc` of the overrides, or of a bare recipe, are planned with; the others are
+    applied to the plan. Raises PlanError if nothing fits, StoreError if `out` cannot be written.
+    """
     from distill import recipe as recipes
     from distill.recipe import digest
 
-    data = [text for text in overrides if text.startswith("dataset.")]
-    settings = common.dataset_settings(source, data)
-    request = digest({"dataset": settings.model_dump(mode="json"), "seconds": given, "ipc": ipc})
-    path = home() / "plans" / f"{_name(source)}-{request}.toml"
-    if path.is_file():
-        for line in path.read_text(encoding="utf8").splitlines():
-            if line.startswith("# "):
-                common.console.print(line[2:], soft_wrap=True)
-        common.console.print(f"plan      {path}, made before; remove it to plan again", soft_wrap=True)
+    own = _table(source) if is_bare(source) and not common.is_data(source) else {}
+    rest = [f"{key}={json.dumps(value)}" for key, value in own.items() if key != "dataset"]
+    rest += [text for text in overrides if not text.startswith("dataset.")]
+    settings = common.dataset_settings(source, [text for text in overrides if text.startswith("dataset.")])
+    ipc, device = int(_value(rest, "synthetic.ipc", str(ipc))), _value(rest, "device", "auto").strip('"')
+    request = {"dataset": settings.model_dump(mode="json"), "seconds": given, "ipc": ipc, "device": device}
+    path = home() / "plans" / f"{_name(source)}-{digest(request)}.toml"
+    if kept := path.is_file():
+        comments = [line[2:] for line in path.read_text(encoding="utf8").splitlines() if line.startswith("# ")]
     else:
-        _make(settings, source, given, ipc, path)
+        comments = _make(settings, source, given, ipc, device, path)
+    for line in comments:
+        common.console.print(line, soft_wrap=True, markup=False)
+    made = "made before: remove it to plan again" if kept else "kept: the same command continues with it"
+    common.console.print(f"plan      {path}, {made}", soft_wrap=True, markup=False)
+    recipe = common.absolute(recipes.load(str(path), rest))
     if out:
-        out.write_text(path.read_text(encoding="utf8"), encoding="utf8")
-    return common.absolute(recipes.load(str(path), [text for text in overrides if text not in data]))
+        try:
+            out.write_text(_toml(comments, recipe), encoding="utf8")
+        except OSError as error:
+            raise StoreError(f"{out}: {error.strerror}: name a file that can be written with --out") from None
+    return recipe
 
 
-def _make(settings, source: str, given: float, ipc: int, path: Path) -> None:
-    """Measure, choose, print and keep."""
-    import os
-
-    import tomlkit
-
+def _make(settings, source: str, given: float, ipc: int, device: str, path: Path) -> list[str]:
+    """Measure, choose and keep; returns the plan in lines."""
     from cluster.jobs.progress import Reading
+    from distill.data.texts import shown
     from distill.engine import allocator
     from distill.plan import plan, words
     from distill.text import duration
@@ -79,18 +83,41 @@ def _make(settings, source: str, given: float, ipc: int, path: Path) -> None:
     allocator.settle()
     common.console.print(f"planning for {duration(given)}: a step of everything is timed on this machine")
     with Reading(common.console) as reading:
-        made = plan(settings, given, ipc, _name(source), len(os.sched_getaffinity(0)), notice=reading)
-    lines = words.lines(made)
-    for heading, text in lines:
-        common.console.print(f"{heading:<9} {text}", soft_wrap=True)
-    document = tomlkit.document()
-    for heading, text in [("plan", f"{source} within {duration(given)}"), *lines]:
-        document.add(tomlkit.comment(f"{heading:<9} {text}"))
-    for key, value in made.recipe.model_dump(mode="json", exclude_none=True).items():
-        document.add(key, value)
+        made = plan(settings, given, ipc, _name(source), os.cpu_count() or 1, device, reading)
+    lines = [("for", f"{source} within {duration(given)}"), *words.lines(made)]
+    comments = [f"{heading:<9} {shown(' '.join(text.split()))}" for heading, text in lines]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(tomlkit.dumps(document), encoding="utf8")
-    common.console.print(f"plan      {path}", soft_wrap=True)
+    whole = path.with_suffix(".part")
+    whole.write_text(_toml(comments, made.recipe), encoding="utf8")
+    os.replace(whole, path)
+    return comments
+
+
+def _toml(comments: list[str], recipe) -> str:
+    """A recipe as a file, its comments first."""
+    import tomlkit
+
+    document = tomlkit.document()
+    for line in comments:
+        document.add(tomlkit.comment(line))
+    for key, value in recipe.model_dump(mode="json", exclude_none=True).items():
+        document.add(key, value)
+    return tomlkit.dumps(document)
+
+
+def _table(source: str) -> dict:
+    """The recipe file `source`. RecipeError if it is not TOML."""
+    import tomllib
+
+    try:
+        return tomllib.loads(Path(source).read_text(encoding="utf8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"recipe {source}: not TOML: {error}") from None
+
+
+def _value(overrides: list[str], path: str, default: str) -> str:
+    """What the last override of a path sets it to."""
+    return next((text.partition("=")[2] for text in reversed(overrides) if text.startswith(f"{path}=")), default)
 
 
 def _name(source: str) -> str:

@@ -50,7 +50,7 @@ class Board:
         self.stop = True
 
     def stopping(self) -> bool:
-        """Whether they are asked to."""
+        """Whether the workers should save their state and end."""
         return self.stop
 
     def drain(self) -> list[Event]:

@@ -33,7 +33,7 @@ class Fault(Event):
 
 @dataclass(frozen=True)
 class Saved(Event):
-    """A worker that was asked to stop has saved its state, and ends."""
+    """A worker has saved its state because the command was stopped, and ends."""
 
     what: str
     """What is saved, for the user."""
@@ -101,7 +101,7 @@ class DistillingCutShort(Event):
     step: int
     """Outer steps done."""
     run_id: str
-    """The run of so many steps, which publishes."""
+    """The run with that number of steps, under which the set is published."""
 
 
 @dataclass(frozen=True)

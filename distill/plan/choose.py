@@ -150,7 +150,8 @@ def fit(recipe: Recipe, facts: Facts, speeds: Speeds, seconds: float, cores: int
     left -= judging
     updates = {"evaluation": {"steps": [training]}}
     kind, training_experts = recipe.objective.kind, 0.0
-    if kind == "trajectory":
+    with_experts = recipe.objective.expert_use == "required"
+    if with_experts:
         count, training_experts = _experts(recipe, facts, speeds, seconds, cores)
         if count < FEWEST_EXPERTS:
             return None
@@ -168,10 +169,10 @@ def fit(recipe: Recipe, facts: Facts, speeds: Speeds, seconds: float, cores: int
     table = recipe.model_dump(mode="json") | {"threads": speeds.threads}
     for block, values in updates.items():
         table[block] |= values
-    if kind == "distribution":
+    if not with_experts:
         table["experts"] = {}
     distilling = compiled(steps * speeds.outer[kind])
-    roomy = steps >= many and (kind == "trajectory" or training >= TRAINING[1] // 2)
+    roomy = steps >= many and (with_experts or training >= TRAINING[1] // 2)
     return Fit(parse(table, "of the plan"), training_experts, distilling, judging, roomy)
 
 

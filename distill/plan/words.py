@@ -57,7 +57,7 @@ def _network(plan: Plan) -> str:
 
 
 def _method(plan: Plan) -> str:
-    if plan.recipe.objective.kind == "trajectory":
+    if plan.recipe.objective.expert_use == "required":
         return "matching the training of experts (MTT): the best we know for few images, and experts fit into the time"
     each = plan.chosen.speeds.expert_epoch * choose.draft_epochs(plan.facts)
     return (

@@ -7,7 +7,8 @@ from cluster.cli import planning
 from cluster.jobs import experts
 from cluster.store import open_store
 from distill import plan as plans
-from distill.errors import PlanError
+from distill import recipe
+from distill.errors import PlanError, StoreError
 
 
 @pytest.mark.parametrize(
@@ -44,10 +45,33 @@ def test_a_plan_is_measured_once_and_kept(tmp_path, monkeypatch, capsys):
     again = planning.read(str(bare), ["outer.steps=7"], 600)
     assert len(times) == count > 0 and again.outer.steps == 7
     assert first.model_copy(update={"outer": again.outer}) == again
-    assert "made before" in capsys.readouterr().out and "about" in said
+    later = capsys.readouterr().out
+    assert "made before" in later and said.splitlines()[2:-1] == later.splitlines()[1:-1]  # the same lines again
     assert planning.read(str(bare), [], 900) != first and len(times) > count
     (kept, _) = sorted((tmp_path / "home" / "plans").iterdir())
-    assert kept.read_text().startswith("# plan")
+    assert kept.read_text().startswith("# for")
+
+
+SPEEDS = plans.Speeds(1, 0.5, {"trajectory": 0.2, "distribution": 0.1}, {2: 0.01, 5: 0.02}, {2: 0, 5: 0})
+
+
+def test_what_a_bare_recipe_and_overrides_say_stays(tmp_path, monkeypatch):
+    monkeypatch.setenv("STILLHOUSE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(plans, "_speeds", lambda drafts, facts: SPEEDS)
+    bare, out = tmp_path / "file-name.toml", tmp_path / "out.toml"
+    bare.write_text('name = "mine"\nseed = 5\nthreads = 2\ndevice = "cpu"\ndataset.kind = "digits"\n')
+    words = ["synthetic.ipc=3", "synthetic.labels.mode=learned", "dataset.limit=400"]
+    made = planning.planned(str(bare), words, 600, out=out)
+    assert (made.name, made.seed, made.threads, made.device, made.dataset.limit) == ("mine", 5, 2, "cpu", 400)
+    assert (made.synthetic.ipc, made.synthetic.labels.mode) == (3, "learned")
+    assert recipe.load(str(out)) == made and "3 images per class" in out.read_text()
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("STILLHOUSE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(plans, "_speeds", lambda drafts, facts: SPEEDS)
+    with pytest.raises(StoreError, match="plan.toml: No such file or directory: name a file"):
+        planning.planned("digits", ["dataset.limit=400"], 600, out=tmp_path / "none" / "plan.toml")
 
 
 def test_experts_from_the_first_on_are_used_when_time_ran_out(tmp_path):
