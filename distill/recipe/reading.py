@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,9 @@ def load(source: str, overrides: list[str] = ()) -> Recipe:
     elif Path(source).is_file():
         text = Path(source).read_text(encoding="utf8")
     else:
-        raise RecipeError(f"no recipe {source!r}: neither a file nor one of {', '.join(shipped())}")
+        near = get_close_matches(source, shipped(), 3)
+        meant = f" (did you mean {' or '.join(near)}?)" if near else ""
+        raise RecipeError(f"no recipe {source!r}{meant}: no dataset, no file and none of {', '.join(shipped())}")
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

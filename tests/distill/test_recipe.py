@@ -315,3 +315,8 @@ def test_names_and_devices_are_explained_in_words(given, said):
     with pytest.raises(RecipeError) as error:
         recipe.load("digits", [given])
     assert said in str(error.value) and "pattern" not in str(error.value) and "^" not in str(error.value)
+
+
+def test_a_recipe_that_is_not_there_comes_with_the_nearest():
+    with pytest.raises(RecipeError, match=r"no recipe 'mtt-cifar-1ipc' \(did you mean mtt-cifar10"):
+        recipe.load("mtt-cifar-1ipc")

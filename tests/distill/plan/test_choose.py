@@ -52,6 +52,12 @@ def test_too_little_time_fits_nothing_and_says_what_would():
         choose.refuse(60, ["64 px, width 32"])
 
 
+def test_experts_are_not_trained_if_fewer_than_the_fewest_fit():
+    slow = Speeds(1, 30.0, FAST.outer, FAST.train, FAST.test)  # an expert of 7 epochs takes three and a half minutes
+    assert fit("trajectory", 1500, slow) is None and fit("trajectory", 3600, slow).recipe.experts.count >= 4
+    assert fit("distribution", 1500, slow)
+
+
 def test_a_short_run_is_judged_six_times():
     recipe = fit("distribution", 600).recipe
     judged = [0, *range(recipe.outer.evaluate_every, recipe.outer.steps + 1, recipe.outer.evaluate_every)]
