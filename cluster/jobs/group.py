@@ -104,8 +104,7 @@ def run(
     other as WorkerError. Raises ClusterError if no node can hold a worker.
     """
     job = _job(work, config, recipe, workers, items, gpus_each)
-    if items and is_private():  # whoever takes items does the same with fewer workers
-        workers = max(1, min(workers, sum(holds(node, job.resources) for node in nodes())))
+    workers = _at_once(job, workers) if items and is_private() else workers
     if waiting := refuse_unfit(job.resources, workers, "the workers, threads or experts.gpus_per_worker"):
         on_event(Note(waiting))
     if workers == 1:
@@ -122,6 +121,11 @@ def run(
 def _job(work: Work, config: dict, recipe: Recipe, workers: int, items, gpus_each: float) -> Job:
     threads = recipe.threads or threads_for(workers, nodes())
     return Job(work, config, _board(items), threads, gpus_each if uses_gpu(recipe.device) else 0)
+
+
+def _at_once(job: Job, workers: int) -> int:
+    """As many of the workers as this machine holds at once; at least 1. Those that take items do as well with fewer."""
+    return max(1, min(workers, sum(holds(node, job.resources) for node in nodes())))
 
 
 def _board(items):

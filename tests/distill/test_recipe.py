@@ -320,3 +320,11 @@ def test_names_and_devices_are_explained_in_words(given, said):
 def test_a_recipe_that_is_not_there_comes_with_the_nearest():
     with pytest.raises(RecipeError, match=r"no recipe 'mtt-cifar-1ipc' \(did you mean mtt-cifar10"):
         recipe.load("mtt-cifar-1ipc")
+
+
+@pytest.mark.parametrize("outer, rate", [({}, 0.1), ({"optimizer": "adam"}, 0.05), ({"lr_img": 3.0}, 3.0)])
+def test_gradient_matching_has_a_rate_of_its_own(outer, rate):
+    table = {"name": "x", "dataset": {"kind": "digits"}, "objective": {"kind": "gradient"}, "outer": outer}
+    assert recipe.parse(table, "x").outer.lr_img == rate
+    changed = recipe.load("digits", ["objective.kind=gradient", *(f"outer.{k}={v}" for k, v in outer.items())])
+    assert changed.outer.lr_img == rate

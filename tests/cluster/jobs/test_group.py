@@ -32,6 +32,24 @@ def test_a_worker_claims_its_threads_and_its_part_of_a_gpu(monkeypatch, cpus, gp
     assert job(monkeypatch, cpus, gpus, workers, each, *overrides).resources == claimed
 
 
+@pytest.mark.parametrize(
+    "cpus, overrides, workers, fit", [(1, [], 2, 1), (4, ["threads=1"], 8, 4), (1, ["threads=3"], 2, 1)]
+)
+def test_workers_that_take_items_are_as_many_as_the_machine_holds(monkeypatch, cpus, overrides, workers, fit):
+    assert group._at_once(job(monkeypatch, cpus, 0, workers, 1, *overrides), workers) == fit
+
+
+@pytest.mark.parametrize("items, started", [((0, 1), 1), ((), 2)])
+def test_only_workers_that_take_items_may_be_fewer(monkeypatch, items, started):
+    job(monkeypatch, 1, 0, 2, 1)  # one core
+    seen = []
+    monkeypatch.setattr(group, "is_private", lambda: True)
+    monkeypatch.setattr(group, "_watch", lambda *arguments: None)
+    monkeypatch.setattr(group, "refuse_unfit", lambda each, workers, fix: seen.append(workers))
+    group.run(print, {}, recipe.load("digits"), 2, print, items)
+    assert seen == [started]
+
+
 TWO = [{"CPU": 2, "GPU": 0}, {"CPU": 2, "GPU": 0}]
 MIXED = [{"CPU": 8, "GPU": 2}, {"CPU": 8, "GPU": 0}]
 
