@@ -1,6 +1,6 @@
 # make demo    distill the digits from start to end, then say where to look
-# make check   the tests that need no Ray, S3 server or browser and are quick: under 3 minutes on 2 cores
-# make test    all tests: about 23 minutes on 2 cores
+# make check   the tests that need no Ray, S3 server or browser and are quick: 7 minutes on 2 cores
+# make test    all tests: 21 minutes on 2 cores
 # make nightly  what takes longer: a run that is stopped by each signal, and killed
 # make gallery builds docs/gallery from runs of the store (RUNS="..."; else all of them); at most 8 MB
 # make install what these do first: a virtual environment in .venv with everything in it
