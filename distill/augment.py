@@ -49,7 +49,7 @@ def apply(x: Tensor, draw: Draw) -> Tensor:
     """Apply a draw to images x (n, c, h, w). Draws nothing; twice differentiable in x."""
     if draw.strategy == "none":
         return x
-    return _STRATEGIES[draw.strategy](x, draw.u.to(x.device), draw.settings)
+    return _STRATEGIES[draw.strategy](x, draw.u.to(x.device, non_blocking=True), draw.settings)
 
 
 def runs(draws: Sequence[Draw], counts: Sequence[int]) -> list[tuple[Draw, int]]:

@@ -12,6 +12,7 @@ from test_pairs import OBJECTIVES, SETS
 
 from distill import load, objectives, synthetic
 from distill.context import Context
+from distill.engine import replay
 from distill.loop import Loop, Watcher
 from distill.published import write
 
@@ -72,3 +73,21 @@ def test_compiled_steps_have_the_losses_of_eager_ones(objective):
         made, built = synthetic.build(c), objectives.build(c)
         losses.append(built.loss(made, 0, [0]).item())
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+@pytest.mark.parametrize("objective", ["trajectory", "unrolled"])
+def test_steps_whose_kernels_are_launched_together_have_the_same_bits(objective, monkeypatch):
+    """Segments side by side, and several calls with other images: what a replay was captured with must not stay."""
+    found = []
+    torch.backends.cudnn.deterministic = True
+    for at_once in (False, True):
+        monkeypatch.setattr(replay, "MOST_KINDS", 8 if at_once else 0)
+        c = on_cuda(small.context(objective, "objective.segments=2", digits=120))
+        made, built = synthetic.build(c), objectives.build(c)
+        for step in range(3):
+            loss = built.loss(made, step, [0, 1])
+            loss.backward()
+        found.append([loss, *(p.grad for p in synthetic.learned_of(made))])
+        assert any(r.captured for pair in built.unroll.step._launched for r in pair) == at_once
+    for a, b in zip(*found, strict=True):
+        assert torch.equal(a, b)

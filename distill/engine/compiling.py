@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from distill.context import Context
 from distill.engine.inner import InnerStep
-from distill.engine.unroll import Unroll
+from distill.engine.unroll import Unroll, resolve_memory
 from distill.nets import Network
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ STEP_FLOPS = 12
 def engine(context: Context, work: "Work") -> Unroll:
     """The engine for outer steps that do `work`, which must have inner training."""
     step = InnerStep(context.network, work.inner.optimizer, compiles(context, work))
-    return Unroll(step, context.recipe.objective.engine_settings.keep)
+    settings = context.recipe.objective.engine_settings
+    rounds = work.segments // work.inner.side_by_side  # all wait for the backward pass of their sum
+    return Unroll(step, settings.keep, resolve_memory(settings.memory, context.device) // rounds)
 
 
 def compiles(context: Context, work: "Work") -> bool:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import grad, grad_and_value, jvp, vjp, vmap
 
+from distill.engine.replay import Replayed
 from distill.engine.tracing import Traced
 from distill.nets import Network
 
@@ -79,7 +80,8 @@ Optimizer = SGD | Adam
 class InnerStep:
     """Forward and adjoint step of training `network` with `optimizer`; `compiled` applies torch.compile to both.
 
-    `traced` records the forward step and replays it: for many steps of small networks (distill/engine/tracing.py).
+    `traced` records the forward step and replays it: for many steps of small networks (distill/engine/tracing.py). On a
+    GPU the kernels of every step are launched together (distill/engine/replay.py).
 
     Images x are (b, c, h, w), labels y are probabilities (b, classes); with s networks side by side both have a leading
     dimension s.
@@ -91,6 +93,7 @@ class InnerStep:
         record = Traced if traced and not compiled else (lambda step: step)
         self._single = compiled_if((record(self._step), self._adjoint(self._step, self._loss)), compiled)
         self._many = compiled_if((record(many), self._adjoint(many, self._losses)), compiled)
+        self._launched = [tuple(map(Replayed, pair)) for pair in (self._single, self._many)]
         (self.logits,) = compiled_if((network.__call__,), compiled)
         """Logits (n, classes) from theta (p,) and images (n, c, h, w)."""
 
@@ -110,12 +113,12 @@ class InnerStep:
 
     def forward(self, state: State, x: Tensor, y: Tensor, lr: Tensor, i: int) -> State:
         """The state after step i, without an autograd graph."""
-        step, _ = self._many if state[0].dim() == 2 else self._single
+        step, _ = self._launched[state[0].dim() - 1]
         return step(state, packed(x), y.detach(), lr, _scalar(i, lr))
 
     def adjoint(self, state: State, x: Tensor, y: Tensor, lr: Tensor, i: int, after: State):
         """Exact (dL/dstate_i, dL/dx, dL/dy, dL/dlr) from after = dL/dstate_{i+1}."""
-        _, back = self._many if state[0].dim() == 2 else self._single
+        _, back = self._launched[state[0].dim() - 1]
         return back(state, packed(x), y.detach(), lr, _scalar(i, lr), after)
 
 
@@ -168,4 +171,4 @@ def packed(x: Tensor) -> Tensor:
 
 
 def _scalar(i: int, like: Tensor) -> Tensor:
-    return torch.tensor(float(i), dtype=like.dtype, device=like.device)
+    return torch.full((), float(i), dtype=like.dtype, device=like.device)  # torch.tensor would wait for a GPU

@@ -3,7 +3,7 @@
 N steps state_{i+1} = step(state_i, batch_i, lr) run without an autograd graph; only the states are kept. In the
 backward pass each step is one vector-Jacobian product, and its gradients for the batch are propagated at once to the
 parameters that produced the batch. The batch of step i is generated again from its seed, so only the states take memory
-proportional to N.
+proportional to N; as many batches as fit into `memory` are kept instead, to the same bits.
 
     unroll = Unroll(InnerStep(network, SGD()))
     theta_n = unroll(theta_0, lr, batches, steps=50, learned=list(synthetic.parameters()))
@@ -26,8 +26,8 @@ Batches = Callable[[int], tuple[Tensor, Tensor]]
 class Unroll:
     """Inner training as a differentiable function of its batches, learning rate and initial parameters."""
 
-    def __init__(self, step: InnerStep, keep: str = "auto"):
-        self.step, self.keep = step, keep
+    def __init__(self, step: InnerStep, keep: str = "auto", memory: int = 0):
+        self.step, self.keep, self.memory = step, keep, memory
 
     def __call__(
         self,
@@ -54,16 +54,17 @@ class _Unrolled(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, engine, batches, steps, window, theta, lr, *learned):
-        ctx.batches, ctx.learned, ctx.lr = batches, learned, lr.detach()
+        ctx.learned, ctx.lr = learned, lr.detach()
         ctx.advance = lambda s, i: engine.step.forward(s, *batches(i), _rate(ctx.lr, i), i)
         ctx.step = engine.step
         state = engine.step.optimizer.start(theta.detach())
         for i in range(steps - window):
             state = ctx.advance(state, i)
         ctx.kept = _Kept(engine.keep, state, range(steps - window, steps))
+        ctx.made = _KeptBatches(batches, engine.memory, learned)
         for i in range(steps - window, steps):
             ctx.kept.put(i, state)
-            state = ctx.advance(state, i)
+            state = engine.step.forward(state, *ctx.made.put(i), _rate(ctx.lr, i), i)
         ctx.whole = window == steps
         return state[0].clone()
 
@@ -74,8 +75,7 @@ class _Unrolled(torch.autograd.Function):
         lr_grad = torch.zeros_like(ctx.lr)
         totals = [torch.zeros_like(p) for p in ctx.learned]
         for i, state in ctx.kept.backwards(ctx.advance):
-            with torch.enable_grad():
-                x, y = ctx.batches(i)
+            x, y = ctx.made.pop(i)
             after, gx, gy, glr = ctx.step.adjoint(state, x, y, _rate(ctx.lr, i), i, after)
             (lr_grad[i] if lr_grad.dim() else lr_grad).add_(glr)
             accumulate((x, y), (gx, gy), ctx.learned, totals)
@@ -96,6 +96,41 @@ def accumulate(outputs, gradients, leaves: Sequence[Tensor], totals: list[Tensor
     for total, gradient in zip(totals, of_leaves, strict=True):
         if gradient is not None:
             total.add_(gradient)
+
+
+class _KeptBatches:
+    """Batches of the differentiated steps with their graphs, as many as fit into `memory` bytes; others are remade."""
+
+    def __init__(self, batches: Batches, memory: int, learned: Sequence[Tensor]):
+        self.batches, self.left = batches, memory
+        self.anyway = {p.untyped_storage().data_ptr() for p in learned}
+        self.kept: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def put(self, i: int) -> tuple[Tensor, Tensor]:
+        """The batch of step i in the forward pass, kept while there is room."""
+        if self.left <= 0:
+            return self.batches(i)
+        saved: dict[int, int] = {}
+
+        def measure(t: Tensor) -> Tensor:
+            saved[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+            return t
+
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(measure, lambda t: t):
+            pair = self.batches(i)
+        for t in pair:
+            measure(t)
+        self.left -= sum(size for place, size in saved.items() if place not in self.anyway)
+        if self.left >= 0:
+            self.kept[i] = pair
+        return pair
+
+    def pop(self, i: int) -> tuple[Tensor, Tensor]:
+        """The batch of step i in the backward pass."""
+        if i in self.kept:
+            return self.kept.pop(i)
+        with torch.enable_grad():
+            return self.batches(i)
 
 
 class _Kept:
@@ -126,11 +161,21 @@ class _Kept:
 def resolve_keep(state: State, steps: int, device: torch.device) -> str:
     """What keep = "auto" means: device if the states fit into a quarter of its free memory, else host, else thin."""
     needed = steps * sum(s.numel() * s.element_size() for s in state)
-    if device.type == "cuda" and needed < torch.cuda.mem_get_info(device)[0] / 4:
+    if device.type == "cuda" and needed < free_bytes(device) / 4:
         return "device"
     if needed < free_host_bytes() / 4:
         return "host" if device.type == "cuda" else "device"
     return "thin"
+
+
+def resolve_memory(memory: int | str, device: torch.device) -> int:
+    """Bytes that `engine.memory` allows: with auto a quarter of what is free on the device now."""
+    return free_bytes(device) // 4 if memory == "auto" else memory
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free on a device; on the CPU, that the operating system can still allocate."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_host_bytes()
 
 
 def free_host_bytes() -> int:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import ByteSize, Field, StringConstraints, model_validator
 
 from distill.recipe.experts import DSA, Augment, ExpertUse
 from distill.recipe.settings import Count, Positive, Settings, by_default
@@ -28,6 +28,10 @@ class Engine(Compute):
     thin: only every sqrt(N)-th, the others are recomputed; auto: the first of these that has room."""
     vectorize: Literal["auto", "on", "off"] = "auto"
     """Compute several segments as one batch; auto: on GPUs."""
+    memory: Literal["auto"] | ByteSize = "auto"
+    """What the forward pass may keep for the backward pass besides the states, such as "2GB"; what has no room is
+    computed again, to the same bits. auto: a quarter of the memory that is free when the run begins. Estimates of memory
+    are without it."""
 
     def memory_levers(self, segments: int) -> list[str]:
         """Overrides that save memory and change at most the last bits."""

@@ -98,6 +98,7 @@ class Recipe(Settings):
         asides = (("outer", ("workers",)), ("evaluation", EVALUATION_ASIDES), ("experts", EXPERTS_RUN_BY))
         for block, key in ((block, key) for block, keys in asides for key in keys):
             del blocks[block][key]
+        blocks["objective"].get("engine", {}).pop("memory", None)
         return blocks | {"synthetic": self.synthetic.decisive()}
 
     def experts_name(self, dataset: str) -> str:

@@ -13,7 +13,8 @@ by then is on the disk. A part that fails is named in the table and the next one
     recipes       outer steps per second of shipped recipes at their own settings, on random images and experts
 
 Seconds are medians with the device synchronised; memory is the peak that PyTorch's allocator counts above what was
-there before (on the CPU it is not measured). The engine has no replay of CUDA graphs, so there is no figure with it.
+there before (on the CPU it is not measured). Kernels of steps are launched together (distill/engine/replay.py); "one by
+one" is without it.
 """
 
 import argparse

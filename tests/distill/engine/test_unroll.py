@@ -195,6 +195,38 @@ def test_auto_thins_when_memory_is_short(monkeypatch, free, chosen):
     assert step.calls == chosen
 
 
+@pytest.mark.parametrize("window", [None, 7])
+def test_batches_that_fit_into_the_memory_are_made_once_to_the_same_bits(window):
+    made, results = [], []
+    for memory in (0, 50_000, 10**9):
+        problem = CountingProblem(soft=True, augmented=True, decoded=True)
+        results.append(problem.run(Unroll(InnerStep(problem.network, SGD()), memory=memory), 9, window))
+        made.append(problem.made)
+    assert made[0] == 9 + (window or 9) and made[2] == 9 and made[2] < made[1] < made[0]
+    for other in results[1:]:
+        for a, b in zip(other[2], results[0][2], strict=True):
+            assert torch.equal(a, b)
+
+
+class CountingProblem(Problem):
+    made = 0
+
+    def batch(self, i):
+        self.made += 1
+        return super().batch(i)
+
+
+def test_kept_batches_take_no_more_than_the_memory():
+    peaks = {}
+    for memory in (0, 100_000, 300_000):
+        problem = Problem(soft=True, augmented=True, decoded=True)
+        with PeakMemory() as counted:
+            problem.run(Unroll(InnerStep(problem.network, SGD()), "device", memory), 40)
+        peaks[memory] = counted.peak
+    assert peaks[0] < peaks[100_000] <= peaks[0] + 110_000
+    assert peaks[100_000] < peaks[300_000] <= peaks[0] + 330_000
+
+
 def test_two_runs_give_the_same_bytes():
     runs = [p.run(engine(p, Adam())) for p in (Problem(augmented=True), Problem(augmented=True))]
     assert torch.equal(runs[0][0], runs[1][0])
