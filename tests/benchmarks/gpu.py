@@ -7,14 +7,15 @@ Parts in order of value, each in a process of its own that is ended when its sha
 by then is on the disk. A part that fails is named in the table and the next one starts.
 
     unroll        one outer step of trajectory matching, ConvNet-3 of width 128 on 32 px, 10 and 100 images, by N: the
-                  compiled engine, the same in bfloat16, the engine uncompiled, and autograd with all graphs kept
+                  compiled engine, with its kernels launched one by one, and in bfloat16; the engine uncompiled;
+                  autograd with all graphs kept
     cifar100      the same at MTT's largest CIFAR recipe: 100 classes, 50 images each, N = 80, 125 images a step
     experts       experts per hour at the published settings (50 epochs of 50,000 images, DSA), several side by side
     recipes       outer steps per second of shipped recipes at their own settings, on random images and experts
 
 Seconds are medians with the device synchronised; memory is the peak that PyTorch's allocator counts above what was
-there before (on the CPU it is not measured). Kernels of steps are launched together (distill/engine/replay.py); "one by
-one" is without it.
+there before (on the CPU it is not measured). Kernels of steps are launched together (distill/engine/replay.py), but
+not with "launches".
 """
 
 import argparse
@@ -40,6 +41,7 @@ from unroll import OuterStep, trainer  # noqa: E402
 
 from distill import nets, recipe, rng, train  # noqa: E402
 from distill.context import Context  # noqa: E402
+from distill.engine import replay  # noqa: E402
 from distill.data.base import Dataset, Split  # noqa: E402
 from distill.loop import Loop, Watcher  # noqa: E402
 
@@ -48,12 +50,13 @@ CASES = [(images, steps) for images in (10, 100) for steps in (10, 20, 50)]
 QUICK_CASES = [(4, 3), (4, 6)]
 RECIPES = ("mtt-cifar10-10ipc", "datm-cifar10-10ipc", "dsa-cifar10-10ipc", "podd-cifar10-10")
 PARTS = {
-    "unroll-eager": 40, "unroll-compiled": 110, "unroll-bf16": 90, "unroll-plain": 30, "cifar100": 70, "experts": 60,
+    "unroll-eager": 40, "unroll-compiled": 80, "unroll-launches": 60, "unroll-bf16": 70, "unroll-plain": 30,
+    "cifar100": 70, "experts": 60,
     **{f"recipe-{name}": 20 for name in RECIPES},
 }  # fmt: skip
 """Seconds that each part may take, of 480; what one leaves over goes to the others."""
-KINDS = {"eager": "eager", "compiled": "ours", "bf16": "bf16", "plain": "published"}
-"""Names of benchmarks/unroll.py."""
+KINDS = {"eager": "eager", "compiled": "ours", "launches": "ours", "bf16": "bf16", "plain": "published"}
+"""Names of benchmarks/unroll.py. launches: as compiled, but each kernel is launched alone."""
 
 
 def main() -> None:
@@ -148,6 +151,8 @@ def measure(part: str, o: argparse.Namespace) -> Iterator[Figure]:
 
 def unroll(kind: str, o: argparse.Namespace) -> Iterator[Figure]:
     width = 8 if o.quick else 128
+    if kind == "launches":
+        replay.MOST_KINDS = 0
     train_ = trainer(KINDS[kind], width)
     for images, steps in QUICK_CASES if o.quick else CASES:
         outer = OuterStep(images, width, o.device)
