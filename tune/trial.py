@@ -120,6 +120,7 @@ class Attempt:
         self.loop = reporter.loop = Loop(self.context, reporter)
         reporter.metrics.images_per_step = self.loop.objective.work(self.loop.synthetic).images
         resume(self.loop, run, reporter)
+        reporter.resumed_at = self.loop.done
         self.loop.run()
         if self.last_report.get("step") != self.loop.done:
             reporter.report(self.loop.done, self.loop.selected.score)
@@ -191,6 +192,7 @@ class TrialReporter(Reporter):
         self.attempt = attempt
         self.loss: float | None = None
         self.shown = ""
+        self.resumed_at = 0
 
     def step(self, step: int, metrics: dict[str, float]) -> None:
         super().step(step, metrics)
@@ -218,7 +220,7 @@ class TrialReporter(Reporter):
             values=attempt.values,
         )
         self.tracker.log(step, {"best_accuracy": best.score})
-        if step:
+        if step != self.resumed_at:  # of that step there is a checkpoint already, perhaps of an older version
             self.save(self.loop.checkpoint())  # a reported step is never computed again
         attempt.journal.report(attempt.number, report, self._picture(report))
         attempt.report(report)

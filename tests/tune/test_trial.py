@@ -5,9 +5,11 @@ from types import SimpleNamespace
 import pytest
 from support import small
 
+from cluster.results.runs import Run
 from cluster.store import open_store
 from distill.cost import memory
-from distill.errors import DivergedError
+from distill.errors import ConflictError, DivergedError
+from distill.loop import Loop, Watcher
 from tune import sweep, trial
 from tune.journal import Journal
 from tune.reading import load
@@ -92,6 +94,33 @@ def searching(tmp_path, lines: str, recipe: str = "digits"):
 
 def sets(plan) -> int:
     return len({recipe.experts_id("data") for recipe in sweep.expert_recipes(plan)})
+
+
+def test_a_trial_that_another_sweep_has_brought_to_its_end_keeps_that_checkpoint(attempt, tmp_path):
+    """Its bytes may be of an older version, which would be refused as another run's."""
+    tried = attempt({})
+    loop = tried.loop = Loop(small.context("trajectory", "outer.steps=1", "outer.evaluate_every=1"), Watcher())
+    loop.run()
+    run = Run(open_store(f"file:{tmp_path}/store"), loop.context.run_id)
+    older = loop.checkpoint()
+    older.notes["version"] = 1
+    key = run.save(older)
+    reporter = trial.TrialReporter(run, tried)
+    reporter.tracker, reporter.loop, reporter.resumed_at = Metrics(), loop, 1
+    tried.report = lambda report: None
+    reporter.report(1, 0.5)
+    assert run.checkpoints() == [key] and run.latest().notes["version"] == 1
+    reporter.resumed_at = 0
+    with pytest.raises(ConflictError):
+        reporter.report(1, 0.5)
+
+
+class Metrics(Tags):
+    def log(self, step, metrics):
+        pass
+
+    def flush(self):
+        pass
 
 
 def test_experts_that_no_value_changes_are_trained_once(tmp_path):
