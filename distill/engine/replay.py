@@ -44,7 +44,7 @@ class Replayed:
                 self.captured[kind] = _Captured(self.function, leaves, structure)
             except RuntimeError as error:
                 self.possible = False
-                log.warning("the kernels of a training step are launched one by one, as they cannot be captured: %s", error)
+                log.warning("kernels of a training step are launched one by one, as they cannot be captured: %s", error)
                 return self.function(*inputs)
         return self.captured[kind](leaves)
 

@@ -30,8 +30,8 @@ class Engine(Compute):
     """Compute several segments as one batch; auto: on GPUs."""
     memory: Literal["auto"] | ByteSize = "auto"
     """What the forward pass may keep for the backward pass besides the states, such as "2GB"; what has no room is
-    computed again, to the same bits. auto: a quarter of the memory that is free when the run begins. Estimates of memory
-    are without it."""
+    computed again, to the same bits. auto: a quarter of the memory that is free when the run begins. Estimates of
+    memory are without it."""
 
     def memory_levers(self, segments: int) -> list[str]:
         """Overrides that save memory and change at most the last bits."""

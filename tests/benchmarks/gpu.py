@@ -41,8 +41,8 @@ from unroll import OuterStep, trainer  # noqa: E402
 
 from distill import nets, recipe, rng, train  # noqa: E402
 from distill.context import Context  # noqa: E402
-from distill.engine import replay  # noqa: E402
 from distill.data.base import Dataset, Split  # noqa: E402
+from distill.engine import replay  # noqa: E402
 from distill.loop import Loop, Watcher  # noqa: E402
 
 Figure = dict[str, object]
