@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.cli import common, evaluation_table
+from cluster.cli import common, evaluation_table, planning
 from cluster.cli.options import Json, Overrides, RecipeName, RunName, Store, app
 from distill.errors import RecipeError, StoreError
 
@@ -89,7 +89,7 @@ def baselines(
     from cluster.jobs.progress import Reading
     from cluster.jobs.request import EvaluationRequest
 
-    loaded = common.read(recipe, with_baselines(overrides or [], baselines))
+    loaded = planning.read(recipe, with_baselines(overrides or [], baselines))
     url, _, _ = common.places(store)
     common.log_to_console()
     request = EvaluationRequest(loaded, kinds(loaded, networks), full)

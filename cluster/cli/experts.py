@@ -2,7 +2,7 @@
 
 import time
 
-from cluster.cli import common, estimate
+from cluster.cli import common, estimate, planning
 from cluster.cli.options import DryRun, Full, Json, Log, LogFormat, Overrides, RecipeName, Store, app
 
 
@@ -20,7 +20,7 @@ def experts(
 
     Run again after it was stopped, it continues, inside an expert too; with a larger experts.count the set grows.
     """
-    loaded = common.read(recipe, overrides)
+    loaded = planning.read(recipe, overrides or [])
     url, tracking, _ = common.places(store)
     if dry_run:
         return estimate.show(loaded, url, json, full)

@@ -14,7 +14,7 @@ from cluster.home import home
 from distill.errors import PlanError, RecipeError, StoreError
 
 UNITS = {"h": 3600, "m": 60, "s": 1}
-BARE = ("name", "paper", "expected", "seed", "device", "threads", "dataset")
+BARE = ("name", "paper", "expected", "seed", "device", "threads", "dataset", "synthetic")
 """Settings of a recipe that leave everything else to the plan."""
 
 
@@ -27,38 +27,40 @@ def seconds(text: str) -> float:
     return total
 
 
-def read(source: str, overrides: list[str], given: float | None):
-    """The recipe to distill: that of `source`, or, for data alone and a time, a plan made now or kept."""
-    if given is None or not is_bare(source):
-        return common.read(source, overrides)
-    return planned(source, overrides, given)
+def read(source: str, overrides: list[str], given: float | None = None):
+    """The recipe to distill: that of `source`, or, for data alone, a plan made now or kept."""
+    return planned(source, overrides, given) if is_bare(source) else common.read(source, overrides)
 
 
 def is_bare(source: str) -> bool:
-    """Whether `source` is a dataset, or a recipe file that says nothing else than its dataset and who runs it."""
+    """Whether `source` is a dataset, or a recipe file that names only its dataset, its set and who runs it."""
     return common.is_data(source) or (Path(source).is_file() and not set(_table(source)) - set(BARE))
 
 
-def planned(source: str, overrides: list[str], given: float, ipc: int = 1, out: Path | None = None):
+def planned(source: str, overrides: list[str], given: float | None, ipc: int = 1, out: Path | None = None):
     """The plan for a dataset, kept or made; prints it, and writes the recipe to `out`.
 
-    `dataset`, `device` and `synthetic.ipc` of the overrides, or of a bare recipe, are planned with; the others are
-    applied to the plan. Raises PlanError if nothing fits, StoreError if `out` cannot be written.
+    Without a time the plan is for an hour, or as many as it takes, of two cores of nominal speed, and the same on every
+    machine. `dataset`,
+    `device`, `synthetic.ipc` and `objective.kind` of the overrides, or of a bare recipe, are planned with; the others
+    are applied to the plan. Raises PlanError if nothing fits, StoreError if `out` cannot be written.
     """
     from distill import recipe as recipes
     from distill.recipe import digest
 
     own = _table(source) if is_bare(source) and not common.is_data(source) else {}
-    rest = [f"{key}={json.dumps(value)}" for key, value in own.items() if key != "dataset"]
+    rest = [f"{path}={json.dumps(value)}" for path, value in dotted(own) if not path.startswith("dataset.")]
     rest += [text for text in overrides if not text.startswith("dataset.")]
     settings = common.dataset_settings(source, [text for text in overrides if text.startswith("dataset.")])
     ipc, device = int(_value(rest, "synthetic.ipc", str(ipc))), _value(rest, "device", "auto").strip('"')
     request = {"dataset": settings.model_dump(mode="json"), "seconds": given, "ipc": ipc, "device": device}
+    objective = _value(rest, "objective.kind", "").strip('"')
+    request |= {"objective": objective} if objective else {}
     path = home() / "plans" / f"{_name(source)}-{digest(request)}.toml"
     if kept := path.is_file():
         comments = [line[2:] for line in path.read_text(encoding="utf8").splitlines() if line.startswith("# ")]
     else:
-        comments = _make(settings, source, given, ipc, device, path)
+        comments = _make(settings, source, given, ipc, device, objective, path)
     for line in comments:
         common.console.print(line, soft_wrap=True, markup=False)
     made = "made before: remove it to plan again" if kept else "kept: the same command continues with it"
@@ -72,19 +74,24 @@ def planned(source: str, overrides: list[str], given: float, ipc: int = 1, out: 
     return recipe
 
 
-def _make(settings, source: str, given: float, ipc: int, device: str, path: Path) -> list[str]:
+def _make(settings, source: str, given: float | None, ipc: int, device: str, objective: str, path: Path) -> list[str]:
     """Measure, choose and keep; returns the plan in lines."""
     from cluster.jobs.progress import Reading
     from distill.data.texts import shown
     from distill.engine import allocator
-    from distill.plan import plan, words
+    from distill.plan import nominal, plan, words
     from distill.text import duration
 
     allocator.settle()
-    common.console.print(f"planning for {duration(given)}: a step of everything is timed on this machine")
+    if given:
+        common.console.print(f"planning for {duration(given)}: a step of everything is timed on this machine")
     with Reading(common.console) as reading:
-        made = plan(settings, given, ipc, _name(source), os.cpu_count() or 1, device, reading)
-    lines = [("for", f"{source} within {duration(given)}"), *words.lines(made)]
+        if given:
+            made = plan(settings, given, ipc, _name(source), os.cpu_count() or 1, device, reading, objective=objective)
+        else:
+            made = nominal.planned(settings, ipc, _name(source), device, reading, objective)
+    where = "" if given else " of two CPU cores of usual speed; --within plans for the time there is here"
+    lines = [("for", f"{source} within {duration(made.seconds)}{where}"), *words.lines(made)]
     comments = [f"{heading:<9} {shown(' '.join(text.split()))}" for heading, text in lines]
     path.parent.mkdir(parents=True, exist_ok=True)
     whole = path.with_suffix(".part")
@@ -113,6 +120,15 @@ def _table(source: str) -> dict:
         return tomllib.loads(Path(source).read_text(encoding="utf8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(f"recipe {source}: not TOML: {error}") from None
+
+
+def dotted(table: dict, before: str = "") -> list[tuple[str, object]]:
+    """(dotted path, value) of every setting of a recipe file."""
+    pairs = []
+    for key, value in table.items():
+        path = f"{before}{key}"
+        pairs += dotted(value, f"{path}.") if isinstance(value, dict) else [(path, value)]
+    return pairs
 
 
 def _value(overrides: list[str], path: str, default: str) -> str:

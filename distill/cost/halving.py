@@ -7,6 +7,9 @@
 from distill.context import Context
 from distill.cost.estimate import Estimate
 
+LEAST = 0.25
+"""Share of a part that an override leaves at least."""
+
 
 def parts(estimate: Estimate) -> dict[str, float]:
     """Seconds of training experts, of the outer steps and of judging the set."""
@@ -18,12 +21,12 @@ def parts(estimate: Estimate) -> dict[str, float]:
 
 
 def halving(context: Context, estimate: Estimate) -> str:
-    """The override that halves the time of a run, or two that do together; empty if none can."""
+    """The override that halves the time of a run, or several that do together; empty if none can."""
     seconds = parts(estimate)
     total, changed, saved = sum(seconds.values()), [], 0.0
     for part in sorted(seconds, key=seconds.__getitem__, reverse=True):
         left = total / 2 - saved
-        share = max(0.0, 1 - left / seconds[part]) if seconds[part] else 1.0
+        share = max(LEAST, 1 - left / seconds[part]) if seconds[part] else 1.0
         setting, kept = _reduced(context, part, share)
         if setting:
             changed.append(setting)

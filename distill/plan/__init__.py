@@ -4,9 +4,11 @@
     made.recipe, words.lines(made)
 
 glance.py looks at the data, clock.py times one step of everything, choose.py holds the rules, words.py says what was
-chosen and why. The same measurements give the same plan.
+chosen and why. The same measurements give the same plan. nominal.py takes the place of the clock for defaults that
+depend on the data alone.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -61,21 +63,32 @@ class Plan:
 
 
 def plan(
-    settings: DatasetSettings, seconds: float, ipc: int, name: str, cores: int, device="auto", notice: Notice = silent
+    settings: DatasetSettings,
+    seconds: float,
+    ipc: int,
+    name: str,
+    cores: int,
+    device="auto",
+    notice: Notice = silent,
+    measure: Callable[[dict[str, Recipe], Facts], Speeds] | None = None,
+    objective: str = "",
 ) -> Plan:
     """Choose a recipe for the data of `settings` that is done within `seconds` on `cores` cores or a GPU.
 
-    PlanError if nothing fits; DataError if the dataset is missing, damaged, or too small.
+    `objective` is one that the user set; one that is not planned for leaves the choice to the plan. `measure` finds the
+    speeds, by default with a clock. PlanError if nothing fits; DataError if the dataset is missing, damaged, or too
+    small.
     """
     seen, torch_device = glance(settings, notice), device_of(device)
+    kinds = [objective] if objective in choose.STEPS else list(choose.STEPS)
     tried: list[Tried] = []
     for size, width in choose.ladder(seen.side, settings.size):
         guess = _guess(settings, seen, size)
         images = min(ipc, max(1, min(guess.counts) - 1))
-        drafts = {o: _draft(guess, width, images, o, name, device) for o in choose.STEPS}
+        drafts = {o: _draft(guess, width, images, o, name, device) for o in kinds}
         if tried and not _may_fit(tried[-1], drafts, guess, seconds, cores):
             break
-        speeds = _speeds(drafts, guess)
+        speeds = (measure or _speeds)(drafts, guess)
         fits = {o: choose.fit(draft, guess, speeds, seconds, cores) for o, draft in drafts.items()}
         tried.append(Tried(size, width, fits, speeds))
         notice("timing networks", len(tried), len(choose.LADDER))

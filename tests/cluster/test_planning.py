@@ -41,15 +41,20 @@ def test_a_plan_is_measured_once_and_kept(tmp_path, monkeypatch, capsys):
     times = []
     monkeypatch.setattr(plans, "_speeds", lambda drafts, facts: times.append(1) or speeds)
     first = planning.read(str(bare), [], 600)
-    count, said = len(times), capsys.readouterr().out
+    count, said = len(times), without_progress(capsys.readouterr().out)
     again = planning.read(str(bare), ["outer.steps=7"], 600)
     assert len(times) == count > 0 and again.outer.steps == 7
     assert first.model_copy(update={"outer": again.outer}) == again
-    later = capsys.readouterr().out
+    later = without_progress(capsys.readouterr().out)
     assert "made before" in later and said.splitlines()[2:-1] == later.splitlines()[1:-1]  # the same lines again
     assert planning.read(str(bare), [], 900) != first and len(times) > count
     (kept, _) = sorted((tmp_path / "home" / "plans").iterdir())
     assert kept.read_text().startswith("# for")
+
+
+def without_progress(text: str) -> str:
+    """What is said however slow the machine is."""
+    return "\n".join(line for line in text.splitlines() if not line.startswith(("timing", "reading")))
 
 
 SPEEDS = plans.Speeds(1, 0.5, {"trajectory": 0.2, "distribution": 0.1}, {2: 0.01, 5: 0.02}, {2: 0, 5: 0})
@@ -83,3 +88,37 @@ def test_experts_from_the_first_on_are_used_when_time_ran_out(tmp_path):
     assert experts._unbroken(own, 5) == 2
     finished |= {2, 4}
     assert experts._unbroken(own, 5) == 5
+
+
+# ---------------------------------------------------------------- without a time: defaults by the data alone
+
+
+def four_lines(folder, *more):
+    path = folder / "mine.toml"
+    path.write_text("\n".join(['name = "mine"', 'dataset.kind = "digits"', "dataset.limit = 400", *more]))
+    return str(path)
+
+
+def test_four_lines_without_a_time_are_planned_from_the_data_alone(tmp_path, monkeypatch, capsys):
+    """No clock: the same settings on every machine. The defaults of a recipe are a hundred experts of fifty epochs."""
+    monkeypatch.setenv("STILLHOUSE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(plans, "Clock", None)
+    made = planning.read(four_lines(tmp_path, "synthetic.ipc = 3", "synthetic.labels.mode = 'learned'"), [])
+    assert made.network.depth == 2 and made.synthetic.ipc == 3 and made.synthetic.labels.mode == "learned"
+    assert made.objective.expert_use == "none" or made.experts.count <= 20
+    assert "3 images per class" in (said := capsys.readouterr().out) and "within 60 min of two CPU cores" in said
+    assert planning.read(four_lines(tmp_path), []) != made
+
+
+def test_an_objective_that_is_set_is_planned_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("STILLHOUSE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(plans, "Clock", None)
+    for kind, experts_ in (("trajectory", True), ("distribution", False), ("unrolled", False)):
+        made = planning.read(four_lines(tmp_path), [f"objective.kind={kind}"])
+        assert made.objective.kind == kind and (made.expert_use == "required") == experts_
+        assert not experts_ or 4 <= made.experts.count <= 20
+
+
+def test_a_recipe_that_says_more_is_run_as_it_stands(tmp_path):
+    full = four_lines(tmp_path, "experts.epochs = 20")
+    assert planning.read(full, []).experts.count == recipe.Experts().count

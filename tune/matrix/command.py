@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from cluster.cli import common
+from cluster.cli import common, planning
 from cluster.cli.evaluate import with_baselines
 from distill import recipe as recipes
 from distill.errors import RecipeError
@@ -32,7 +32,7 @@ def main(
     objective_kinds = cells.chosen("--objectives", objectives, recipes.ObjectiveSettings)
     own = [text for text in overrides if text.partition("=")[0].split(".")[0] in reading.OWN_BLOCKS]
     for_all, of_kinds = cells.split([text for text in overrides if text not in own])
-    recipe = common.read(source, with_baselines(for_all, baselines))
+    recipe = planning.read(source, with_baselines(for_all, baselines))
     url, tracking, home = common.places(store)
     common.log_to_console()
     context = _prepared(recipe, url)

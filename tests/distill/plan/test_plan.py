@@ -8,8 +8,9 @@ from distill import plan as planning
 from distill import recipe
 from distill.errors import DataError
 from distill.loop import Loop, Watcher
+from distill.plan import choose, nominal
 from distill.plan.clock import Clock
-from distill.plan.glance import glance
+from distill.plan.glance import Glance, glance
 
 
 def photographs(folder, classes=3, each=12, size=(90, 70)):
@@ -70,3 +71,32 @@ def test_images_per_class_are_limited_by_the_smallest_class(tmp_path, monkeypatc
     assert made.recipe.synthetic.ipc == min(made.facts.counts) < 12
     assert made.recipe.dataset.size == made.chosen.size in (32, 64)
     assert made.recipe.objective.kind == "distribution"
+
+
+SHAPES = [(c, side, classes, each) for c, side in ((1, 8), (1, 28), (3, 32), (3, 64), (3, 128), (3, 224))
+          for classes, each in ((2, 20), (10, 500), (200, 500), (10, 5000))]  # fmt: skip
+
+
+@pytest.mark.parametrize("channels, side, classes, each", SHAPES)
+def test_defaults_without_a_clock_are_sensible_for_every_shape(monkeypatch, channels, side, classes, each):
+    """The papers' depth, images no larger than they are, and an hour by the nominal speeds if there are not
+    very many of them."""
+    seen = Glance(classes * each, classes, channels, side, True)
+    monkeypatch.setattr(planning, "glance", lambda settings, notice: seen)
+    settings = recipe.Folder(path="photos")
+    monkeypatch.setattr(planning, "_facts", lambda s, seen, size, *rest: planning._guess(s, seen, size))
+    made = nominal.planned(settings, 1, "mine", "cpu")
+    r, size = made.recipe, made.facts.shape[1]
+    assert r.network.depth == choose.depth(size) and size <= side and (side > 48 or size == side)
+    assert made.seconds <= 3600 * (1 if classes * each <= 5000 else 16)
+    assert made.fit.seconds <= made.seconds and r.outer.steps >= choose.STEPS[r.objective.kind][0]
+    assert r.experts_needed <= choose.MOST_EXPERTS
+
+
+def test_nominal_speeds_grow_with_the_network_and_the_data():
+    facts = [choose.Facts({"kind": "digits"}, (3, 32, 32), (n,) * 10, n) for n in (100, 1000)]
+    drafts = [{o: choose.draft(facts[0], w, 1, o, "x") for o in choose.STEPS} for w in (32, 128)]
+    pairs = ((drafts[0], facts[0]), (drafts[1], facts[0]), (drafts[0], facts[1]))
+    small, wide, many = (nominal.speeds(*pair) for pair in pairs)
+    assert wide.expert_epoch > 4 * small.expert_epoch and 9 < many.expert_epoch / small.expert_epoch < 11
+    assert all(wide.outer[o] > small.outer[o] for o in choose.STEPS) and wide.test[5] > 4 * small.test[5]
