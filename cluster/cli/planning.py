@@ -50,7 +50,7 @@ def planned(source: str, overrides: list[str], given: float | None, ipc: int = 1
 
     own = _table(source) if is_bare(source) and not common.is_data(source) else {}
     rest = [f"{path}={json.dumps(value)}" for path, value in dotted(own) if not path.startswith("dataset.")]
-    rest += [text for text in overrides if not text.startswith("dataset.")]
+    rest += [text for text in overrides if not text.startswith("dataset.") or text == "dataset.size=0"]
     settings = common.dataset_settings(source, [text for text in overrides if text.startswith("dataset.")])
     ipc, device = int(_value(rest, "synthetic.ipc", str(ipc))), _value(rest, "device", "auto").strip('"')
     request = {"dataset": settings.model_dump(mode="json"), "seconds": given, "ipc": ipc, "device": device}
