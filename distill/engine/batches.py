@@ -27,6 +27,11 @@ class Batches:
     key: tuple[str | int, ...]
 
     @property
+    def remade(self) -> bool:
+        """Whether they must not be kept between forward and backward pass."""
+        return self.synthetic.remade
+
+    @property
     def per_pass(self) -> int:
         """Steps in one pass over the set."""
         return -(-len(self.synthetic) // self.size) if self.size else 1
@@ -47,6 +52,11 @@ class Stacked:
     """Batches of several trainings side by side: (s, b, c, h, w) and (s, b, classes)."""
 
     parts: list[Batches]
+
+    @property
+    def remade(self) -> bool:
+        """Whether they must not be kept between forward and backward pass."""
+        return any(part.remade for part in self.parts)
 
     def __call__(self, i: int) -> tuple[Tensor, Tensor]:
         pairs = [part(i) for part in self.parts]

@@ -102,7 +102,7 @@ class _KeptBatches:
     """Batches of the differentiated steps with their graphs, as many as fit into `memory` bytes; others are remade."""
 
     def __init__(self, batches: Batches, memory: int, learned: Sequence[Tensor]):
-        self.batches, self.left = batches, memory
+        self.batches, self.left = batches, 0 if getattr(batches, "remade", False) else memory
         self.anyway = {p.untyped_storage().data_ptr() for p in learned}
         self.kept: dict[int, tuple[Tensor, Tensor]] = {}
 

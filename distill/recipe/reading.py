@@ -142,7 +142,7 @@ def _carried(value: Any, old: Any, new: Any) -> Any:
     """What a value means for a kind with the default `new`; None if it is the default `old`."""
     if isinstance(value, dict) and isinstance(old, dict) and isinstance(new, dict):
         changed = {k: v for k, v in value.items() if k in new and v != old.get(k)}
-        return {**new, **changed} if changed else None
+        return changed or None
     return None if value == old else value
 
 

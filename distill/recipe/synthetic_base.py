@@ -30,7 +30,13 @@ class Labels(Settings):
     """Start of learned labels. one-hot: probabilities, learned as such; expert: the mean probabilities of trained
     networks, learned as logits (DATM)."""
     lr: Annotated[float, Field(ge=0)] = 0.0
-    """Learning rate of learned labels."""
+    """Learning rate of learned labels; 0.001 if it is left out."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _learned_at_some_rate(cls, block: Any) -> Any:
+        learned = isinstance(block, dict) and block.get("mode") == "learned"
+        return {"lr": 1e-3, **block} if learned else block
 
     @model_validator(mode="after")
     def _agrees(self):

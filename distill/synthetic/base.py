@@ -68,6 +68,8 @@ class Synthetic(nn.Module):
 
     kinds: dict[str, type["Synthetic"]] = {}
     classes: int
+    remade: bool = False
+    """Whether batches are always made again on the way back, since keeping what made them takes much memory."""
 
     def __init_subclass__(cls, kind: str = "", **more):
         super().__init_subclass__(**more)

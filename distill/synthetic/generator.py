@@ -31,6 +31,8 @@ MODULE = "distill.nets.stylegan2"
 class Generator(Synthetic, kind="generator"):
     """A generator `net` with its settings for drawing; an item is any image of its class, `per_class` in one pass."""
 
+    remade = True
+
     def __init__(self, net: stylegan2.Generator, draw: dict, classes: int, per_class: int, truncation: float = 1.0):
         super().__init__()
         self.net, self.draw, self.classes, self.per_class, self.truncation = net, draw, classes, per_class, truncation

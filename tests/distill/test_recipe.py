@@ -328,3 +328,11 @@ def test_gradient_matching_has_a_rate_of_its_own(outer, rate):
     assert recipe.parse(table, "x").outer.lr_img == rate
     changed = recipe.load("digits", ["objective.kind=gradient", *(f"outer.{k}={v}" for k, v in outer.items())])
     assert changed.outer.lr_img == rate
+
+
+def test_learned_labels_are_learned_at_some_rate_unless_it_is_said_to_be_zero():
+    """A poster's recipe with one word changed has learned labels without a rate of their own."""
+    for overrides, rate in (([], 1e-3), (["synthetic.labels.lr=0"], 0.0), (["synthetic.labels.lr=0.5"], 0.5)):
+        made = recipe.load("podd-cifar10-05", ["synthetic.kind=pixels", "synthetic.ipc=1", *overrides])
+        assert (made.synthetic.labels.mode, made.synthetic.labels.lr) == ("learned", rate)
+    assert recipe.Labels().lr == 0
