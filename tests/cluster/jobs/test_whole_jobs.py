@@ -3,11 +3,9 @@
 import contextlib
 import hashlib
 import json
-import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from ipaddress import ip_address
 from pathlib import Path
@@ -15,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from support.cli import TINY
+from support.cli import ROOT, STILLHOUSE, TINY, finish, start
 from support.killing import kill_tree, kill_workers, wait_for
 from support.ray_head import RAY, head
 
@@ -27,27 +25,7 @@ from distill import context as contexts
 from distill import recipe
 
 pytestmark = pytest.mark.ray
-ROOT = Path(__file__).parents[3]
-STILLHOUSE = str(Path(sys.executable).with_name("stillhouse"))
 DISTILL = ("distill", "digits", *TINY, "outer.steps=60", "outer.evaluate_every=30")
-
-
-def environment(home: Path) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "STILLHOUSE_", "MLFLOW_"))}
-    return {**kept, "STILLHOUSE_HOME": str(home), "PATH": f"{Path(STILLHOUSE).parent}:{os.environ['PATH']}"}
-
-
-def start(home: Path, *arguments: str) -> subprocess.Popen:
-    home.mkdir(parents=True, exist_ok=True)
-    log = (home / "output.log").open("a")
-    return subprocess.Popen(
-        [STILLHOUSE, *arguments], env=environment(home), cwd=home, stdout=log, stderr=log, start_new_session=True
-    )
-
-
-def finish(process: subprocess.Popen, home: Path) -> str:
-    assert process.wait() == 0, (home / "output.log").read_text()
-    return (home / "output.log").read_text()
 
 
 def only_run(home: Path) -> Run:
