@@ -22,19 +22,20 @@ STILLHOUSE = str(Path(sys.executable).with_name("stillhouse"))
 ROOT = Path(__file__).parents[2]
 
 
-def environment(home: Path) -> dict[str, str]:
-    """That of a user with nothing set but a home of their own."""
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """That of a user with nothing set but a home of their own, and `more`."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "STILLHOUSE_", "MLFLOW_"))}
     path = f"{Path(STILLHOUSE).parent}:{os.environ['PATH']}"
-    return {**kept, "STILLHOUSE_HOME": str(home), "PATH": path, "PYTHONPATH": str(ROOT)}
+    return {**kept, "STILLHOUSE_HOME": str(home), "PATH": path, "PYTHONPATH": str(ROOT), **more}
 
 
-def start(home: Path, *arguments: str) -> subprocess.Popen:
-    """`stillhouse ARGUMENTS` in a session of its own; what it says is appended to `home`/output.log."""
+def start(home: Path, *arguments: str, **more: str) -> subprocess.Popen:
+    """`stillhouse ARGUMENTS` in a session of its own, with the variables `more`; it writes to `home`/output.log."""
     home.mkdir(parents=True, exist_ok=True)
     log = (home / "output.log").open("a")
     command = [sys.executable, "-m", "tune.cli", *arguments]
-    return subprocess.Popen(command, env=environment(home), cwd=home, stdout=log, stderr=log, start_new_session=True)
+    env = environment(home, **more)
+    return subprocess.Popen(command, env=env, cwd=home, stdout=log, stderr=log, start_new_session=True)
 
 
 def finish(process: subprocess.Popen, home: Path) -> str:
