@@ -300,6 +300,15 @@ def test_members_of_an_archive_are_never_written(inside, name):
     assert names_below(folder) == before and not os.path.exists("/tmp/outside-of-a-test.npy")
 
 
+def test_half_a_character_is_named_by_its_code(inside):
+    """NumPy's texts hold what UTF-8 cannot."""
+    folder, x, y = inside(), np.arange(20 * 64, dtype=np.uint8).reshape(20, 8, 8), np.arange(20) % 2
+    names_of_classes = np.array(["\ud800", "b"])
+    np.savez(folder / "set.npz", x_train=x, y_train=y, x_test=x, y_test=y, classes=names_of_classes)
+    loaded = data.load(recipe.Npz(kind="npz", path=str(folder / "set.npz")), 0, torch.device("cpu"))
+    assert loaded.classes == ("\\ud800", "b") and len(loaded.fingerprint) == 64
+
+
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_tensors_of_a_set_that_are_called_like_paths_are_no_files(inside, name):
     folder = inside()
@@ -310,6 +319,11 @@ def test_tensors_of_a_set_that_are_called_like_paths_are_no_files(inside, name):
     header = json.loads(about["stillhouse"])
     header["classes"] = [name, f"{name} 2"]
     safetensors.torch.save_file(tensors | {f"state.{name}": torch.zeros(1)}, file, {"stillhouse": json.dumps(header)})
+    header["classes"] = ["\ud800", "b"]
+    half = folder / "half.safetensors"
+    safetensors.torch.save_file(tensors, half, {"stillhouse": json.dumps(header)})
+    with pytest.raises(StillhouseError, match="half.safetensors"):
+        read(half)
     again = folder / "again"
     found = read(file)
     write(found, again)
