@@ -4,6 +4,7 @@ font = caption_font(13, names)
 font.getlength(drawable(names[0]))
 """
 
+import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -21,8 +22,23 @@ def caption_font(size: int, texts: Iterable[str] = ()) -> ImageFont.FreeTypeFont
 
 
 def drawable(text: str) -> str:
-    """The text with its code (U+732B) for each character that no font here has, where a box would stand."""
-    return "".join(c if c.isascii() or _has(c) else f" U+{ord(c):04X} " for c in text).strip()
+    """The text as one line of what can be drawn: codes (U+732B) for characters that no font here has, and for controls.
+
+    What turns or joins letters (right-to-left overrides, joiners) is left out. Pillow refuses lines that end inside.
+    """
+    return "".join(map(_drawn, text)).strip()
+
+
+@lru_cache(maxsize=4096)
+def _drawn(character: str) -> str:
+    kind = unicodedata.category(character)
+    if kind == "Cf":
+        return ""
+    if character in "\t\n\r":
+        return " "
+    if kind[0] != "C" and kind not in ("Zl", "Zp") and (character.isascii() or _has(character)):
+        return character
+    return f" U+{ord(character):04X} "
 
 
 @lru_cache
@@ -33,7 +49,6 @@ def dejavu(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
 
 
-@lru_cache
 def _has(character: str) -> bool:
     """Whether DejaVu Sans draws it as anything but the box of a missing character."""
     box, drawn = (dejavu(12).getmask(c) for c in ("\U0010ffff", character))

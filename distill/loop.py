@@ -64,8 +64,8 @@ class Loop:
     """One run. `rank` and `world` determine which segments this worker computes.
 
     `reduce` sums a tensor over workers. `wait` is a barrier for all workers without a timeout: the first worker
-    evaluates before it calls it. `deadline` is the time (time.time()) by which the set must be published: run() ends
-    before the last step if the final judgement would come too late.
+    evaluates before it calls it. `deadline` is the time (time.monotonic()) by which the set must be published: run()
+    ends before the last step if the final judgement would come too late.
     """
 
     def __init__(
@@ -125,7 +125,8 @@ class Loop:
             return False
         e = self.context.recipe.evaluation
         rest = self.judging_seconds * (1 + e.networks / e.selection_networks)
-        late = torch.tensor(float(self.rank == 0 and time.time() + rest > self.deadline), device=self.context.device)
+        late = self.rank == 0 and time.monotonic() + rest > self.deadline
+        late = torch.tensor(float(late), device=self.context.device)
         self.reduce(late)
         return late.item() > 0
 

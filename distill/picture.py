@@ -107,8 +107,9 @@ def png(image: Image.Image) -> bytes:
 
 def shorten(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
     """`text`, cut with an ellipsis to fit into `width` pixels; codes stand for characters that no font has."""
-    text = drawable(text)
-    if font.getlength(text) <= width:
+    whole = len(text) <= width  # else it is too long at a pixel a letter, and need not be drawn to see that
+    text = drawable(text[: max(0, width)])
+    if whole and font.getlength(text) <= width:
         return text
     fits = (text[:length].rstrip() + "…" for length in range(len(text) - 1, 0, -1))
     return next((cut for cut in fits if font.getlength(cut) <= width), "")

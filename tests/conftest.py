@@ -4,11 +4,17 @@ import os
 import uuid
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
+from hypothesis.configuration import set_hypothesis_home_dir
 from support.ceph import server_or_skip
 
 from cluster.store import open_store
+
+# The same examples in every run, as many as fit into seconds; how long one takes depends on the machine.
+hypothesis.settings.register_profile("stillhouse", derandomize=True, deadline=None, database=None, max_examples=25)
+hypothesis.settings.load_profile("stillhouse")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -30,6 +36,7 @@ def pytest_collection_modifyitems(config, items):
 def working_folder(tmp_path_factory):
     """An empty folder to run in: what a test writes by a relative path must not end up in the repository."""
     before, folder = Path.cwd(), tmp_path_factory.mktemp("working-folder")
+    set_hypothesis_home_dir(tmp_path_factory.mktemp("hypothesis"))
     os.chdir(folder)
     yield folder
     os.chdir(before)

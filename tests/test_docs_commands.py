@@ -12,9 +12,9 @@ from distill import recipe
 from distill.errors import RecipeError
 from tune.cli import app
 
-PAGES = [ROOT / "docs" / "cluster.md", INFRA / "README.md"]
+PAGES = [*(ROOT / "docs" / name for name in ("cluster.md", "quickstart.md", "operations.md")), INFRA / "README.md"]
 FILES = [*PAGES, *sorted(p for p in INFRA.rglob("*") if p.suffix in (".yaml", ".sh"))]
-PLACEHOLDERS = {"my.toml": "digits"}
+PLACEHOLDERS = {"my.toml": "digits", "my-photos": "digits", "RECIPE": "digits"}
 """What stands in a page for a user's own file."""
 COMMAND = re.compile(r"(?<!-n)(?:^|[\s(\"`])stillhouse ((?:[a-z]|--help)[^\n`#|)\"]*)", re.MULTILINE)
 CLICK = typer.main.get_command(app)

@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.table import Table
 
 from cluster.cli import common
+from cluster.stopping import Stopped
 from distill.errors import RecipeError
 from tune import reading
 from tune.reading import Plan
@@ -57,10 +58,15 @@ def _run(plan: Plan, context, urls: tuple[str, str, str], resume: bool) -> dict:
     store, tracking, home = urls
     places = sweep.Places(store, tracking, Path(home))
     journal = sweep.open_journal(plan, context, store, resume)
-    with session() as ray:
-        ray.wait()
-        result = sweep.run(plan, context, journal, places, Screen(common.console))
-    return report.finish(plan, journal, places, result, common.console)
+    try:
+        with sweep.killed_if_stopped(journal, places):
+            with session() as ray:
+                ray.wait()
+                result = sweep.run(plan, context, journal, places, Screen(common.console))
+            return report.finish(plan, journal, places, result, common.console)
+    except Stopped as stop:
+        stop.options = () if resume else ("--resume",)
+        raise
 
 
 def _list() -> None:

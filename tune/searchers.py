@@ -137,6 +137,10 @@ class JournalSearcher(Searcher):
         counts = trial.status in COUNTED and "validation_accuracy" in result
         self.draws.result(trial.number, result if counts else None)
 
+    def running(self) -> list[SweepTrial]:
+        """Trials that have started in this command and not ended."""
+        return [trial for trial in list(self.ids.values()) if trial.end is None]
+
     def end_budget(self) -> None:
         """Mark the budget as used up: trials that end from now on are recorded as such."""
         self.out_of_budget = True

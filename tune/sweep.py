@@ -5,8 +5,8 @@ stillhouse sweep digits-rates
 
 import itertools
 import logging
+import secrets
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,12 +18,14 @@ from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig
 from ray.tune.schedulers import TrialScheduler
 
-from cluster.jobs import distilling, experts
+from cluster.jobs import distilling, experts, group
+from cluster.jobs.board import Board
 from cluster.jobs.datasets import share, shared_context
 from cluster.jobs.events import Note
 from cluster.jobs.fitting import refuse_unfit
 from cluster.jobs.session import gpus, on_this_node
 from cluster.results.runs import Run
+from cluster.stopping import MARK_SECONDS, Stopped, within
 from cluster.store import open_store, ray_url
 from cluster.tracking.run import Tracker
 from distill.context import Context
@@ -96,7 +98,8 @@ def run_trials(plan: Plan, context: Context, journal: Journal, places: Places, w
     parent = open_parent(plan, journal, places)
     library = Library.options(scheduling_strategy=on_this_node()).remote()
     ray.get(library.add.remote(key_of(plan.base), [share(context.data)]))
-    shared = _shared(plan, journal, places, parent, library)
+    board = Board.options(scheduling_strategy=on_this_node()).remote()
+    shared = _shared(plan, journal, places, parent, library, board)
     past = journal.trials()
     if any(trial.end is None for trial in past) or len(past) < plan.sweep.trials():
         train_missing_experts(plan, shared, watch)
@@ -109,6 +112,23 @@ def open_parent(plan: Plan, journal: Journal, places: Places) -> Tracker:
     params = {"sweep": plan.sweep.model_dump(mode="json"), "recipe": plan.base.model_dump(mode="json")}
     name, key = plan.sweep.name, journal.sweep_id
     return Tracker.open(places.tracking, "sweeps", name, key, params, {"stillhouse.sweep": key})
+
+
+@contextmanager
+def killed_if_stopped(journal: Journal, places: Places) -> Iterator[None]:
+    """Ctrl-C or SIGTERM in the block mark the sweep's MLflow run, and those of its trials that still run, KILLED."""
+    try:
+        yield
+    except Stopped as stop:
+        reason = f"stopped by {stop}"
+        within(MARK_SECONDS, lambda: _mark_killed(journal, places, reason))
+        raise
+
+
+def _mark_killed(journal: Journal, places: Places, reason: str) -> None:
+    if parent := Tracker.find(places.tracking, "sweeps", journal.sweep_id):
+        parent.finish("KILLED")
+        parent.end_children("stillhouse.trial", {str(t.number): reason for t in journal.trials() if not t.end})
 
 
 def best(trials: list[SweepTrial], plan: Plan) -> SweepTrial | None:
@@ -171,7 +191,13 @@ def _tune(plan: Plan, context: Context, journal: Journal, shared: Shared, places
     watch.begin(plan, searcher)
     try:
         with _scratch(journal, places) as storage:
-            _tuner(plan, shared, scheduler, searcher, Limits(plan, past, searcher.end_budget), watch, storage).fit()
+            tuner = _tuner(plan, shared, scheduler, searcher, Limits(plan, past, searcher.end_budget), watch, storage)
+            group.watch(tuner.fit, shared.board, watch.event, lambda: len(searcher.running()))
+    except Stopped as stop:
+        ended = sum(trial.end is not None for trial in searcher.trials.values())
+        saved = stop.saved and f", checkpoints saved: {stop.saved}"
+        stop.saved = f"{ended} of {plan.sweep.trials()} trials have ended{saved}"
+        raise
     finally:
         watch.close()
 
@@ -199,7 +225,7 @@ def _tuner(
             trial_dirname_creator=lambda trial: f"trial-{trial.config['number']:05d}-{trial.trial_id}",
         ),
         run_config=RunConfig(
-            name=f"from-{int(time.time())}",
+            name=f"from-{secrets.token_hex(8)}",
             storage_path=storage,
             failure_config=FailureConfig(max_failures=RESTARTS),
             checkpoint_config=CheckpointConfig(num_to_keep=TUNE_CHECKPOINTS),
@@ -210,7 +236,7 @@ def _tuner(
     )
 
 
-def _shared(plan: Plan, journal: Journal, places: Places, parent: Tracker, library) -> Shared:
+def _shared(plan: Plan, journal: Journal, places: Places, parent: Tracker, library, board) -> Shared:
     r, device = plan.sweep.resources, plan.base.device
     if device.startswith("cuda") and not r.gpus:
         raise DeviceError(f"device = {device!r}, but resources.gpus = 0: give each trial (a part of) a GPU")
@@ -228,21 +254,29 @@ def _shared(plan: Plan, journal: Journal, places: Places, parent: Tracker, libra
         cpus=r.cpus,
         population=plan.sweep.scheduler.kind == "pbt",
         library=library,
+        board=board,
         publish=plan.sweep.publish == "all",
     )
 
 
 @contextmanager
 def _scratch(journal: Journal, places: Places) -> Iterator[str]:
-    """Location of Ray Tune's own files, reachable by all nodes; deleted afterwards."""
+    """Location of Ray Tune's own files, reachable by all nodes; deleted afterwards.
+
+    A command that is stopped has no time to delete them in an S3 store; the one that continues does.
+    """
     url = ray_url(places.store, f"ray/{journal.sweep_id}")
     local = places.store.startswith("file:")
     if local:
         Path(url).mkdir(parents=True, exist_ok=True)
+    stopped = False
     try:
         yield url
+    except Stopped:
+        stopped = True
+        raise
     finally:
         if local:
             shutil.rmtree(url, ignore_errors=True)
-        else:
+        elif not stopped:
             journal.store.delete(f"ray/{journal.sweep_id}", dry_run=False)

@@ -7,6 +7,7 @@ would only fail again: an error is recorded as the end of the trial. Ray restart
 import io
 import logging
 import tempfile
+import threading
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,7 +19,9 @@ from ray import tune
 from cluster.jobs import distilling, experts
 from cluster.jobs.datasets import shared_context
 from cluster.jobs.distilling import Reporter
+from cluster.jobs.group import Worker
 from cluster.results.runs import Run
+from cluster.stopping import MARK_SECONDS, within
 from cluster.store import open_store
 from cluster.tracking.run import Tracker
 from distill import synthetic
@@ -26,7 +29,7 @@ from distill.checkpoint import Checkpoint
 from distill.context import Context
 from distill.cost import memory
 from distill.cost.estimate import explain_out_of_memory, is_out_of_memory
-from distill.errors import DivergedError, ExpertsMissing, StillhouseError
+from distill.errors import DivergedError, ExpertsMissing, StillhouseError, StopRequested
 from distill.evaluate import Score
 from distill.loop import Loop
 from distill.text import byte_size
@@ -55,6 +58,8 @@ class Shared:
     population: bool
     """Trials continue from each other's checkpoints (pbt), so each has its own run in the store."""
     library: "ray.actor.ActorHandle"
+    board: "ray.actor.ActorHandle"
+    """Asks the trials to save and end."""
     publish: bool = False
     """Each trial that runs to its end publishes its set."""
 
@@ -81,6 +86,9 @@ def run_trial(config: dict, shared: Shared) -> None:
     attempt = Attempt(config["number"], config["values"], shared)
     try:
         end = attempt.run()
+    except StopRequested:
+        attempt.stopped()
+        threading.Event().wait()  # the command ends, and this process with it: Ray Tune would record an end or a fault
     except Exception as error:  # a retry would fail the same way: record it; other trials continue
         end = attempt.failed(error)
     attempt.journal.end(attempt.number, end)
@@ -99,6 +107,7 @@ class Attempt:
         self.context: Context | None = None
         self.loop: Loop | None = None
         self.tracker: Tracker | None = None
+        self.worker: Worker | None = None
 
     @property
     def seconds(self) -> float:
@@ -119,6 +128,8 @@ class Attempt:
         reporter = TrialReporter(run, self)
         self.loop = reporter.loop = Loop(self.context, reporter)
         reporter.metrics.images_per_step = self.loop.objective.work(self.loop.synthetic).images
+        self.worker = Worker(self.number, 1, device, self.shared.board)
+        reporter.stop = self.worker.stopping
         resume(self.loop, run, reporter)
         reporter.resumed_at = self.loop.done
         self.loop.run()
@@ -127,6 +138,11 @@ class Attempt:
         if self.shared.publish and run.result() is None:
             distilling.publish(self.loop, run, self.tracker, reporter.post)
         return self._ended(FINISHED)
+
+    def stopped(self) -> None:
+        """Say that the state is saved, as the command is about to end."""
+        within(MARK_SECONDS, lambda: self.tracker.finish("KILLED"))
+        self.worker.saved(f"trial {self.number} after step {self.loop.done}")
 
     def failed(self, error: Exception) -> End:
         """The end of a trial that raised an error."""

@@ -28,7 +28,7 @@ def distill(
     RECIPE may also be a dataset's file or folder: with --within the settings are planned (`stillhouse plan`). A run
     that would take longer than --within is published with the steps that it has done by then.
     """
-    began, given = time.time(), planning.seconds(within) if within else None
+    began, given = time.monotonic(), planning.seconds(within) if within else None
     loaded = planning.read(recipe, overrides or [], given)
     url, tracking, _ = common.places(store)
     if dry_run:
@@ -46,7 +46,7 @@ def distill(
 def run(context, url: str, tracking: str, ray, began: float = 0.0, given: float | None = None) -> dict:
     """Train experts if they are needed and missing, distill, and return the run's result.
 
-    With `given` seconds from `began` (time.time()) the run ends in time, with fewer experts or steps if it must.
+    With `given` seconds from `began` (time.monotonic()) the run ends in time, with fewer experts or steps if it must.
     """
     from cluster.results.runs import Run
     from cluster.store import open_store

@@ -34,7 +34,7 @@ def experts(
 def train(context, url: str, tracking: str, dataset, deadline: float | None = None) -> dict:
     """Train a recipe's experts on the shared data and print what is in the store; returns the figures.
 
-    With a `deadline` (time.time()) there may be fewer.
+    With a `deadline` (time.monotonic()) there may be fewer.
     """
     from cluster.jobs.experts import own_set, train_experts
     from distill.text import byte_size, public

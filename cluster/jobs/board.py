@@ -1,5 +1,7 @@
 """A notice board between the workers of a job and its driver: an actor with a to-do list and a queue of events."""
 
+import time
+
 import ray
 
 from cluster.jobs.events import Event, Fault
@@ -7,10 +9,15 @@ from cluster.jobs.events import Event, Fault
 
 @ray.remote(num_cpus=0)
 class Board:
-    """Workers post events and take items; the driver drains the events."""
+    """Workers post events and take items; the driver drains the events.
 
-    def __init__(self, items: list[int] = ()):
+    A job that must end in `seconds` has its clock here: workers on other nodes, and those that start again after a
+    kill, ask for what is left of them. Clocks that are set meanwhile change nothing.
+    """
+
+    def __init__(self, items: list[int] = (), seconds: float | None = None):
         self.waiting = list(items)
+        self.deadline = None if seconds is None else time.monotonic() + seconds
         self.taken: dict[int, int] = {}
         self.events: list[Event] = []
         self.fault = False
@@ -35,6 +42,10 @@ class Board:
             return None
         self.taken[rank] = self.waiting.pop(0)
         return self.taken[rank]
+
+    def seconds_left(self) -> float | None:
+        """How long the job may still take; None: as long as it needs."""
+        return None if self.deadline is None else self.deadline - time.monotonic()
 
     def post(self, event: Event) -> None:
         """Leave an event for the driver."""

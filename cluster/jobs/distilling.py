@@ -52,8 +52,8 @@ def distill(
     """Bring a run to its end, from where it was stopped, and return its result. Needs a Ray session.
 
     `dataset` is shared by share(); `workers` are by default as many as the recipe says; `more` is what open_tracker()
-    takes besides. With a `deadline` (time.time()) the run may end early: the result is then that of the run with as
-    many steps as were done, and this one's checkpoint stays, to be continued.
+    takes besides. With a `deadline` (time.monotonic()) the run may end early: the result is then that of the run with
+    as many steps as were done, and this one's checkpoint stays, to be continued.
     """
     config = {
         "recipe": recipe.model_dump(mode="json"),
@@ -61,7 +61,6 @@ def distill(
         "dataset": dataset,
         "store": run.store.url,
         "tracking": tracking_uri,
-        "deadline": deadline,
         **more,
     }
     ended = run
@@ -74,7 +73,7 @@ def distill(
 
     on_event(DistillingStarted(recipe.outer.steps))
     try:
-        group.run(_work, config, recipe, workers or recipe.outer.workers, watch)
+        group.run(_work, config, recipe, workers or recipe.outer.workers, watch, deadline=deadline)
     except Stopped as stop:
         if not stop.saved:  # else the worker has marked the run
             place = config.get("tracked", {"experiment": "distill", "key": run.run_id})
@@ -183,7 +182,7 @@ def _work(worker: group.Worker, config: dict) -> None:
         )
     reporter = Reporter(run, tracker, worker.post)
     reporter.stop = worker.stopping
-    loop = Loop(context, reporter, worker.rank, worker.world, *together(worker.world), config.get("deadline"))
+    loop = Loop(context, reporter, worker.rank, worker.world, *together(worker.world), worker.deadline())
     reporter.metrics.images_per_step = loop.objective.work(loop.synthetic).images
     try:
         resume(loop, run, reporter)

@@ -122,7 +122,7 @@ def train_experts(
 
     `dataset` is the context's data, shared by share(). Run again after a kill it continues; with a larger
     experts.count the set grows. Without a tracking store nothing is tracked. Workers begin no expert that would end
-    after the `deadline` (time.time()), except the first of each: the set may then have fewer.
+    after the `deadline` (time.monotonic()), except the first of each: the set may then have fewer.
     """
     group.uses_gpu(context.recipe.device)  # an absent device is refused before anything is written
     store = open_store(store_url)
@@ -192,8 +192,8 @@ def _run_workers(
     """Hand groups of experts.together experts out to workers, by the first of each."""
     o, groups = recipe.experts, _groups(missing, recipe.experts.together)
     on_event(ExpertsStarted(len(groups) * o.together, o.epochs))
-    config = {"recipe": recipe.model_dump(mode="json"), "store": store_url, "dataset": dataset, "deadline": deadline}
-    group.run(_train, config, recipe, min(o.workers, len(groups)), on_event, groups, o.gpus_per_worker)
+    config = {"recipe": recipe.model_dump(mode="json"), "store": store_url, "dataset": dataset}
+    group.run(_train, config, recipe, min(o.workers, len(groups)), on_event, groups, o.gpus_per_worker, deadline)
 
 
 def _groups(missing: list[int], together: int) -> list[int]:
@@ -205,14 +205,14 @@ def _train(worker: group.Worker, config: dict) -> None:
     """One worker: experts from the board until none is left, or there is no time for another."""
     context = shared_context(config, worker.device)
     grower = Grower(context, own_set(context, config["store"]), spec_of(context), worker.post, worker.stopping)
-    deadline, longest = config["deadline"] or math.inf, 0.0
+    deadline, longest = worker.deadline() or math.inf, 0.0
     for first in worker.items():
-        started = time.time()
+        started = time.monotonic()
         if longest and started + longest > deadline:
             return
         try:
             grower.grow(first)
-            longest = max(longest, time.time() - started)
+            longest = max(longest, time.monotonic() - started)
         except StopRequested as stop:
             worker.saved(f"with the state of {stop}")
             raise

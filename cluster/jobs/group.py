@@ -65,6 +65,11 @@ class Worker:
         self.asked[0] = time.monotonic()
         return ray.get(self.board.stopping.remote())
 
+    def deadline(self) -> float | None:
+        """When the job must have ended, by this process' time.monotonic()."""
+        left = ray.get(self.board.seconds_left.remote())
+        return None if left is None else time.monotonic() + left
+
     def saved(self, what: str) -> None:
         """Called when the state is saved. In a process that got SIGTERM it does not return: Ray starts it again."""
         ray.get(self.board.post.remote(Saved(what)))
@@ -96,14 +101,23 @@ class Job:
 
 
 def run(
-    work: Work, config: dict, recipe: Recipe, workers: int, on_event: OnEvent, items=(), gpus_each: float = 1.0
+    work: Work,
+    config: dict,
+    recipe: Recipe,
+    workers: int,
+    on_event: OnEvent,
+    items=(),
+    gpus_each: float = 1.0,
+    deadline: float | None = None,
 ) -> None:
     """Run `work(worker, config)` in `workers` workers until all return, each with `gpus_each` of a GPU, if any.
+
+    Worker.deadline() is the `deadline` (this process' time.monotonic()) by the clock of the worker's own process.
 
     Workers that die are restarted, up to 5 times; an error that a user can fix is raised here as it was there, any
     other as WorkerError. Raises ClusterError if no node can hold a worker.
     """
-    job = _job(work, config, recipe, workers, items, gpus_each)
+    job = _job(work, config, recipe, workers, _board(items, deadline), gpus_each)
     workers = _at_once(job, workers) if items and is_private() else workers
     if waiting := refuse_unfit(job.resources, workers, "the workers, threads or experts.gpus_per_worker"):
         on_event(Note(waiting))
@@ -111,16 +125,16 @@ def run(
         # Ray ends the process after a task with a GPU, and with it what PyTorch keeps of the GPU's memory.
         task = ray.remote(num_cpus=job.threads, num_gpus=job.gpu, max_retries=RESTARTS)(_in_task)
         task = task.options(name="stillhouse-worker")
-        _watch(lambda: ray.get(task.remote(job)), job.board, on_event)
+        watch(lambda: ray.get(task.remote(job)), job.board, on_event)
     else:
         from cluster.jobs import train_group
 
-        _watch(lambda: train_group.fit(job, workers), job.board, on_event)
+        watch(lambda: train_group.fit(job, workers), job.board, on_event)
 
 
-def _job(work: Work, config: dict, recipe: Recipe, workers: int, items, gpus_each: float) -> Job:
+def _job(work: Work, config: dict, recipe: Recipe, workers: int, board, gpus_each: float) -> Job:
     threads = recipe.threads or threads_for(workers, nodes())
-    return Job(work, config, _board(items), threads, gpus_each if uses_gpu(recipe.device) else 0)
+    return Job(work, config, board, threads, gpus_each if uses_gpu(recipe.device) else 0)
 
 
 def _at_once(job: Job, workers: int) -> int:
@@ -128,16 +142,17 @@ def _at_once(job: Job, workers: int) -> int:
     return max(1, min(workers, sum(holds(node, job.resources) for node in nodes())))
 
 
-def _board(items):
+def _board(items, deadline: float | None):
     """A board that no other node's death can take away."""
-    return Board.options(scheduling_strategy=on_this_node()).remote(items)
+    left = None if deadline is None else deadline - time.monotonic()
+    return Board.options(scheduling_strategy=on_this_node()).remote(items, left)
 
 
-def _watch(job: Callable[[], object], board, on_event: OnEvent) -> None:
+def watch(job: Callable[[], object], board, on_event: OnEvent, savers: Callable[[], int] = lambda: 1) -> None:
     """Do the job in a thread while passing the board's events on; then raise the fault that a worker posted, if any.
 
     A signal thus interrupts a wait of Python's, not one inside Ray. When it stops the command, the workers are asked
-    for a last checkpoint, which is waited for a little.
+    for a last checkpoint each, and it waits a little until `savers` of them have saved one.
     """
     faults, saved = [], []
 
@@ -158,7 +173,7 @@ def _watch(job: Callable[[], object], board, on_event: OnEvent) -> None:
     except Stopped as stop:
         board.ask_to_stop.remote()
         deadline = time.monotonic() + LAST_SECONDS
-        while not saved and not doing.done() and time.monotonic() < deadline:
+        while len(saved) < savers() and not doing.done() and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS / 5)
             drain()
         stop.saved = "; ".join(saved)

@@ -86,10 +86,21 @@ def _signal(processes: list[psutil.Process], how: str) -> None:
             pass
 
 
-def alive(pid: int, created: float) -> bool:
-    """Whether the process that was noted with this number and start time still runs."""
+def birth(pid: int) -> str:
+    """What tells a process from all others that have its number. Raises psutil.NoSuchProcess.
+
+    On Linux the boot and the time after it: the date of a start, as psutil gives it, moves if the clock is set.
+    """
     try:
-        process = psutil.Process(pid)
-        return abs(process.create_time() - created) < 1 and process.status() != psutil.STATUS_ZOMBIE
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {fields[19]}"
+    except (OSError, IndexError):
+        return f"{psutil.Process(pid).create_time():.2f}"
+
+
+def alive(pid: int, born: str) -> bool:
+    """Whether the process that was noted with this number and birth still runs."""
+    try:
+        return birth(pid) == born and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False

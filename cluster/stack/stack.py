@@ -48,8 +48,8 @@ class Note:
     scratch: str
     """Folder of Ray's sockets and logs."""
     pid: int
-    created: float
-    """The process of `up`: its number and when it started."""
+    born: str
+    """The process of `up`: its number and processes.birth()."""
 
 
 class Stack:
@@ -76,9 +76,10 @@ class Stack:
     def claim(self) -> Note | None:
         """Make the folder, with its note; None if there is one already."""
         self.home.mkdir(parents=True, exist_ok=True)
-        mark, me = secrets.token_hex(8), psutil.Process()
+        mark = secrets.token_hex(8)
         made = Path(tempfile.mkdtemp(prefix=".stack-", dir=self.home))  # mode 0700
-        note = Note(mark, str(Path(tempfile.gettempdir(), f"stillhouse-{mark}")), me.pid, me.create_time())
+        scratch = str(Path(tempfile.gettempdir(), f"stillhouse-{mark}"))
+        note = Note(mark, scratch, os.getpid(), processes.birth(os.getpid()))
         (made / "note.json").write_text(json.dumps(asdict(note)))
         try:
             made.rename(self.folder)  # fails if another was first: a folder with files in it is not replaced
@@ -128,7 +129,7 @@ def _running(stack: Stack, say: Say) -> dict[str, str]:
     if environment and processes.find(note.mark, [stack.folder]):
         say("the stack is up already")
         return environment
-    if note and not environment and processes.alive(note.pid, note.created):
+    if note and not environment and processes.alive(note.pid, note.born):
         raise StackError(f"process {note.pid} is starting this stack: wait for it, or stop it with `stillhouse down`")
     raise StackError(f"what is in {stack.folder} does not run any more: remove it with `stillhouse down`")
 
@@ -196,7 +197,7 @@ def down(home: Path, say: Say) -> bool:
         stack.remove()
         return False
     folders = [stack.folder, Path(note.scratch)]
-    if note.pid != os.getpid() and processes.alive(note.pid, note.created) and stack.environment() is None:
+    if note.pid != os.getpid() and processes.alive(note.pid, note.born) and stack.environment() is None:
         say(f"stopping the `up` that is under way (process {note.pid})")
         _end_process(note.pid)
     count = processes.stop(note.mark, folders)

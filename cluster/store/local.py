@@ -1,5 +1,7 @@
 """A store in a local folder: key `a/b` is the file ROOT/a/b."""
 
+import contextlib
+import fcntl
 import os
 import secrets
 import shutil
@@ -42,10 +44,12 @@ class LocalStore(Store):
             _make_folder(target.parent)
             try:
                 with open(temp, "xb") as out:
+                    with contextlib.suppress(OSError):  # of a disk that cannot have locks
+                        fcntl.flock(out, fcntl.LOCK_EX)
                     shutil.copyfileobj(source, out, CHUNK)
                     out.flush()
                     os.fsync(out.fileno())
-                os.link(temp, target)  # unlike a rename, fails if the name is taken
+                    os.link(temp, target)  # unlike a rename, fails if the name is taken
                 _sync_folder(target.parent)
             except FileExistsError:
                 source.seek(0)
@@ -78,7 +82,7 @@ class LocalStore(Store):
 
     def _sweep(self, folder: str) -> None:
         for path, stat in self._files(folder):
-            if path.name.startswith(_TEMP) and time.time() - stat.st_mtime > STALE_SECONDS:
+            if path.name.startswith(_TEMP) and time.time() - stat.st_mtime > STALE_SECONDS and not _is_locked(path):
                 path.unlink(missing_ok=True)
 
     def _files(self, folder: str) -> Iterator[tuple[Path, os.stat_result]]:
@@ -109,6 +113,16 @@ class LocalStore(Store):
             raise StoreError(
                 f"{where}: {error.strerror}; free space, check the disk or choose another folder"
             ) from None
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether its writer lives; a clock that was set makes a file look old."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _make_folder(folder: Path) -> None:

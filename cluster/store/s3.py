@@ -3,7 +3,7 @@
 import contextlib
 import random
 import time
-from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -132,12 +132,16 @@ class S3Store(Store):
                 self.client.delete_object(**self._at(key))
 
     def _sweep(self, folder: str) -> None:
-        """Abort unfinished uploads: check_writable leaves one if its second request fails."""
+        """Abort unfinished uploads: check_writable leaves one if its second request fails.
+
+        Their age is by the server's clock alone.
+        """
         with self._explained(folder):
             pages = self.client.get_paginator("list_multipart_uploads")
             for page in pages.paginate(Bucket=self.options.bucket, Prefix=self.options.prefix + folder):
+                now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
                 for upload in page.get("Uploads", ()):
-                    if (datetime.now(UTC) - upload["Initiated"]).total_seconds() > STALE_SECONDS:
+                    if (now - upload["Initiated"]).total_seconds() > STALE_SECONDS:
                         self._abort(upload["Key"].removeprefix(self.options.prefix), upload["UploadId"])
 
     def _abort(self, key: str, upload: str) -> None:

@@ -233,7 +233,8 @@ def _names(names: np.ndarray | None) -> tuple[str, ...]:
         return ()
     if names.dtype.kind not in "US" or names.ndim != 1:
         raise DataError(f"{names.dtype} of shape {names.shape}: save a list of texts, one for each class")
-    return tuple(utf8(name, "a name") if isinstance(name, bytes) else str(name) for name in names)
+    texts = [utf8(name, "a name") if isinstance(name, bytes) else str(name) for name in names]
+    return tuple(text.encode("utf8", "backslashreplace").decode() for text in texts)  # halves of a pair in UTF-16
 
 
 def _faults(converted: dict[str, np.ndarray]) -> list[str]:

@@ -9,6 +9,14 @@ from distill.data.images import Notice, silent
 from distill.errors import DataError
 from distill.recipe import DatasetSettings, Files
 
+SENT_BY_RAY = "working_dir_files"
+"""The folder of a node below which Ray unpacks what `ray job submit --working-dir` sent."""
+SENT = (
+    "it was not among what `ray job submit --working-dir` sent, which leaves out what .gitignore lists (set "
+    "RAY_RUNTIME_ENV_IGNORE_GITIGNORE=1 to send that too) and packs 512 MiB at most. Put the data where every node "
+    "reads them: dataset.path or STILLHOUSE_DATA = a mounted folder or s3://bucket/data"
+)
+
 
 def local(settings: DatasetSettings, notice: Notice = silent) -> DatasetSettings:
     """The settings with a path on this machine, absolute; a url is fetched. DataError if it is absent."""
@@ -28,9 +36,8 @@ def locate(path: str, notice: Notice = silent) -> Path:
         return remote.fetchers[scheme[1]](path, notice)
     place = Path(os.environ.get("STILLHOUSE_DATA") or ".").absolute() / Path(path).expanduser()
     if not place.exists():
-        raise DataError(
-            f"no file or folder {place}: correct dataset.path, or set STILLHOUSE_DATA to the folder that holds it"
-        )
+        fix = "correct dataset.path, or set STILLHOUSE_DATA to the folder that holds it"
+        raise DataError(f"no file or folder {place}: {SENT if SENT_BY_RAY in place.parts else fix}")
     return place
 
 

@@ -161,6 +161,9 @@ class _Header(BaseModel):
 def _header(metadata: dict[str, str] | None, file: Path) -> _Header:
     try:
         about = json.loads((metadata or {}).get("stillhouse", "{}"))
+        json.dumps(about, ensure_ascii=False).encode()  # pages and files take no half of a character, as in "\\ud800"
+    except UnicodeEncodeError as error:
+        raise DataError(f"{file}: its header is damaged ({error}): fetch or publish it again") from None
     except (json.JSONDecodeError, RecursionError):
         about = {}
     if not isinstance(about, dict) or about.get("format") != FORMAT:

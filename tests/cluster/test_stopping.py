@@ -11,7 +11,7 @@ from support.boards import LocalBoard
 
 from cluster import stopping
 from cluster.jobs import group
-from cluster.jobs.events import Note
+from cluster.jobs.events import Note, Saved
 from cluster.jobs.group import Job, Worker
 from cluster.stopping import Stopped
 from distill.errors import StopRequested
@@ -118,8 +118,28 @@ def test_a_job_that_is_stopped_saves_before_its_command_ends(board, monkeypatch)
         raise StopRequested
 
     with pytest.raises(Stopped) as stopped:
-        group._watch(job_on(board, work), board, events.append)
+        group.watch(job_on(board, work), board, events.append)
     assert stopped.value.saved == f"with step {steps[-1]}" and events == [Note("saving")]
+
+
+def test_a_job_of_several_parts_waits_for_the_checkpoint_of_each(board, monkeypatch):
+    """One that saves late is waited for, one more that never does is not for long."""
+    monkeypatch.setattr(group, "LAST_SECONDS", 60)
+    stop_after(monkeypatch, 1)
+    asked, ended = threading.Event(), threading.Event()
+    monkeypatch.setattr(board.board, "ask_to_stop", asked.set)
+
+    def work() -> None:
+        asked.wait()
+        for k in range(3):
+            board.board.post(Saved(f"part {k}"))
+            threading.Event().wait(0.1)
+        ended.wait()
+
+    with pytest.raises(Stopped) as stopped:
+        group.watch(work, board, print, lambda: 3)
+    ended.set()
+    assert stopped.value.saved == "part 0; part 1; part 2"
 
 
 def test_a_job_that_does_not_answer_is_left(board, monkeypatch):
@@ -127,7 +147,7 @@ def test_a_job_that_does_not_answer_is_left(board, monkeypatch):
     stop_after(monkeypatch, 1)
     release = threading.Event()
     with pytest.raises(Stopped) as stopped:
-        group._watch(job_on(board, lambda worker, config: release.wait()), board, print)
+        group.watch(job_on(board, lambda worker, config: release.wait()), board, print)
     release.set()
     assert stopped.value.saved == ""
 
@@ -143,7 +163,7 @@ def test_an_error_while_events_are_handled_does_not_wait_for_the_job(board):
         raise ConnectionError("the tracking server is gone")
 
     with pytest.raises(ConnectionError):
-        group._watch(job_on(board, work), board, refuse)
+        group.watch(job_on(board, work), board, refuse)
     release.set()
 
 

@@ -5,7 +5,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from distill.fonts import caption_font, dejavu, drawable
-from distill.picture import grid, sheet, ungrid
+from distill.picture import grid, sheet, shorten, ungrid
 
 
 def drawn(text: str, font: ImageFont.FreeTypeFont) -> bytes:
@@ -26,6 +26,35 @@ def test_each_letter_of_a_script_is_drawn_as_itself(name):
 def test_what_no_font_has_is_named_by_its_code():
     assert drawable("猫 cat") == "U+732B  cat"
     assert drawable("犬猫") == "U+72AC  U+732B"
+
+
+@pytest.mark.parametrize(
+    "name, line",
+    [
+        ("a\nb\tc", "a b c"),
+        ("a\0b\x1b[1m", "a U+0000 b U+001B [1m"),
+        ("a\x85b\u2029", "a U+0085 b U+2029"),  # Pillow's layout fails at lines that end inside
+        ("\u202ecat\u200d\ufeff", "cat"),
+        ("\ud800", "U+D800"),
+    ],
+)
+def test_controls_are_named_and_what_turns_letters_is_left_out(name, line):
+    assert drawable(name) == line
+    grid(torch.zeros(1, 1, 8, 8), labels=[name])
+
+
+def test_a_name_of_any_length_is_cut_at_once():
+    """Ten letters fit; the others are not measured."""
+    font = caption_font(13)
+    measured = []
+
+    class Counting:
+        def getlength(self, text: str) -> float:
+            measured.append(text)
+            return font.getlength(text)
+
+    assert shorten("x" * 100_000, 80, Counting()) == shorten("x" * 100, 80, font)
+    assert max(map(len, measured)) <= 81
 
 
 @pytest.mark.parametrize("size", [10, 12, 13, 14, 16])

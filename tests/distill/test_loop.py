@@ -345,7 +345,7 @@ def test_a_run_cut_short_is_the_shorter_run_and_can_be_continued(one_thread, mon
 
 
 def test_a_deadline_leaves_time_for_the_final_judgement():
-    loop = Loop(small.context("trajectory", "evaluation.networks=4"), Watcher(), deadline=time.time() + 100)
+    loop = Loop(small.context("trajectory", "evaluation.networks=4"), Watcher(), deadline=time.monotonic() + 100)
     loop.judging_seconds = 15  # then 1 judgement and 4 networks take 75 s
     assert not loop._late()
     loop.judging_seconds = 25

@@ -1,4 +1,4 @@
-"""A real S3 server for tests: one-node Ceph (monitor, memory-backed disk, RADOS gateway) on free loopback ports.
+"""A real S3 server for tests: the one of `stillhouse up`, on a free port of loopback.
 
 Needs `apt-get install --no-install-recommends radosgw ceph-mon ceph-osd` (ceph-common comes along). By hand:
 
@@ -9,13 +9,8 @@ Needs `apt-get install --no-install-recommends radosgw ceph-mon ceph-osd` (ceph-
 
 import contextlib
 import os
-import shutil
-import socket
 import subprocess
-import time
-import urllib.error
-import urllib.request
-import uuid
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,42 +18,10 @@ from pathlib import Path
 import boto3
 import pytest
 from botocore.config import Config
+from support.cli import ROOT
+from support.killing import kill_tree
 
-PROGRAMS = ("radosgw", "radosgw-admin", "ceph", "ceph-mon", "ceph-osd", "monmaptool", "setpriv")
-START_SECONDS = 120
-_CONF = """
-[global]
-fsid = {fsid}
-mon_host = [v2:127.0.0.1:{mon_port}/0]
-public_addr = 127.0.0.1
-auth_cluster_required = none
-auth_service_required = none
-auth_client_required = none
-ms_mon_client_mode = crc
-ms_bind_ipv6 = false
-osd_pool_default_size = 1
-osd_pool_default_min_size = 1
-osd_pool_default_pg_num = 1
-osd_pool_default_pgp_num = 1
-osd_pool_default_pg_autoscale_mode = off
-osd_crush_chooseleaf_type = 0
-osd_objectstore = memstore
-memstore_device_bytes = 4294967296
-mon_allow_pool_size_one = true
-mon_data_avail_warn = 2
-mon_data_avail_crit = 1
-mon_data = {folder}/mon
-osd_data = {folder}/osd
-rgw_data = {folder}/rgw
-run_dir = {folder}/run
-admin_socket = {folder}/run/$name.asok
-pid_file = {folder}/run/$name.pid
-log_file = {folder}/log/$name.log
-mon_cluster_log_file = {folder}/log/cluster.log
-rgw_frontends = beast endpoint=127.0.0.1:{s3_port} tcp_nodelay=1
-rgw_enable_usage_log = false
-rgw_dns_name = localhost
-"""
+from cluster.stack.ceph import free_port, missing_programs
 
 
 @dataclass(frozen=True)
@@ -101,11 +64,6 @@ class S3Server:
         return name
 
 
-def missing_programs() -> list[str]:
-    """What is not installed of what a server needs."""
-    return [p for p in PROGRAMS if not shutil.which(p)]
-
-
 def server_or_skip(folder: Path) -> contextlib.AbstractContextManager[S3Server]:
     """`ceph_s3`, if it is installed."""
     require_programs()
@@ -123,60 +81,21 @@ def require_programs() -> None:
 
 @contextlib.contextmanager
 def ceph_s3(folder: Path) -> Iterator[S3Server]:
-    """Start the daemons below `folder`, yield the server, stop them. They also die with their starter."""
-    mon_port, s3_port = _free_port(), _free_port()
-    for name in ("mon", "osd", "run", "log", "rgw"):
-        (folder / name).mkdir(parents=True)
-    conf, fsid, osd = folder / "ceph.conf", str(uuid.uuid4()), str(uuid.uuid4())
-    conf.write_text(_CONF.format(fsid=fsid, mon_port=mon_port, s3_port=s3_port, folder=folder))
-    monmap = folder / "monmap"
-    with contextlib.ExitStack() as daemons:
-        _tool("monmaptool", "--create", "--fsid", fsid, "--addv", "a", f"[v2:127.0.0.1:{mon_port}/0]", monmap)
-        _tool("ceph-mon", "-c", conf, "-i", "a", "--mkfs", "--monmap", monmap)
-        daemons.enter_context(_daemon(folder, "ceph-mon", "-c", conf, "-i", "a"))
-        _tool("ceph", "-c", conf, "osd", "new", osd)
-        _tool("ceph-osd", "-c", conf, "-i", "0", "--mkfs", "--osd-uuid", osd)
-        daemons.enter_context(_daemon(folder, "ceph-osd", "-c", conf, "-i", "0"))
-        gateway = daemons.enter_context(_daemon(folder, "radosgw", "-c", conf, "-n", "client.rgw"))
-        server = S3Server(f"http://127.0.0.1:{s3_port}")
-        _wait(server.endpoint, gateway, folder)
-        keys = f"--access-key={server.access_key}", f"--secret={server.secret_key}"
-        _tool("radosgw-admin", "-c", conf, "user", "create", "--uid=test", "--display-name=test", *keys)
-        yield server
-
-
-def _free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def _tool(*command: str | Path) -> None:
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=START_SECONDS, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(map(str, command))} exited with {done.returncode}:\n{done.stdout}")
-
-
-@contextlib.contextmanager
-def _daemon(folder: Path, program: str, *arguments: str | Path) -> Iterator[subprocess.Popen]:
-    with open(folder / f"{program}.out", "wb") as out:
-        command = ["setpriv", "--pdeathsig", "KILL", program, "-f", *arguments]
-        process = subprocess.Popen(command, stdout=out, stderr=out)
+    """The product's own server (cluster/stack/ceph.py) below `folder`; its daemons also die with this process."""
+    port = free_port()
+    server = S3Server(f"http://127.0.0.1:{port}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "server.log").open("w") as log:
+        command = [sys.executable, "-m", "cluster.stack.ceph", str(folder / "s3"), "--port", str(port)]
+        process = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "TERM", *command], env=os.environ | server.env | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE, stderr=log, text=True,
+        )  # fmt: skip
     try:
-        yield process
+        if not process.stdout.readline():
+            raise RuntimeError(f"the S3 server did not start:\n{(folder / 'server.log').read_text()[-2000:]}")
+        yield server
     finally:
-        process.kill()  # its data is in memory and a temporary folder: nothing to save
+        kill_tree(process.pid)  # its objects are in a temporary folder: nothing to save
         process.wait()
-
-
-def _wait(endpoint: str, gateway: subprocess.Popen, folder: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if gateway.poll() is not None:
-            break
-        try:
-            urllib.request.urlopen(endpoint, timeout=5).close()
-            return
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.1)
-    raise RuntimeError(f"radosgw did not answer on {endpoint}:\n{(folder / 'radosgw.out').read_text()[-2000:]}")
+        process.stdout.close()

@@ -1,14 +1,11 @@
 """Whole sweeps on real Ray: they are resumed after kill -9 and account for every trial."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from support.cli import TINY
+from support.cli import TINY, start
 from support.killing import kill_tree, wait_for
 
 from cluster.results.runs import run_ids
@@ -17,8 +14,6 @@ from cluster.tracking.run import connect
 from tune.journal import Journal
 
 pytestmark = pytest.mark.ray
-STILLHOUSE = [sys.executable, "-m", "tune.cli"]
-ROOT = Path(__file__).parents[2]
 SEARCH = {
     "outer.lr_img": '{ kind = "grid", values = [0.5, 1.0, 1e30] }',
     "objective.syn_steps": '{ kind = "grid", values = [2, 3] }',
@@ -37,18 +32,6 @@ def toml(folder: Path, steps: int, **blocks: str) -> str:
     return str(folder / "tiny.toml")
 
 
-def environment(home: Path) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "STILLHOUSE_", "MLFLOW_"))}
-    return {**kept, "STILLHOUSE_HOME": str(home), "PYTHONPATH": str(ROOT)}
-
-
-def start(home: Path, *arguments: str) -> subprocess.Popen:
-    home.mkdir(parents=True, exist_ok=True)
-    log = (home / "output.log").open("a")
-    command = [*STILLHOUSE, "sweep", *arguments]
-    return subprocess.Popen(command, env=environment(home), cwd=home, stdout=log, stderr=log, start_new_session=True)
-
-
 def journal_of(home: Path) -> Journal:
     (name,) = {path.name for path in (home / "store/sweeps").iterdir()}
     return Journal(open_store(f"file:{home}/store"), name)
@@ -60,7 +43,7 @@ def resumed(tmp_path_factory) -> tuple[Path, dict]:
     home = tmp_path_factory.mktemp("sweep") / "home"
     home.mkdir()
     sweep = [toml(home, 40), "searcher.kind=grid", "scheduler.kind=none"]
-    process = start(home, *sweep)
+    process = start(home, "sweep", *sweep)
 
     def in_the_middle() -> bool:
         if not (home / "store/sweeps").is_dir():
@@ -72,7 +55,7 @@ def resumed(tmp_path_factory) -> tuple[Path, dict]:
     kill_tree(process.pid)
     process.wait()
     (home / "before.json").write_text(json.dumps(snapshot(home)))
-    again = start(home, *sweep, "--resume", "--json", str(home / "figures.json"))
+    again = start(home, "sweep", *sweep, "--resume", "--json", str(home / "figures.json"))
     assert again.wait() == 0, (home / "output.log").read_text()
     return home, json.loads((home / "figures.json").read_text())
 

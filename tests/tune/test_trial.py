@@ -4,11 +4,14 @@ from types import SimpleNamespace
 
 import pytest
 from support import small
+from support.boards import LocalBoard
 
+from cluster.jobs.events import Saved
+from cluster.jobs.group import Worker
 from cluster.results.runs import Run
 from cluster.store import open_store
 from distill.cost import memory
-from distill.errors import ConflictError, DivergedError
+from distill.errors import ConflictError, DivergedError, StopRequested
 from distill.loop import Loop, Watcher
 from tune import sweep, trial
 from tune.journal import Journal
@@ -39,12 +42,17 @@ class Notes:
 
 
 @pytest.fixture
-def attempt(tmp_path, monkeypatch):
+def board() -> LocalBoard:
+    return LocalBoard()
+
+
+@pytest.fixture
+def attempt(tmp_path, board, monkeypatch):
     """Attempts at trial 5 that have their context; call it with the memory notes of other trials."""
     monkeypatch.setattr(trial.ray, "get", lambda answer: answer)
 
     def start(notes: dict[int, int]) -> Attempt:
-        shared = Shared("s-01", "s", {}, f"file:{tmp_path}/store", "", "", "loss", False, 1, False, Notes(notes))
+        shared = Shared("s-01", "s", {}, f"file:{tmp_path}/store", "", "", "loss", False, 1, False, Notes(notes), board)
         tried = Attempt(5, {"outer.lr_img": 1.0}, shared)
         tried.context, tried.tracker = small.context("trajectory"), Tags()
         return tried
@@ -85,6 +93,35 @@ def test_nan_ends_a_trial_with_its_step(attempt):
 
 def test_an_unforeseen_error_ends_one_trial_and_is_named(attempt):
     assert attempt({}).failed(KeyError("lost")).message == "KeyError: 'lost'"
+
+
+def test_a_trial_that_is_asked_to_stop_saves_says_so_and_records_no_end(attempt, board, monkeypatch):
+    """Ray Tune, which would take a return for an end and an exception for a fault, hears nothing of it."""
+    tried, waited = attempt({}), []
+
+    def run() -> None:
+        tried.worker, tried.loop = Worker(5, 1, None, board), SimpleNamespace(done=12)
+        raise StopRequested
+
+    tried.run = run
+    monkeypatch.setattr(trial, "Attempt", lambda *arguments: tried)
+    monkeypatch.setattr(trial.tune, "report", lambda result: pytest.fail("reported"))
+
+    def wait(event) -> None:
+        waited.append(event)
+        raise Killed  # as the end of the command does
+
+    monkeypatch.setattr(trial.threading.Event, "wait", wait)
+    monkeypatch.setattr(trial, "within", lambda seconds, call: call())
+    with pytest.raises(Killed):
+        trial.run_trial({"number": 5, "values": {}}, tried.shared)
+    assert waited and tried.tracker.status == "KILLED" and "stillhouse.end" not in tried.tracker.tags
+    assert board.board.events == [Saved("trial 5 after step 12")]
+    assert tried.journal.trials() == [] and not tried.journal.store.list("")
+
+
+class Killed(BaseException):
+    """The process ends."""
 
 
 def searching(tmp_path, lines: str, recipe: str = "digits"):

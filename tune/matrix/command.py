@@ -70,13 +70,14 @@ def _run(grid, plan, urls: tuple[str, str, str], out: Path | None) -> dict:
     places = sweep.Places(store, tracking, Path(home))
     journal = run.open_journal(plan, grid.context, store)
     found = run.finished(grid, journal, store)
-    if found is None:
-        with session() as ray:
-            ray.wait()
-            found = run.run(grid, plan, journal, places, Screen(common.console))
-    folder = out or Path(home) / "sweeps" / journal.sweep_id
-    figures = results.write(found, folder)
-    run.track(plan, journal, places, found, folder)
+    with sweep.killed_if_stopped(journal, places):
+        if found is None:
+            with session() as ray:
+                ray.wait()
+                found = run.run(grid, plan, journal, places, Screen(common.console))
+        folder = out or Path(home) / "sweeps" / journal.sweep_id
+        figures = results.write(found, folder)
+        run.track(plan, journal, places, found, folder)
     results.show(found, common.console)
     for what, name in (("picture", results.PICTURE), ("table", results.TABLE), ("figures", results.FIGURES)):
         common.console.print(f"{what:9} {folder / name}", soft_wrap=True)

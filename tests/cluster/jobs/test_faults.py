@@ -54,7 +54,7 @@ def run_in_process(board: "LocalBoard", error: Exception, on_event=lambda event:
         raise error
 
     job = Job(work, {}, board, torch.get_num_threads(), 0)
-    group._watch(lambda: group.in_worker(Worker(0, 1, torch.device("cpu"), board), job), board, on_event)
+    group.watch(lambda: group.in_worker(Worker(0, 1, torch.device("cpu"), board), job), board, on_event)
 
 
 @pytest.mark.parametrize("kind", error_classes(), ids=lambda kind: kind.__name__)

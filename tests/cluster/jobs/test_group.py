@@ -10,11 +10,11 @@ from distill.errors import ClusterError, RecipeError
 
 def job(monkeypatch, cpus, gpus, workers, each, *overrides):
     """What workers are sent on a cluster of so many cores and GPUs."""
+    monkeypatch.setattr(group, "_board", lambda items, deadline: None)
     monkeypatch.setattr(group, "nodes", lambda: [{"CPU": cpus, "GPU": gpus}])
     monkeypatch.setattr(group, "gpus", lambda: gpus)
-    monkeypatch.setattr(group, "_board", lambda items: None)
     r = recipe.load("digits", [f"experts.gpus_per_worker={each}", *overrides])
-    return group._job(print, {}, r, workers, (), r.experts.gpus_per_worker)
+    return group._job(print, {}, r, workers, None, r.experts.gpus_per_worker)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_only_workers_that_take_items_may_be_fewer(monkeypatch, items, started):
     job(monkeypatch, 1, 0, 2, 1)  # one core
     seen = []
     monkeypatch.setattr(group, "is_private", lambda: True)
-    monkeypatch.setattr(group, "_watch", lambda *arguments: None)
+    monkeypatch.setattr(group, "watch", lambda *arguments: None)
     monkeypatch.setattr(group, "refuse_unfit", lambda each, workers, fix: seen.append(workers))
     group.run(print, {}, recipe.load("digits"), 2, print, items)
     assert seen == [started]
@@ -114,7 +114,7 @@ def test_workers_get_as_many_threads_as_let_all_run_at_once(workers, there, thre
 
 def test_a_task_larger_than_the_machine_is_refused_before_anything_starts(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(group, "_board", lambda items: None)
+    monkeypatch.setattr(group, "_board", lambda items, deadline: None)
     monkeypatch.setattr(group, "gpus", lambda: 0)
     monkeypatch.setattr(fitting, "nodes", lambda: TWO[:1])
     read = recipe.load("digits", ["threads=64"])
