@@ -68,7 +68,7 @@ def of(choice: str, context: Context, number: int = 0) -> Features:
         theta, said = context.experts.snapshot(expert, epoch), f"expert {expert} of {name} after {epoch} epochs"
     else:
         theta = network.init(rng.generator(context.seed, "features", number))
-        said = f"random weights {number} of seed {context.seed}"
+        said = f"random weights {abs(number)} of seed {context.seed}"
     return Features(network, theta.to(context.data.train.x), f"{said}, {label}")
 
 

@@ -27,6 +27,14 @@ Networks = Annotated[
         "[default: the recipe's]"
     ),
 ]
+Fid = Annotated[
+    str | None,
+    typer.Option(
+        "--fid",
+        help="Also FID and class FID, in the features of: experts (the store's), random, file:PATH (weights of the "
+        "recipe's network), inception:PATH (needs torch-fidelity).",
+    ),
+]
 
 
 @app.command()
@@ -40,10 +48,12 @@ def evaluate(
     ] = False,
     baselines: Baselines = None,
     networks: Networks = None,
+    fid: Fid = None,
     json: Json = None,
 ):
     """Train fresh networks on a published set and judge them on the test images, baselines beside it."""
     from cluster.jobs import evaluating
+    from cluster.jobs import fid as fids
     from cluster.jobs.progress import Reading
     from cluster.jobs.request import request_for
     from distill import nets
@@ -51,6 +61,7 @@ def evaluate(
 
     url, tracking, _ = common.places(store)
     common.log_to_console()
+    fid = fid and fids.check(fid)
     published = evaluating.find(what, url, tracking)
     recipe = common.absolute(override(published.recipe, with_baselines(overrides or [], baselines), what))
     chosen = kinds(recipe, networks)
@@ -68,6 +79,13 @@ def evaluate(
         title += "\nthe step was chosen on the TEST images (best-on-test): the distilled figure is flattered"
     evaluation_table.show(title, results)
     results = [{**result, "seconds": seconds} for result in results]
+    if fid:
+        measured = fids.measure(published, recipe, fid, url, request.load())
+        common.console.print(str(measured), soft_wrap=True)
+        results = [{**result, "fid": measured.as_dict()} for result in results]
+        if run:
+            fids.keep(run, measured, recipe.evaluation.sampling.truncation)
+            _tracked(lambda: fids.track(run, published, measured, tracking))
     common.write_json(json, results[0] if len(results) == 1 else results)
 
 
@@ -139,8 +157,13 @@ def _track(run, results: list[dict], tracking: str | None) -> None:
     """The figures on the MLflow page of the run, if it has one."""
     from cluster.jobs import evaluating
 
+    _tracked(lambda: evaluating.track(run, results, tracking))
+
+
+def _tracked(track) -> None:
+    """Do it, or say why MLflow does not take it."""
     try:
-        evaluating.track(run, results, tracking)
+        track()
     except StoreError as error:
         common.console.print(f"[yellow]not tracked in MLflow[/]: {error}", soft_wrap=True)
 
