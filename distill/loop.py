@@ -6,7 +6,8 @@ resumes from one gives the same bytes as a loop that was never interrupted.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -20,7 +21,7 @@ from distill.errors import DivergedError, StopRequested
 from distill.evaluate import Judge, Score
 from distill.published import Published
 from distill.recipe import Outer
-from distill.synthetic import Group
+from distill.synthetic import Group, learned_of
 
 
 class Watcher:
@@ -83,7 +84,8 @@ class Loop:
         self.objective = objectives.build(context)
         groups = self.synthetic.parameter_groups(context.recipe.outer) + self.objective.parameter_groups()
         self.parameters = [p for group in groups for p in group.params]
-        self.optimizers = _optimizers(groups, context.recipe.outer)
+        self.optimizers = _optimizers(groups, context.recipe.outer, self.objective.betas)
+        self.average = [p.detach().clone() for p in learned_of(self.synthetic)] if self.objective.ema else []
         self.segments = range(rank, self.objective.segments, world)
         self.judge = Judge(context)
         self.best = Best()
@@ -153,6 +155,9 @@ class Loop:
         for optimizer in self.optimizers.values():
             optimizer.step()
         self.synthetic.project()
+        decay = min(self.objective.ema, (1 + self.done) / (10 + self.done))  # soon forgets what it started from
+        for average, p in zip(self.average, learned_of(self.synthetic), strict=False):
+            average.lerp_(p.detach(), 1 - decay)
         self.objective.after_step(self.synthetic, self.done)
         for tensor in self.objective.per_worker():
             self.reduce(tensor)
@@ -172,8 +177,9 @@ class Loop:
         """What the recipe asks for after this many steps."""
         outer, data = self.context.recipe.outer, self.context.data
         if self.rank == 0 and (self.done == outer.steps or self.done % outer.picture_every == 0):
-            self.watcher.picture(self.done, self.synthetic.pictures(data.preprocess, data.classes))
-            self.watcher.measured(self.done, self.synthetic.measures(data.preprocess))
+            with self._averaged():
+                self.watcher.picture(self.done, self.synthetic.pictures(data.preprocess, data.classes))
+                self.watcher.measured(self.done, self.synthetic.measures(data.preprocess))
         if self.done % outer.evaluate_every == 0:
             self._judge()
         elif outer.brief_every and self.done < outer.steps and self.done % outer.brief_every == 0:
@@ -188,7 +194,8 @@ class Loop:
         self.judged = self.done
         if self.rank == 0:
             started = time.monotonic()
-            best, score = self._better()
+            with self._averaged():
+                best, score = self._better()
             self.judging_seconds = time.monotonic() - started  # the first may include the compiler
             if end:
                 self.end = best
@@ -196,6 +203,17 @@ class Loop:
                 self.best = best
             self.watcher.judged(self.done, score, best.step == self.done)
         self.wait()
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The set is its moving average while the block runs, if the objective has one."""
+        own = learned_of(self.synthetic) if self.average else []
+        before = [p.detach().clone() for p in own]
+        _set(own, self.average)
+        try:
+            yield
+        finally:
+            _set(own, before)
 
     def _better(self) -> tuple[Best, Score]:
         """The better of the best set so far and the set as it is now, and the score of the latter."""
@@ -242,6 +260,7 @@ class Loop:
             | pack("objective", self.objective.state_dict())
             | pack_optimizers(self.optimizers)
             | pack("best", self.best.state)
+            | pack("average", {str(i): t for i, t in enumerate(self.average)})
         )
         notes = {"best_step": self.best.step, "best_score": self.best.score, "best_lr": self.best.student_lr}
         if self.end:
@@ -255,6 +274,7 @@ class Loop:
         self.synthetic.load_learned_state(unpack("synthetic", t))
         self.objective.load_state_dict(unpack("objective", t))
         unpack_optimizers(self.optimizers, t)
+        _set(self.average, [unpack("average", t)[str(i)] for i in range(len(self.average))])
         self.best = Best(notes["best_step"], notes["best_score"], unpack("best", t), notes["best_lr"])
         if "end_step" in notes and checkpoint.run_id == self.context.run_id:
             self.end = Best(notes["end_step"], notes["end_score"], unpack("end", t), notes["end_lr"])
@@ -263,12 +283,22 @@ class Loop:
             self.judged = self.done  # before it was saved
 
 
-def _optimizers(groups: list[Group], outer: Outer) -> dict[str, torch.optim.Optimizer]:
+@torch.no_grad()
+def _set(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    for tensor, value in zip(tensors, values, strict=True):
+        tensor.copy_(value)
+
+
+def _optimizers(
+    groups: list[Group], outer: Outer, betas: tuple[float, float]
+) -> dict[str, torch.optim.Optimizer]:
     """One optimiser of each kind, for all groups of that kind."""
     by_kind: dict[str, list[dict]] = {}
     for group in groups:
         by_kind.setdefault(group.optimizer or outer.optimizer, []).append({"params": group.params, "lr": group.lr})
     return {
-        kind: torch.optim.Adam(own) if kind == "adam" else torch.optim.SGD(own, outer.lr_img, outer.momentum)
+        kind: torch.optim.Adam(own, betas=betas)
+        if kind == "adam"
+        else torch.optim.SGD(own, outer.lr_img, outer.momentum)
         for kind, own in by_kind.items()
     }

@@ -25,7 +25,7 @@ def verdict(recipe: Recipe, losses: Sequence[float], selected_step: int, accurac
     said, outer = [], recipe.outer
     rate = f"raise outer.lr_img (now {outer.lr_img:g}) or outer.steps (now {outer.steps:,})"
     fifth = len(losses) // 5
-    if len(losses) >= FEWEST:
+    if len(losses) >= FEWEST and recipe.objective.loss_falls:
         first, last = fmean(losses[:fifth]), fmean(losses[-fifth:])
         if last > first - MOVED * abs(first):
             said.append(f"the loss has not moved: {first:.4g} in the first steps, {last:.4g} in the last: {rate}")

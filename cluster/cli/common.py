@@ -71,7 +71,9 @@ def absolute(recipe: "Recipe") -> "Recipe":
     """The same recipe with its paths absolute; a url stays, as each machine fetches from it for itself."""
     from distill.recipe import Files
 
-    recipe = recipe.model_copy(update={"synthetic": recipe.synthetic.absolute()})
+    recipe = recipe.model_copy(
+        update={"synthetic": recipe.synthetic.absolute(), "objective": recipe.objective.absolute()}
+    )
     if not isinstance(recipe.dataset, Files) or "://" in recipe.dataset.path:
         return recipe
     from distill.data.places import local

@@ -27,6 +27,14 @@ Networks = Annotated[
         "[default: the recipe's]"
     ),
 ]
+Fid = Annotated[
+    str | None,
+    typer.Option(
+        "--fid",
+        help="Also FID and class FID, in the features of: experts (the store's), random, file:PATH (weights of the "
+        "recipe's network), inception:PATH (needs torch-fidelity).",
+    ),
+]
 
 
 @app.command()
@@ -40,35 +48,76 @@ def evaluate(
     ] = False,
     baselines: Baselines = None,
     networks: Networks = None,
+    fid: Fid = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="For a generator of others (.pkl): the recipe, or the data, whose images, network and protocol count."
+        ),
+    ] = None,
     json: Json = None,
 ):
     """Train fresh networks on a published set and judge them on the test images, baselines beside it."""
     from cluster.jobs import evaluating
+    from cluster.jobs import fid as fids
     from cluster.jobs.progress import Reading
     from cluster.jobs.request import request_for
     from distill import nets
-    from distill.recipe import override
 
     url, tracking, _ = common.places(store)
     common.log_to_console()
-    published = evaluating.find(what, url, tracking)
-    recipe = common.absolute(override(published.recipe, with_baselines(overrides or [], baselines), what))
-    chosen = kinds(recipe, networks)
-    for kind in chosen:
-        nets.build(kind, published.shape, len(published.classes))  # what does not fit is refused now
+    fid = fid and fids.check(fid)
+    overrides = with_baselines(overrides or [], baselines)
     with Reading(common.console) as reading:
-        request = request_for(recipe, chosen, published, url, reading, full=full, scores=scores)
+        published, loaded, dataset = _named(what, recipe, overrides, url, tracking, reading)
+        chosen = kinds(loaded, networks)
+        for kind in chosen:
+            nets.build(kind, published.shape, len(published.classes))  # what does not fit is refused now
+        request = request_for(loaded, chosen, published, url, reading, dataset, full=full, scores=scores)
     run = evaluating.run_of(what, url, tracking)
     started = time.monotonic()
     results = figures_of(request, published, url, run, tracking)
     seconds = time.monotonic() - started
     title = f"{what}, {results[0]['network']}\n" if len(results) == 1 else f"{what}\n"
-    title += evaluation_table.settings(recipe.evaluation, published.lr)
+    title += evaluation_table.settings(loaded.evaluation, published.lr)
     if published.recipe["evaluation"]["selection"] == "best-on-test":
         title += "\nthe step was chosen on the TEST images (best-on-test): the distilled figure is flattered"
     evaluation_table.show(title, results)
     results = [{**result, "seconds": seconds} for result in results]
+    if fid:
+        measured = fids.measure(published, loaded, fid, url, request.load())
+        common.console.print(str(measured), soft_wrap=True)
+        results = [{**result, "fid": measured.as_dict()} for result in results]
+        if run:
+            fids.keep(run, measured, loaded.evaluation.sampling.truncation)
+            _tracked(lambda: fids.track(run, published, measured, tracking))
     common.write_json(json, results[0] if len(results) == 1 else results)
+
+
+def _named(what: str, recipe: str | None, overrides: list[str], url: str, tracking: str, reading):
+    """(set, recipe, its data if they are read already) of the set or of the generator that `what` names."""
+    from cluster.jobs import evaluating
+    from distill.recipe import override
+
+    if not what.endswith(".pkl"):
+        if recipe:
+            raise RecipeError(f"--recipe {recipe}: {what} has a recipe of its own; override its settings as KEY=VALUE")
+        published = evaluating.find(what, url, tracking)
+        return published, common.absolute(override(published.recipe, overrides, what)), None
+    if not recipe:
+        raise RecipeError(
+            f"{what}: a generator of others does not say which images it is to be judged on: add --recipe NAME or PATH"
+        )
+    import torch
+
+    from distill import data
+    from distill.generators import load_generator
+    from distill.generators.dataset import as_set
+
+    loaded, generator = common.read(recipe, overrides), load_generator(what)
+    dataset = data.load(loaded.dataset, loaded.seed, torch.device("cpu"), reading)
+    published = as_set(generator, loaded, dataset, what)
+    return published, override(published.recipe, [], what), dataset
 
 
 @app.command()
@@ -139,8 +188,13 @@ def _track(run, results: list[dict], tracking: str | None) -> None:
     """The figures on the MLflow page of the run, if it has one."""
     from cluster.jobs import evaluating
 
+    _tracked(lambda: evaluating.track(run, results, tracking))
+
+
+def _tracked(track) -> None:
+    """Do it, or say why MLflow does not take it."""
     try:
-        evaluating.track(run, results, tracking)
+        track()
     except StoreError as error:
         common.console.print(f"[yellow]not tracked in MLflow[/]: {error}", soft_wrap=True)
 

@@ -19,7 +19,8 @@ LONGEST = 4900
 """Letters of a description that MLflow keeps are 5,000."""
 FACTS = {
     "protocol": "protocol", "network": "network", "selection": "step chosen on", "step": "outer step",
-    "student_lr": "learned rate", "preprocess": "preprocessing", "recipe": "recipe", "paper": "source", "seed": "seed",
+    "fid": "FID", "class_fid": "mean FID of classes", "fid_features": "features of FID", "student_lr": "learned rate",
+    "preprocess": "preprocessing", "recipe": "recipe", "paper": "source", "seed": "seed",
     "run_id": "run", "data": "data (SHA-256)", "stillhouse_version": "Stillhouse", "git_commit": "commit",
     "stillhouse.sha256": "synthetic.safetensors (SHA-256)",
 }  # fmt: skip

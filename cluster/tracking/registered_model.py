@@ -7,6 +7,11 @@ Stillhouse and works without it:
     table = model.predict(None)                  # label, class, soft_label, pixels (for display), x (for training)
     train = model.unwrap_python_model()          # train.images, train.labels, train.classes, train.lr
     x = train.preprocess(real_pixels)            # input for a network that was trained on the set
+
+A set that is a generator draws other images too, and gives its network for PyTorch:
+
+    table = model.predict(pd.DataFrame({"label": [3, 3, 7], "seed": 1, "truncation": 0.7}))
+    network = model.unwrap_python_model().network()
 """
 
 import importlib.util
@@ -21,7 +26,7 @@ from safetensors import safe_open
 
 
 class DistilledSet(PythonModel):
-    """A distilled set as a model: predict() ignores its input and returns all images.
+    """A distilled set as a model: predict() returns all images or, given labels, new ones of a generator.
 
     images (n, c, h, w) as networks see them, labels (n, classes) probabilities, pixels (n, c, h, w) in [0, 1],
     classes their names, lr the learned rate or None, recipe the settings it was distilled with; all NumPy or JSON.
@@ -37,6 +42,7 @@ class DistilledSet(PythonModel):
         self.parts = {k.removeprefix("preprocess."): t for k, t in tensors.items() if k.startswith("preprocess.")}
         if "whiten" in self.parts:
             self.parts["whiten"] = square(self.parts["whiten"])
+        self.sampler, self.files, self.tensors = about.get("sampler"), context.artifacts, tensors
         self.images, self.labels = FORMS[about["form"]](tensors, about, context.artifacts)
         shown = tensors.get("pixels", self.images)
         shown = shown.astype(np.float32) / 255 if shown.dtype == np.uint8 else shown
@@ -55,16 +61,74 @@ class DistilledSet(PythonModel):
             rows = rows / np.where(norms > 0, norms, 1) @ self.parts["whiten"]
         return rows.reshape(pixels.shape)
 
+    def to_pixels(self, x: np.ndarray) -> np.ndarray:
+        """Convert what networks see (n, c, h, w) to images in [0, 1], float32."""
+        if self.kind == "standardize":
+            x = x * self.parts["std"] + self.parts["mean"]
+        elif self.kind in ("zca", "zca-podd"):
+            rows = x.reshape(len(x), -1) @ np.linalg.inv(self.parts["whiten"].astype(np.float64))
+            podd = self.kind == "zca-podd"
+            rows = rows * self.parts["length"] + self.parts["level"] if podd else rows + self.parts["mean"]
+            x = rows.reshape(x.shape)
+        return np.clip(x, 0, 1).astype(np.float32)
+
+    def draw(self, labels: np.ndarray, seed: int = 0, truncation: float = 1.0) -> np.ndarray:
+        """New images (n, c, h, w), as networks see them, of the classes `labels` (n,); the same for the same arguments.
+
+        Raises ValueError for a set that stores its images.
+        """
+        import torch
+
+        code, weights, settings = self._generator()
+        with torch.no_grad():
+            g = torch.Generator().manual_seed(int(seed))
+            return code.draw(weights, settings, torch.as_tensor(labels), g, float(truncation)).numpy()
+
+    def network(self):
+        """The generator as a torch module, for further training. Raises ValueError for a set that stores its images."""
+        code, weights, settings = self._generator()
+        return code.loaded({name: t.clone() for name, t in weights.items()}, settings)
+
+    def _generator(self):
+        if self.sampler is None:
+            raise ValueError("this set stores its training images and draws no others: call predict(None)")
+        return code_of(self.files), weights_of(self.tensors), self.sampler["settings"]
+
     def predict(self, context, model_input: pd.DataFrame, params=None):
-        """A row per image: label (int), class (its name), soft_label (classes,), pixels and x (c, h, w)."""
-        labels = self.labels.argmax(1)
+        """A row per image: label (int), class (its name), soft_label (classes,), pixels and x (c, h, w).
+
+        All images of the set or, for a table with a column `label` (numbers or names of classes) and, if given, `seed`
+        (0) and `truncation` (1.0), one new image for each row; rows that have both in common are drawn together.
+        """
+        if not isinstance(model_input, pd.DataFrame) or "label" not in model_input:
+            return self._table(self.labels, self.images, self.pixels)
+        asked = model_input.reset_index(drop=True)
+        if asked.empty:
+            raise ValueError("no rows: give a label for each image to draw, or no table for the images of the set")
+        numbers = np.array([self._number(label) for label in asked["label"]])
+        settings = pd.DataFrame({"seed": asked.get("seed", 0), "truncation": asked.get("truncation", 1.0)}, asked.index)
+        x = np.empty((len(asked), *self.images.shape[1:]), np.float32)
+        for (seed, truncation), rows in settings.groupby(["seed", "truncation"]).groups.items():
+            x[rows] = self.draw(numbers[rows], seed, truncation)
+        return self._table(np.eye(len(self.classes), dtype=np.float32)[numbers], x, self.to_pixels(x))
+
+    def _number(self, label) -> int:
+        """The number of a class, given that or its name."""
+        if label in self.classes:
+            return self.classes.index(label)
+        if str(label).isdecimal() and int(label) < len(self.classes):
+            return int(label)
+        raise ValueError(f"no class {label!r}; there are {', '.join(self.classes[:20])}")
+
+    def _table(self, y: np.ndarray, x: np.ndarray, pixels: np.ndarray) -> pd.DataFrame:
+        labels = y.argmax(1)
         return pd.DataFrame(
             {
                 "label": labels,
                 "class": [self.classes[k] for k in labels],
-                "soft_label": list(self.labels),
-                "pixels": list(self.pixels),
-                "x": list(self.images),
+                "soft_label": list(y),
+                "pixels": list(pixels),
+                "x": list(x),
             }
         )
 
@@ -83,15 +147,26 @@ def of_sampler(tensors, about, files):
     """Images and labels drawn by the code that is stored with the weights; the same ones each time."""
     import torch
 
-    spec = importlib.util.spec_from_file_location("sampler", files["sampler.py"])
-    code = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(code)
-    weights = {k.removeprefix("sampler."): torch.from_numpy(t) for k, t in tensors.items() if k.startswith("sampler.")}
-    sampler = about["sampler"]
+    code, weights, sampler = code_of(files), weights_of(tensors), about["sampler"]
     labels = torch.arange(sampler["classes"]).repeat_interleave(sampler["per_class"])
     with torch.no_grad():
         x = code.draw(weights, sampler["settings"], labels, torch.Generator().manual_seed(0), 1.0)
     return x.numpy(), np.eye(sampler["classes"], dtype=np.float32)[labels.numpy()]
+
+
+def code_of(files):
+    """The module, stored with the weights, that draws from them."""
+    spec = importlib.util.spec_from_file_location("sampler", files["sampler.py"])
+    code = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(code)
+    return code
+
+
+def weights_of(tensors):
+    """The weights of a generator, by the names that its code gives them."""
+    import torch
+
+    return {k.removeprefix("sampler."): torch.from_numpy(t) for k, t in tensors.items() if k.startswith("sampler.")}
 
 
 FORMS = {"images": of_images, "windows": of_windows, "sampler": of_sampler}

@@ -114,6 +114,22 @@ def tags(model: str, uri: str) -> dict[str, str]:
         raise StoreError(f"registry {uri}, model {model}: {error}{UNKNOWN}") from error
 
 
+def note(name: str, version: int, tags: dict[str, str], classes: tuple[str, ...], uri: str) -> None:
+    """Add tags to a registered version and renew its card, which shows them; nothing if the version is gone."""
+    try:
+        client = connect(uri)
+        for tag, value in tags.items():
+            client.set_model_version_tag(name, str(version), tag, value)
+        now = client.get_model_version(name, str(version))
+        text = card.of_version(now.tags, classes, name, version)
+        client.update_model_version(name, str(version), text)
+        if version == int(client.get_registered_model(name).aliases.get(BEST, 0)):
+            client.update_registered_model(name, text)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise StoreError(f"registry {uri}, model {name}: {error}") from error
+
+
 def holds(name: str, version: int, digest: str, uri: str) -> bool:
     """Whether the registry has this version, and it is the set with this SHA-256. Raises StoreError if it is silent."""
     try:

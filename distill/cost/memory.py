@@ -66,7 +66,7 @@ def memory_bytes(context: Context) -> int:
 
 def outer_step_bytes(context: Context, blank: Synthetic, work: Work) -> int:
     """Peak bytes of an outer step, in addition to what is kept throughout the run."""
-    waiting = work.segments * sum(pass_bytes(context, p) for p in work.passes if p.waits)
+    waiting = work.segments * (sum(pass_bytes(context, p) for p in work.passes if p.waits) + 4 * work.values)
     brief = max((pass_bytes(context, p) for p in work.passes if not p.waits), default=0)
     if work.inner is None:
         return waiting + brief

@@ -76,9 +76,16 @@ class Network:
         """Embeddings (n, d): the inputs of the last linear layer."""
         return self._run(theta, x, statistics, features=True)
 
-    def maps(self, theta: Tensor, x: Tensor, layers: Sequence[int]) -> tuple[Tensor, ...]:
-        """The flattened outputs (n, d_i) of the blocks `layers`, counted from 1; later blocks are not computed."""
-        return self._run(theta, x, None, layers=tuple(layers))
+    def maps(self, theta: Tensor, x: Tensor, layers: Sequence[int], flat: bool = True) -> tuple[Tensor, ...]:
+        """The outputs of the blocks `layers`, counted from 1; later blocks are not computed.
+
+        They are flattened (n, d_i) or, unless `flat`, as they are: maps (n, c, h, w), tokens (n, t, d), units (n, d).
+        """
+        return self._run(theta, x, None, layers=tuple(layers), flat=flat)
+
+    def blocks(self, shape: tuple[int, int, int]) -> int:
+        """Number of blocks, whose outputs maps() gives, for images of this shape (c, h, w)."""
+        return sum(1 for _ in copy.deepcopy(self.module).to("meta").outputs(torch.empty(1, *shape, device="meta")))
 
     def check_layers(self, shape: tuple[int, int, int], layers: Sequence[int]) -> None:
         """Raise RecipeError if `layers` has a block that this network does not have."""

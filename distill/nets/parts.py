@@ -24,14 +24,17 @@ class Blocks(nn.Module):
         """The inputs of the classifier (n, d) from the output of the last block."""
         return x.flatten(1)
 
-    def forward(self, x: Tensor, features: bool = False, layers: Sequence[int] = ()) -> Tensor | tuple[Tensor, ...]:
+    def forward(
+        self, x: Tensor, features: bool = False, layers: Sequence[int] = (), flat: bool = True
+    ) -> Tensor | tuple[Tensor, ...]:
         """Logits (n, classes); with features=True the inputs of the classifier (n, d).
 
-        With `layers` the flattened outputs (n, d_i) of these blocks, counted from 1; later blocks are not computed.
+        With `layers` the outputs of these blocks, counted from 1, flattened (n, d_i) or, unless `flat`, as they are;
+        later blocks are not computed.
         """
         kept, out = [], x
         for i, out in enumerate(self.outputs(x), 1):
-            kept.append(out.flatten(1) if i in layers else None)
+            kept.append((out.flatten(1) if flat else out) if i in layers else None)
             if i == max(layers, default=0):
                 return tuple(kept[layer - 1] for layer in layers)
         if layers:

@@ -52,6 +52,8 @@ class Work:
     """Terms of the loss; each of them computes `inner` and `passes`."""
     inner: Inner | None = None
     passes: tuple[Pass, ...] = ()
+    values: int = 0
+    """Values, besides those of networks, that each segment keeps until the backward pass."""
 
     @property
     def images(self) -> float:
@@ -107,6 +109,11 @@ class Objective(nn.Module):
     def metrics(self) -> dict[str, float]:
         """Metrics to log besides the loss."""
         return {}
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay rates of Adam, if the outer optimiser is Adam."""
+    ema: float = 0.0
+    """Decay, per step, of the moving average of the set that is judged, shown and published; 0: the set itself."""
 
     @property
     def student_lr(self) -> float | None:

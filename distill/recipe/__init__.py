@@ -25,6 +25,7 @@ from distill.recipe.experts import DSA, Augment, Experts, ExpertUse
 from distill.recipe.generator import Generator, Latents, Sizing
 from distill.recipe.network import VGG, AlexNet, CarRacing, ConvNet, Network, ResNet, ViT
 from distill.recipe.objective import (
+    Adversarial,
     Compute,
     Distribution,
     Engine,
@@ -46,6 +47,7 @@ __all__ = [
     "DSA",
     "PROTOCOLS",
     "VGG",
+    "Adversarial",
     "AlexNet",
     "Augment",
     "Baseline",

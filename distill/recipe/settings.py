@@ -33,6 +33,8 @@ def slug(text: str) -> str:
 
 def in_words(pattern: str, given: Any) -> str:
     """What a text that does not match the pattern of a setting should be, in words."""
+    if "experts|file" in pattern:
+        return "use random, experts or file:PATH"
     if "(random|" in pattern:
         return "use random, real or file:PATH" if "real" in pattern else "use random or file:PATH"
     if NAME.strip("^$") in pattern:

@@ -69,13 +69,13 @@ class Recipe(Settings):
 
     @property
     def experts_needed(self) -> int:
-        """Number of experts that must be trained before the run starts: all if the objective reads them, otherwise the
-        few that the synthetic set uses for its labels or initialisation."""
+        """Number of experts that must be trained before the run starts: all if the objective reads trajectories, else
+        the few whose features it uses, or that the synthetic set uses for its labels or initialisation."""
         if self.expert_use != "required":
             return 0
-        if self.objective.expert_use == "required":
-            return self.experts.count
-        groups = -(-min(self.synthetic.most_experts, self.experts.count) // self.experts.together)
+        users = [user for user in (self.objective, self.synthetic) if user.expert_use == "required"]
+        most = max(self.experts.count if user.most_experts is None else user.most_experts for user in users)
+        groups = -(-min(most, self.experts.count) // self.experts.together)
         return groups * self.experts.together
 
     def run_id(self, dataset: str) -> str:
@@ -98,8 +98,9 @@ class Recipe(Settings):
         asides = (("outer", ("workers",)), ("evaluation", EVALUATION_ASIDES), ("experts", EXPERTS_RUN_BY))
         for block, key in ((block, key) for block, keys in asides for key in keys):
             del blocks[block][key]
-        blocks["objective"].get("engine", {}).pop("memory", None)
-        return blocks | {"synthetic": self.synthetic.decisive()}
+        objective = self.objective.decisive()
+        objective.get("engine", {}).pop("memory", None)
+        return blocks | {"synthetic": self.synthetic.decisive(), "objective": objective}
 
     def experts_name(self, dataset: str) -> str:
         """Name of the set of experts that the run uses: the one that the recipe names, else its own."""

@@ -92,6 +92,7 @@ RESUMED = {
     "distribution": ["outer.optimizer=adam", "outer.lr_img=0.1"],
     "unrolled": ["outer.optimizer=adam", "outer.lr_img=0.01", "objective.pool=2", "synthetic.labels.mode=learned"],
     "gradient": ["objective.outer_loop=3", "objective.segments=2", "synthetic.labels.mode=learned"],
+    "adversarial": ["synthetic={}", "synthetic.kind=generator", "outer.lr_img=0.01", "objective.features=experts"],
 }
 
 

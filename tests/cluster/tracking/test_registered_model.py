@@ -7,6 +7,7 @@ import sys
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.numpy import save_file
@@ -20,6 +21,7 @@ from distill.data.preprocess import Standardize, fit, restored, square, triangle
 from distill.evaluate import Judge
 from distill.levels import rounded
 from distill.loop import Loop, Watcher
+from distill.nets import stylegan2
 from distill.published import FILE, Images, Published, Sampler, Windows, write
 
 SETTINGS = (
@@ -169,3 +171,59 @@ def test_a_symmetric_matrix_is_its_triangle():
     a = a + a.T
     assert len(triangle(a)) == 45 and torch.equal(square(triangle(a)), a)
     assert np.array_equal(registered_model.square(triangle(a).numpy()), a.numpy())
+
+
+def as_model(published: Published, folder) -> registered_model.DistilledSet:
+    """What MLflow loads of a registered set."""
+    files = {path.name: str(path) for path in write(published, folder)}
+    model = registered_model.DistilledSet()
+    model.load_context(SimpleNamespace(artifacts=files | {"synthetic": files[FILE]}))
+    return model
+
+
+def test_a_generator_draws_what_it_is_asked_for(tmp_path):
+    size = stylegan2.Size(8, 1, 3, 6, 6, 2, 32, 4)
+    net = stylegan2.Generator(size).initialise(torch.Generator().manual_seed(0))
+    weights = {name: p.detach() for name, p in net.named_parameters()}
+    stored = Sampler(weights, "distill.nets.stylegan2", stylegan2.settings(size), 3, 2)
+    preprocess = Standardize(torch.full((1, 1, 1), 0.5), torch.full((1, 1, 1), 0.25))
+    model = as_model(Published(stored, ("a", "b", "c"), preprocess, None, {}, 3, {}), tmp_path)
+
+    def drawn(labels, seed, truncation):
+        return stored.fresh(torch.tensor(labels), torch.Generator().manual_seed(seed), truncation)
+
+    table = model.predict(None, pd.DataFrame({"label": [2, "b", 2, 0], "seed": [5, 5, 6, 5], "truncation": 0.5}))
+    x = torch.tensor(np.stack(table["x"]))
+    assert torch.equal(x[[0, 1, 3]], drawn([2, 1, 0], 5, 0.5)) and torch.equal(x[[2]], drawn([2], 6, 0.5))
+    assert table["label"].tolist() == [2, 1, 2, 0] and table["class"].tolist() == ["c", "b", "c", "a"]
+    assert np.array_equal(np.stack(table["soft_label"]), np.eye(3)[[2, 1, 2, 0]])
+    assert np.allclose(np.stack(table["pixels"]), preprocess.to_pixels(x).numpy(), atol=1e-6)
+    plain = model.predict(None, pd.DataFrame({"label": [1]}, index=[7]))
+    assert torch.equal(torch.tensor(np.stack(plain["x"])), drawn([1], 0, 1.0)), "seed 0, no truncation"
+    assert len(model.predict(None, pd.DataFrame())) == 6, "a table without labels asks for the set"
+
+    network, z = model.network(), torch.randn(2, 6)
+    assert torch.equal(network(z, torch.tensor([0, 1])), net(z, torch.tensor([0, 1])))
+    network.requires_grad_()(z, torch.tensor([0, 1])).sum().backward()
+    with pytest.raises(ValueError, match="no class 'd'; there are a, b, c"):
+        model.predict(None, pd.DataFrame({"label": ["d"]}))
+    with pytest.raises(ValueError, match="no rows"):
+        model.predict(None, pd.DataFrame({"label": []}))
+
+
+def test_a_set_of_images_draws_none(tmp_path):
+    x = torch.rand(3, 1, 4, 4)
+    model = as_model(small.published(x, torch.eye(3), x, ("a", "b", "c"), None, {}, 1, {}), tmp_path)
+    with pytest.raises(ValueError, match="stores its training images"):
+        model.predict(None, pd.DataFrame({"label": [0]}))
+    with pytest.raises(ValueError, match="stores its training images"):
+        model.network()
+
+
+@pytest.mark.parametrize("kind", ["none", "standardize", "zca", "zca-podd"])
+def test_drawn_images_are_shown_as_the_published_ones(kind, tmp_path):
+    levels = torch.randint(256, (40, 1, 4, 4), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    preprocess = fit(kind, levels, torch.device("cpu"))
+    x = preprocess(levels[:3] / 255)
+    model = as_model(Published(Images(x, torch.eye(3)), ("a", "b", "c"), preprocess, None, {}, 1, {}), tmp_path)
+    assert np.allclose(model.to_pixels(x.numpy()), preprocess.to_pixels(x).numpy(), atol=1e-4)
