@@ -37,7 +37,7 @@ def test_a_command_is_one_that_the_command_line_takes(file, words):
     command = CLICK.commands[name]
     with command.make_context(name, rest or (["digits"] if name == "distill" else [])) as context:
         values = context.params
-    if "recipe" in values:
+    if values.get("recipe"):
         recipe.load(values["recipe"], values["overrides"] or [])
 
 
