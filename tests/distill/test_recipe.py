@@ -336,3 +336,11 @@ def test_learned_labels_are_learned_at_some_rate_unless_it_is_said_to_be_zero():
         made = recipe.load("podd-cifar10-05", ["synthetic.kind=pixels", "synthetic.ipc=1", *overrides])
         assert (made.synthetic.labels.mode, made.synthetic.labels.lr) == ("learned", rate)
     assert recipe.Labels().lr == 0
+
+
+def test_memory_of_the_engine_is_a_size_and_changes_no_run():
+    made = {text: recipe.load("digits", [f"objective.engine.memory={text}"]) for text in ("auto", "0", "2GB", "512MiB")}
+    assert [r.objective.engine.memory for r in made.values()] == ["auto", 0, 2_000_000_000, 2**29]
+    assert len({r.run_id("data") for r in made.values()}) == 1
+    with pytest.raises(RecipeError, match=r"objective\.engine\.memory"):
+        recipe.load("digits", ["objective.engine.memory=much"])

@@ -4,7 +4,7 @@ import pytest
 from support import small
 
 from distill import objectives, synthetic
-from distill.engine import compiling
+from distill.engine import compiling, unroll
 from distill.objectives import Pass, Work
 
 
@@ -34,3 +34,14 @@ def test_passes_of_networks_with_batch_norm_are_not_compiled(monkeypatch):
     for norm, expected in (("instance", True), ("batch", False)):
         context = small.context("distribution", f"network.norm={norm}")
         assert compiling.compiles(context, Work(1, passes=(Pass(10, gradient=True),))) is expected
+
+
+def test_the_segments_of_a_worker_share_the_memory_for_what_is_kept():
+    for segments, vectorize, share in ((1, "off", 1), (4, "off", 4), (4, "on", 1)):
+        settings = f"objective.segments={segments}", f"objective.engine.vectorize={vectorize}"
+        context = small.context("trajectory", "objective.engine.memory=1000", *settings)
+        work = objectives.build(context).work(synthetic.blank(context))
+        assert compiling.engine(context, work).memory == 1000 // share
+    automatic = small.context("trajectory")
+    work = objectives.build(automatic).work(synthetic.blank(automatic))
+    assert 2**20 < compiling.engine(automatic, work).memory < unroll.free_bytes(automatic.device)
