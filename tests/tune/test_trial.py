@@ -211,3 +211,12 @@ def trial_of(number: int):
     from tune.journal import SweepTrial
 
     return SweepTrial(number, {}, {})
+
+
+def test_ray_tune_takes_the_end_of_a_trial_that_failed_before_it_was_judged():
+    """It has no metric, which Ray Tune would refuse, and with it the whole sweep."""
+    from ray.tune.execution.tune_controller import TuneController
+
+    wants = SimpleNamespace(metric="validation_accuracy")
+    controller = SimpleNamespace(_metric=wants.metric, _scheduler_alg=wants, _search_alg=wants)
+    TuneController._validate_result_metrics(controller, {"number": 0, "status": "failed", "message": "no room"})
