@@ -51,7 +51,7 @@ QUICK_CASES = [(4, 3), (4, 6)]
 RECIPES = ("mtt-cifar10-10ipc", "datm-cifar10-10ipc", "dsa-cifar10-10ipc", "podd-cifar10-10")
 PARTS = {
     "unroll-eager": 40, "unroll-compiled": 80, "unroll-launches": 60, "unroll-bf16": 70, "unroll-plain": 30,
-    "cifar100": 70, "experts": 60,
+    "cifar100": 60, "experts": 60,
     **{f"recipe-{name}": 20 for name in RECIPES},
 }  # fmt: skip
 """Seconds that each part may take, of 480; what one leaves over goes to the others."""
