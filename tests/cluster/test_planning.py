@@ -9,6 +9,7 @@ from cluster.store import open_store
 from distill import plan as plans
 from distill import recipe
 from distill.errors import PlanError, StoreError
+from distill.plan import nominal
 
 
 @pytest.mark.parametrize(
@@ -117,6 +118,18 @@ def test_an_objective_that_is_set_is_planned_for(tmp_path, monkeypatch):
         made = planning.read(four_lines(tmp_path), [f"objective.kind={kind}"])
         assert made.objective.kind == kind and (made.expert_use == "required") == experts_
         assert not experts_ or 4 <= made.experts.count <= 20
+
+
+def test_experts_that_do_not_fit_are_given_more_time_if_they_are_asked_for(tmp_path, monkeypatch, capsys):
+    """Not the hundred that a recipe has by default, beside a plan for another objective."""
+    monkeypatch.setenv("STILLHOUSE_HOME", str(tmp_path / "home"))
+    slow = plans.Speeds(1, 60, {"trajectory": 5, "distribution": 1}, {2: 0.01, 5: 0.02}, {2: 0, 5: 0})
+    monkeypatch.setattr(nominal, "speeds", lambda drafts, facts: slow)
+    assert planning.read(four_lines(tmp_path), []).objective.kind == "distribution"
+    assert "within 60 min" in capsys.readouterr().out
+    asked = planning.read(four_lines(tmp_path), ["objective.kind=trajectory"])
+    assert 4 <= asked.experts.count <= 20 and asked.outer.steps >= 250
+    assert "within 60 min" not in capsys.readouterr().out
 
 
 def test_a_recipe_that_says_more_is_run_as_it_stands(tmp_path):

@@ -6,7 +6,7 @@ from PIL import Image
 
 from distill import plan as planning
 from distill import recipe
-from distill.errors import DataError
+from distill.errors import DataError, PlanError
 from distill.loop import Loop, Watcher
 from distill.plan import choose, nominal
 from distill.plan.clock import Clock
@@ -100,3 +100,17 @@ def test_nominal_speeds_grow_with_the_network_and_the_data():
     small, wide, many = (nominal.speeds(*pair) for pair in pairs)
     assert wide.expert_epoch > 4 * small.expert_epoch and 9 < many.expert_epoch / small.expert_epoch < 11
     assert all(wide.outer[o] > small.outer[o] for o in choose.STEPS) and wide.test[5] > 4 * small.test[5]
+
+
+def test_without_a_time_what_does_not_fit_into_an_hour_gets_more(monkeypatch):
+    def slower(factor):
+        outer = dict.fromkeys(choose.STEPS, factor)
+        return lambda drafts, facts: choose.Speeds(1, 1e6, outer, {2: 0.01, 5: 0.02}, {2: 0, 5: 0})
+
+    # the fewest steps are 100, of which compiling saves 35 %: 3,960 s and 65,060 s of outer steps
+    for factor, hours in ((1, 1), (60, 2), (1000, 32)):
+        monkeypatch.setattr(nominal, "speeds", slower(factor))
+        assert nominal.planned(recipe.Digits(), 1, "mine", "cpu").seconds == 3600 * hours
+    monkeypatch.setattr(nominal, "speeds", slower(1e6))
+    with pytest.raises(PlanError, match="no run fits into 3840 min"):
+        nominal.planned(recipe.Digits(), 1, "mine", "cpu")
