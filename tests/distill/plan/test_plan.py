@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from distill import nets, recipe
 from distill import plan as planning
-from distill import recipe
+from distill.engine import compiling
 from distill.errors import DataError, PlanError
 from distill.loop import Loop, Watcher
 from distill.plan import choose, nominal
@@ -114,3 +115,11 @@ def test_without_a_time_what_does_not_fit_into_an_hour_gets_more(monkeypatch):
     monkeypatch.setattr(nominal, "speeds", slower(1e6))
     with pytest.raises(PlanError, match="no run fits into 3840 min"):
         nominal.planned(recipe.Digits(), 1, "mine", "cpu")
+
+
+def test_an_expert_of_a_worker_on_one_core_takes_twice_as_long_as_on_both():
+    facts = choose.Facts({"kind": "digits"}, (3, 32, 32), (1000,) * 10, 100)
+    drafts = {o: choose.draft(facts, 128, 1, o, "x") for o in choose.STEPS}
+    network = nets.build(drafts["trajectory"].network, facts.shape, 10, False)
+    one_pass = compiling.forward_flops(network, facts.shape) * 10_000 / compiling.FLOPS_PER_SECOND
+    assert nominal.speeds(drafts, facts).expert_epoch == pytest.approx(2 * 3 * one_pass)
