@@ -7,6 +7,7 @@ The unions at the end of the modules in this folder (`Dataset`, `Network`, `Synt
 the registries: `kind = "pixels"` selects the module `distill/synthetic/pixels.py`.
 """
 
+from distill.recipe.adversarial import Adversarial
 from distill.recipe.dataset import (
     CarRacingFrames,
     Cifar,
@@ -24,17 +25,8 @@ from distill.recipe.dataset import (
 from distill.recipe.experts import DSA, Augment, Experts, ExpertUse
 from distill.recipe.generator import Generator, Latents, Sizing
 from distill.recipe.network import VGG, AlexNet, CarRacing, ConvNet, Network, ResNet, ViT
-from distill.recipe.objective import (
-    Adversarial,
-    Compute,
-    Distribution,
-    Engine,
-    Gradient,
-    ObjectiveBase,
-    ObjectiveSettings,
-    Trajectory,
-    Unrolled,
-)
+from distill.recipe.objective import Distribution, Gradient, ObjectiveSettings, Trajectory, Unrolled
+from distill.recipe.objective_base import Compute, Engine, ObjectiveBase
 from distill.recipe.outer import PROTOCOLS, Baseline, Evaluation, Outer, Sampling
 from distill.recipe.poster import PatchAugment, Poster, PosterLabels
 from distill.recipe.reading import current, load, override, parse, shipped

@@ -1,129 +1,16 @@
 """Settings of the objectives: one class for each module in distill/objectives/."""
 
-import hashlib
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import ByteSize, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
 
+from distill.recipe.adversarial import Adversarial
 from distill.recipe.experts import DSA, Augment, ExpertUse
-from distill.recipe.settings import Count, Positive, Settings, by_default
+from distill.recipe.objective_base import Compute, InnerTraining, ObjectiveBase
+from distill.recipe.settings import Count, Positive, by_default
 
 if TYPE_CHECKING:
     from distill.recipe.whole import Recipe
-
-
-class Compute(Settings):
-    """How networks are computed while distilling."""
-
-    compile: Literal["auto", "on", "off"] = "auto"
-    """torch.compile of what an outer step computes; auto: on if the run is long enough to pay off."""
-    bf16: bool = False
-    """bfloat16 autocast of the networks."""
-
-
-class Engine(Compute):
-    """How inner training is differentiated (distill/engine/unroll.py)."""
-
-    keep: Literal["auto", "device", "host", "thin"] = "auto"
-    """Where the states of the inner steps are kept for the backward pass. device: in GPU memory; host: in CPU memory;
-    thin: only every sqrt(N)-th, the others are recomputed; auto: the first of these that has room."""
-    vectorize: Literal["auto", "on", "off"] = "auto"
-    """Compute several segments as one batch; auto: on GPUs."""
-    memory: Literal["auto"] | ByteSize = "auto"
-    """What the forward pass may keep for the backward pass besides the states, such as "2GB"; what has no room is
-    computed again, to the same bits. auto: a quarter of the memory that is free when the run begins. Estimates of
-    memory are without it."""
-
-    def memory_levers(self, segments: int) -> list[str]:
-        """Overrides that save memory and change at most the last bits."""
-        return ["objective.engine.keep=thin", "objective.engine.bf16=true"] + ["objective.engine.vectorize=off"] * (
-            segments > 1
-        )
-
-
-class ObjectiveBase(Settings):
-    """Base of the settings of every objective."""
-
-    expert_use: ClassVar[ExpertUse] = "none"
-    """Whether it reads the trajectories of experts."""
-    segments: Count = 1
-    """Independent terms averaged per outer step, each with its own network; divided among outer.workers."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _augment_as_usual(cls, block: Any) -> Any:
-        """An `augment` table that says only some settings leaves the others to this objective, not to Augment."""
-        usual = cls.model_fields["augment"].default if "augment" in cls.model_fields else None
-        if usual is None or not isinstance(block, dict) or not isinstance(block.get("augment"), dict):
-            return block
-        return {**block, "augment": {**usual.model_dump(), **block["augment"]}}
-
-    @classmethod
-    def outer_defaults(cls, outer: dict[str, Any]) -> dict[str, Any]:
-        """Defaults of the outer loop with this objective, if they differ from those of Outer, for a block `outer`."""
-        return {}
-
-    @property
-    def method(self) -> str:
-        """Short name of the method in papers, [a-z0-9-]: a part of the name of registered models."""
-        return self.kind
-
-    @property
-    def expert_set(self) -> str:
-        """Name of the set of experts to read; empty: the recipe's own set."""
-        return ""
-
-    @property
-    def most_experts(self) -> int | None:
-        """Maximum number of experts that it reads, if it requires them; None: all."""
-        return None
-
-    @property
-    def last_expert_epoch(self) -> int:
-        """The latest epoch of an expert that is read."""
-        return 0
-
-    loss_falls: ClassVar[bool] = True
-    """Whether the loss falls in a run that gets better."""
-
-    def absolute(self) -> Self:
-        """The same settings with absolute file paths."""
-        return self
-
-    def decisive(self) -> dict[str, Any]:
-        """The settings that the result depends on, as JSON values; files by digest, not by path."""
-        return self.model_dump(mode="json")
-
-    @property
-    def engine_settings(self) -> Compute:
-        """How networks are computed; with inner training also how it is differentiated (Engine)."""
-        return Compute()
-
-    def memory_levers(self, images: int) -> list[str]:
-        """Overrides that may save memory; `images` is the batch size of inner training, 0 without any."""
-        return []
-
-    @property
-    def bf16(self) -> bool:
-        """Whether networks run in bfloat16 autocast while distilling."""
-        return self.engine_settings.bf16
-
-    def check(self, recipe: "Recipe") -> None:
-        """Raise ValueError if the rest of the recipe does not fit these settings."""
-
-
-class InnerTraining(ObjectiveBase):
-    """What the settings of objectives have that train a student on the set and differentiate through it."""
-
-    engine: Engine = Engine()
-
-    @property
-    def engine_settings(self) -> Engine:
-        return self.engine
-
-    def memory_levers(self, images: int) -> list[str]:
-        return self.engine.memory_levers(self.segments) + [f"objective.batch_syn={max(1, images // 2)}"]
 
 
 class Trajectory(InnerTraining):
@@ -407,87 +294,6 @@ class Unrolled(InnerTraining):
             )
         if self.pool and recipe.outer.workers > 1:
             raise ValueError("objective.pool needs outer.workers = 1: the pool is not shared between workers")
-
-
-class Adversarial(ObjectiveBase):
-    """Train the set against a discriminator that sees features of a frozen network (Projected GANs, Sauer et al. 2021).
-    With synthetic.kind = "generator" it is a GAN."""
-
-    own: ClassVar[frozenset[str]] = frozenset({"batch_real", "batch_syn", "layers", "features", "augment"})
-    loss_falls: ClassVar[bool] = False
-    kind: Literal["adversarial"] = "adversarial"
-    features: Annotated[str, Field(pattern=r"^(random|experts|file:.+)$")] = "random"
-    """The frozen network, which has the recipe's architecture. random: with random weights; experts: the first expert
-    of the recipe at its last epoch; file:PATH: with the weights in a safetensors file (docs/generators.md)."""
-    layers: tuple[Annotated[int, Field(ge=0)], ...] = ()
-    """Blocks of the network whose maps the discriminator sees, counted from 1, in ascending order; 0 is the image
-    itself, without which instance norm would hide contrast and brightness. Empty: the image and all blocks."""
-    channels: Count = 64
-    """Channels of each map after mixing, and of the discriminator."""
-    batch_syn: Count = 64
-    """Synthetic images per step, spread evenly over the set."""
-    batch_real: Count = 64
-    """Real images per step, of all classes together."""
-    lr_disc: Positive = 0.002
-    """Learning rate of the discriminator, with Adam."""
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.0, 0.99)
-    """Decay rates of Adam, for the discriminator and the set."""
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.995
-    """Decay per step of the moving average of the set, which is what is judged and published (0: the set itself)."""
-    collapse: Annotated[float, Field(ge=0)] = 0.3
-    """Warn of mode collapse if images of a class are on average less than this times as far apart as real ones."""
-    augment: Augment = Augment(strategies=("color", "crop", "cutout"))
-    """Differentiable augmentation of all that the discriminator sees (Zhao et al. 2020). What it mirrors or rotates, a
-    generator may learn to draw mirrored or rotated."""
-    segments: Count = 1
-    """Independent batches averaged per outer step, over all workers."""
-
-    @property
-    def method(self) -> str:
-        return "gan"
-
-    @classmethod
-    def outer_defaults(cls, outer: dict[str, Any]) -> dict[str, Any]:
-        """Adam at StyleGAN2's rate."""
-        rates = {"optimizer": "adam", "lr_img": 0.002}
-        return rates if outer.get("optimizer", "adam") == "adam" else {"lr_img": 0.1}
-
-    @property
-    def expert_use(self) -> ExpertUse:
-        """Whether it reads experts."""
-        return "required" if self.features == "experts" else "none"
-
-    @property
-    def most_experts(self) -> int | None:
-        return 1
-
-    @property
-    def engine_settings(self) -> Compute:
-        return Compute(compile="off")
-
-    @property
-    def file(self) -> Path | None:
-        """The file that `features` names, if any."""
-        kind, _, path = self.features.partition(":")
-        return Path(path).expanduser() if kind == "file" else None
-
-    def absolute(self) -> Self:
-        return self.model_copy(update={"features": f"file:{self.file.absolute()}"}) if self.file else self
-
-    def decisive(self) -> dict[str, Any]:
-        values = self.model_dump(mode="json")
-        if self.file and self.file.is_file():
-            values["features"] = f"file:{hashlib.sha256(self.file.read_bytes()).hexdigest()}"
-        return values
-
-    def memory_levers(self, images: int) -> list[str]:
-        return [f"objective.{name}={max(1, getattr(self, name) // 2)}" for name in ("batch_syn", "channels")]
-
-    @model_validator(mode="after")
-    def _in_order(self):
-        if list(self.layers) != sorted(set(self.layers)):
-            raise ValueError("layers must be in ascending order, each once")
-        return self
 
 
 ObjectiveSettings = Annotated[

@@ -98,9 +98,7 @@ class Recipe(Settings):
         asides = (("outer", ("workers",)), ("evaluation", EVALUATION_ASIDES), ("experts", EXPERTS_RUN_BY))
         for block, key in ((block, key) for block, keys in asides for key in keys):
             del blocks[block][key]
-        objective = self.objective.decisive()
-        objective.get("engine", {}).pop("memory", None)
-        return blocks | {"synthetic": self.synthetic.decisive(), "objective": objective}
+        return blocks | {"synthetic": self.synthetic.decisive(), "objective": self.objective.decisive()}
 
     def experts_name(self, dataset: str) -> str:
         """Name of the set of experts that the run uses: the one that the recipe names, else its own."""
