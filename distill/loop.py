@@ -156,7 +156,7 @@ class Loop:
             optimizer.step()
         self.synthetic.project()
         decay = min(self.objective.ema, (1 + self.done) / (10 + self.done))  # soon forgets what it started from
-        for average, p in zip(self.average, learned_of(self.synthetic), strict=False):
+        for average, p in zip(self.average, learned_of(self.synthetic) if self.average else [], strict=True):
             average.lerp_(p.detach(), 1 - decay)
         self.objective.after_step(self.synthetic, self.done)
         for tensor in self.objective.per_worker():
@@ -289,16 +289,13 @@ def _set(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
         tensor.copy_(value)
 
 
-def _optimizers(
-    groups: list[Group], outer: Outer, betas: tuple[float, float]
-) -> dict[str, torch.optim.Optimizer]:
+def _optimizers(groups: list[Group], outer: Outer, betas: tuple[float, float]) -> dict[str, torch.optim.Optimizer]:
     """One optimiser of each kind, for all groups of that kind."""
     by_kind: dict[str, list[dict]] = {}
     for group in groups:
         by_kind.setdefault(group.optimizer or outer.optimizer, []).append({"params": group.params, "lr": group.lr})
-    return {
-        kind: torch.optim.Adam(own, betas=betas)
-        if kind == "adam"
-        else torch.optim.SGD(own, outer.lr_img, outer.momentum)
-        for kind, own in by_kind.items()
+    make = {
+        "adam": lambda own: torch.optim.Adam(own, betas=betas),
+        "sgd": lambda own: torch.optim.SGD(own, outer.lr_img, outer.momentum),
     }
+    return {kind: make[kind](own) for kind, own in by_kind.items()}

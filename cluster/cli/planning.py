@@ -41,15 +41,15 @@ def planned(source: str, overrides: list[str], given: float | None, ipc: int = 1
     """The plan for a dataset, kept or made; prints it, and writes the recipe to `out`.
 
     Without a time the plan is for an hour, or as many as it takes, of two cores of nominal speed, and the same on every
-    machine. `dataset`,
-    `device`, `synthetic.ipc` and `objective.kind` of the overrides, or of a bare recipe, are planned with; the others
-    are applied to the plan. Raises PlanError if nothing fits, StoreError if `out` cannot be written.
+    machine. `dataset`, `device`, `synthetic.ipc` and `objective.kind` of the overrides, or of a bare recipe, are
+    planned with; the others are applied to the plan. Raises PlanError if nothing fits, StoreError if `out` cannot be
+    written.
     """
     from distill import recipe as recipes
-    from distill.recipe import digest
+    from distill.recipe import digest, dotted
 
     own = _table(source) if is_bare(source) and not common.is_data(source) else {}
-    rest = [f"{path}={json.dumps(value)}" for path, value in dotted(own) if not path.startswith("dataset.")]
+    rest = [f"{path}={json.dumps(value)}" for path, value in dotted(own).items() if not path.startswith("dataset.")]
     rest += [text for text in overrides if not text.startswith("dataset.") or text == "dataset.size=0"]
     settings = common.dataset_settings(source, [text for text in overrides if text.startswith("dataset.")])
     ipc, device = int(_value(rest, "synthetic.ipc", str(ipc))), _value(rest, "device", "auto").strip('"')
@@ -120,15 +120,6 @@ def _table(source: str) -> dict:
         return tomllib.loads(Path(source).read_text(encoding="utf8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(f"recipe {source}: not TOML: {error}") from None
-
-
-def dotted(table: dict, before: str = "") -> list[tuple[str, object]]:
-    """(dotted path, value) of every setting of a recipe file."""
-    pairs = []
-    for key, value in table.items():
-        path = f"{before}{key}"
-        pairs += dotted(value, f"{path}.") if isinstance(value, dict) else [(path, value)]
-    return pairs
 
 
 def _value(overrides: list[str], path: str, default: str) -> str:

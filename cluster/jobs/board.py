@@ -11,8 +11,8 @@ from cluster.jobs.events import Event, Fault
 class Board:
     """Workers post events and take items; the driver drains the events.
 
-    A job that must end in `seconds` has its clock here: workers on other nodes, and those that start again after a
-    kill, ask for what is left of them. Clocks that are set meanwhile change nothing.
+    The board of a job that must end in `seconds` keeps its time: workers, also on other nodes or started again after a
+    kill, ask how many are left. Setting a clock in the meantime changes nothing.
     """
 
     def __init__(self, items: list[int] = (), seconds: float | None = None):

@@ -87,7 +87,7 @@ def _signal(processes: list[psutil.Process], how: str) -> None:
 
 
 def birth(pid: int) -> str:
-    """What tells a process from all others that have its number. Raises psutil.NoSuchProcess.
+    """What distinguishes a process from all others that have its number. Raises psutil.NoSuchProcess.
 
     On Linux the boot and the time after it: the date of a start, as psutil gives it, moves if the clock is set.
     """

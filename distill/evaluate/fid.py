@@ -38,7 +38,7 @@ class FID:
 
     value: float
     by_class: dict[str, float]
-    """Of the images of each class alone, by its name; without those that have fewer than two."""
+    """By name of the class: of its images alone. Classes with fewer than two images are left out."""
     features: str
     """The network in whose features it was measured."""
     images: int
