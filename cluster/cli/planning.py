@@ -5,9 +5,11 @@ continues the same run.
 """
 
 import json
+import math
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from cluster.cli import common
 from cluster.home import home
@@ -52,9 +54,10 @@ def planned(source: str, overrides: list[str], given: float | None, ipc: int = 1
     rest = [f"{path}={json.dumps(value)}" for path, value in dotted(own).items() if not path.startswith("dataset.")]
     rest += [text for text in overrides if not text.startswith("dataset.") or text == "dataset.size=0"]
     settings = common.dataset_settings(source, [text for text in overrides if text.startswith("dataset.")])
-    ipc, device = int(_value(rest, "synthetic.ipc", str(ipc))), _value(rest, "device", "auto").strip('"')
+    asked = _asked(rest, source)
+    ipc = max(1, math.ceil(asked.get("synthetic.ipc", ipc)))
+    device, objective = asked.get("device", "auto"), asked.get("objective.kind", "")
     request = {"dataset": settings.model_dump(mode="json"), "seconds": given, "ipc": ipc, "device": device}
-    objective = _value(rest, "objective.kind", "").strip('"')
     request |= {"objective": objective} if objective else {}
     path = home() / "plans" / f"{_name(source)}-{digest(request)}.toml"
     if kept := path.is_file():
@@ -122,9 +125,15 @@ def _table(source: str) -> dict:
         raise RecipeError(f"recipe {source}: not TOML: {error}") from None
 
 
-def _value(overrides: list[str], path: str, default: str) -> str:
-    """What the last override of a path sets it to."""
-    return next((text.partition("=")[2] for text in reversed(overrides) if text.startswith(f"{path}=")), default)
+def _asked(overrides: list[str], source: str) -> dict[str, Any]:
+    """What overrides say of the settings that are planned with. RecipeError if they are wrong."""
+    from distill import recipe as recipes
+
+    said = [text for text in overrides if text.split("=")[0].split(".")[0] in ("device", "synthetic")]
+    said += [text for text in overrides if text.startswith("objective.kind=")]
+    any_recipe = {"name": "plan", "dataset": {"kind": "digits"}}
+    values = recipes.dotted(recipes.override(any_recipe, said, source).model_dump(mode="json"))
+    return {path: values[path] for path in values if any(text.startswith(f"{path}=") for text in said)}
 
 
 def _name(source: str) -> str:

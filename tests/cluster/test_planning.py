@@ -8,7 +8,7 @@ from cluster.jobs import experts
 from cluster.store import open_store
 from distill import plan as plans
 from distill import recipe
-from distill.errors import PlanError, StoreError
+from distill.errors import PlanError, RecipeError, StoreError
 from distill.plan import nominal
 
 
@@ -135,3 +135,22 @@ def test_experts_that_do_not_fit_are_given_more_time_if_they_are_asked_for(tmp_p
 def test_a_recipe_that_says_more_is_run_as_it_stands(tmp_path):
     full = four_lines(tmp_path, "experts.epochs = 20")
     assert planning.read(full, []).experts.count == recipe.Experts().count
+
+
+@pytest.mark.parametrize(
+    "override, said",
+    [("synthetic.ipc=many", r"synthetic\.ipc"), ("device=tpu", "device"), ("objective.kind=foo", "adversarial")],
+)
+def test_wrong_overrides_are_refused_before_anything_is_planned(tmp_path, monkeypatch, override, said):
+    monkeypatch.setenv("STILLHOUSE_HOME", str(tmp_path / "home"))
+    for given in (None, 600):
+        with pytest.raises(RecipeError, match=said):
+            planning.read(four_lines(tmp_path), [override], given)
+    assert not (tmp_path / "home" / "plans").exists()
+
+
+def test_a_poster_of_half_an_image_per_class_is_planned_as_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("STILLHOUSE_HOME", str(tmp_path / "home"))
+    made = planning.read(four_lines(tmp_path), ["synthetic.kind=poster", "synthetic.ipc=0.5"])
+    assert (made.synthetic.kind, made.synthetic.ipc) == ("poster", 0.5)
+    assert "1 image per class" in capsys.readouterr().out
