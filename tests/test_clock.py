@@ -5,7 +5,10 @@ import os
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -21,8 +24,9 @@ from cluster.jobs.board import Board
 from cluster.jobs.group import Worker
 from cluster.results.status import rate
 from cluster.stack import processes
-from cluster.store import base, open_store
+from cluster.store import base, open_store, s3
 from cluster.store.local import LocalStore
+from cluster.store.s3 import S3Store
 from distill.loop import Loop, Watcher
 
 HOURS = 3600.0
@@ -168,3 +172,19 @@ def test_an_up_that_is_under_way_is_known_after_the_clock_was_set(monkeypatch):
 def test_a_clock_that_was_set_back_gives_no_rate_and_no_time_left():
     assert rate(((10, 1000.0), (20, 1010.0))) == 1.0
     assert rate(((10, 1000.0), (20, 1000.0 - 5 * HOURS))) == 0.0
+
+
+def test_unfinished_uploads_age_by_the_clock_of_the_s3_server(monkeypatch):
+    """Which is in the year 2000 here: by this machine's clock all uploads would be decades old."""
+    now = datetime(2000, 1, 1, 12, tzinfo=UTC)
+    old = now - timedelta(seconds=2 * s3.STALE_SECONDS)
+    uploads = [{"Key": "p/new", "UploadId": "1", "Initiated": now}, {"Key": "p/old", "UploadId": "2", "Initiated": old}]
+    page = {"Uploads": uploads, "ResponseMetadata": {"HTTPHeaders": {"date": format_datetime(now, usegmt=True)}}}
+    store = S3Store.__new__(S3Store)
+    store.options = SimpleNamespace(bucket="b", prefix="p/")
+    pages = SimpleNamespace(paginate=lambda **_: [page])
+    store.client = SimpleNamespace(get_paginator=lambda name: pages)
+    ended = []
+    monkeypatch.setattr(S3Store, "_abort", lambda self, key, upload: ended.append((key, upload)))
+    store._sweep("")
+    assert ended == [("old", "2")]

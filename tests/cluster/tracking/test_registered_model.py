@@ -207,6 +207,8 @@ def test_a_generator_draws_what_it_is_asked_for(tmp_path):
     network.requires_grad_()(z, torch.tensor([0, 1])).sum().backward()
     with pytest.raises(ValueError, match="no class 'd'; there are a, b, c"):
         model.predict(None, pd.DataFrame({"label": ["d"]}))
+    with pytest.raises(ValueError, match="no class 3; there are a, b, c"):
+        model.predict(None, pd.DataFrame({"label": [3]}))
     with pytest.raises(ValueError, match="no rows"):
         model.predict(None, pd.DataFrame({"label": []}))
 
