@@ -25,7 +25,7 @@ from distill.recipe import DatasetSettings
 
 FORMAT = 3
 LIMIT = 32 << 30  # bytes of all files together; those unused for longest are deleted first
-WORTH = 8 << 20  # bytes of sources; less is decoded as fast as it would be loaded from here
+WORTH = 1 << 20  # bytes of sources; less is decoded as fast as it would be loaded from here
 SETTLED = 2.0  # seconds after which a next change surely has other times
 PARTS = ("train_x", "train_y", "test_x", "test_y")
 AFTER = {"preprocess", "validation", "limit_class"}

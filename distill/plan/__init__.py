@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 import torch
 
 from distill import data, nets
-from distill.context import device_of
 from distill.data.images import Notice, silent
 from distill.engine.compiling import forward_flops
 from distill.errors import DataError
@@ -79,7 +78,7 @@ def plan(
     speeds, by default with a clock. PlanError if nothing fits; DataError if the dataset is missing, damaged, or too
     small.
     """
-    seen, torch_device = glance(settings, notice), device_of(device)
+    seen = glance(settings, notice)
     kinds = [objective] if objective in choose.STEPS else list(choose.STEPS)
     tried: list[Tried] = []
     for size, width in choose.ladder(seen.side, settings.size):
@@ -97,7 +96,7 @@ def plan(
     chosen = next((t for t in reversed(tried) if t.best and (t.best.roomy or t is tried[0])), tried[0])
     if not chosen.best:
         choose.refuse(seconds, [f"{chosen.size} px, width {chosen.width}"])
-    facts = _facts(settings, seen, chosen.size, torch_device, chosen.best.recipe.seed, notice)
+    facts = _facts(settings, seen, chosen.size, chosen.best.recipe.seed, notice)
     images = min(ipc, min(facts.counts))
     draft = _draft(facts, chosen.width, images, chosen.best.recipe.objective.kind, name, device)
     fit = choose.fit(draft, facts, chosen.speeds, seconds, cores) or chosen.best
@@ -110,10 +109,10 @@ def _guess(settings: DatasetSettings, seen: Glance, size: int) -> Facts:
     return Facts(_table(settings, seen, size), (seen.channels, size, size), counts, max(1, seen.images // 5))
 
 
-def _facts(settings: DatasetSettings, seen: Glance, size: int, device, seed: int, notice: Notice) -> Facts:
+def _facts(settings: DatasetSettings, seen: Glance, size: int, seed: int, notice: Notice) -> Facts:
     """The facts of the data as they are read for the run."""
     table = _table(settings, seen, size)
-    dataset = data.load(settings.model_copy(update={"size": table["size"]}), seed, torch.device("cpu"), notice)
+    dataset = data.outline(settings.model_copy(update={"size": table["size"]}), seed, notice)
     counts = torch.bincount(dataset.train.y, minlength=len(dataset.classes)).tolist()
     if min(counts) < 1:
         raise DataError(f"class {dataset.classes[counts.index(0)]!r} has no training image: add some")
