@@ -91,7 +91,7 @@ def networks_of(plan: Plan, row: str) -> tuple[list[TrainedNetwork], InnerStep]:
     if row == "full":
         return _full(plan)
     made = synthetic.restore(c, plan.published.state)
-    rows = Rows(c, made.budget().total, made, plan.published.lr, c.recipe.evaluation.networks)
+    rows = Rows(c, made.budget().pixels, made, plan.published.lr, c.recipe.evaluation.networks)
     rows.use(c.recipe.network)
     networks = rows.trained(row)
     return networks, rows.judges[False].step

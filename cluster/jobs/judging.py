@@ -46,8 +46,9 @@ def work(worker: group.Worker, config: dict) -> None:
     context = context.with_experts(reader) if reader else context
     kinds = [Recipe.model_validate({**config["recipe"], "network": network}) for network in config["networks"]]
     rows, current = _rows(context, config), -1
-    real = rows.floats // math.prod(context.data.shape) / context.classes
-    worker.post(BudgetKnown(rows.floats, per_class(context, rows.floats), real))
+    real = rows.pixels // math.prod(context.data.shape) / context.classes
+    floats = rows.synthetic.budget().total if rows.synthetic else rows.pixels
+    worker.post(BudgetKnown(floats, per_class(context, floats), real))
     for item in worker.items():
         assignment = config["assignments"][item]
         if assignment.network != current:
@@ -62,10 +63,10 @@ def _rows(context: Context, config: dict) -> Rows:
     made = None
     if config["state"] is not None:
         made = synthetic.restore(context, {name: torch.from_numpy(a) for name, a in config["state"].items()})
-    floats = (
-        made.budget().total if made else round(config["per_class"] * context.classes * math.prod(context.data.shape))
+    pixels = (
+        made.budget().pixels if made else round(config["per_class"] * context.classes * math.prod(context.data.shape))
     )
-    return Rows(context, floats, made, config["student_lr"], config["networks_trained"])
+    return Rows(context, pixels, made, config["student_lr"], config["networks_trained"])
 
 
 def _measure(worker: group.Worker, rows: Rows, kind: Recipe, assignment: Assignment, full: bool) -> None:

@@ -1,7 +1,7 @@
 """How many real images a budget of floats allows, and sets of real images.
 
 Every Synthetic counts what a user must store (`Synthetic.budget`); a real image costs its pixels, its plain label costs
-nothing.
+nothing. Beside a set in 8 bits real images count with 8 bits too.
 """
 
 import math
@@ -21,13 +21,13 @@ def per_class(context: Context, floats: int) -> float:
     return floats / (math.prod(context.data.shape) * context.classes)
 
 
-def image_counts(context: Context, floats: int, g: torch.Generator) -> list[int]:
-    """Number of real images of each class within a budget: as many whole images as fit, spread evenly.
+def image_counts(context: Context, pixels: int, g: torch.Generator) -> list[int]:
+    """Number of real images of each class within a budget of pixel values: as many whole images as fit, spread evenly.
 
     If they do not divide evenly, the generator draws the classes that get one more; below one image per class the
     others get none.
     """
-    images = floats // math.prod(context.data.shape)
+    images = pixels // math.prod(context.data.shape)
     each, more = divmod(images, context.classes)
     counts = torch.full((context.classes,), each)
     if more:

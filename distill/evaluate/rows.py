@@ -30,12 +30,12 @@ OTHER, HARD = "-other", "-hard"
 class Rows:
     """Measures rows for one network architecture after another; `context` has the experts that selectors use, if any.
 
-    `floats` is the budget for real images; `lr` is the set's learned rate; `trainings` is the number of networks that
-    compiling must pay off for.
+    `pixels` is the budget of real images in values (Budget.pixels); `lr` is the set's learned rate; `trainings` is the
+    number of networks that compiling must pay off for.
     """
 
-    def __init__(self, context: Context, floats: int, synthetic: Synthetic | None, lr: float | None, trainings: int):
-        self.context, self.floats, self.synthetic, self.lr, self.trainings = context, floats, synthetic, lr, trainings
+    def __init__(self, context: Context, pixels: int, synthetic: Synthetic | None, lr: float | None, trainings: int):
+        self.context, self.pixels, self.synthetic, self.lr, self.trainings = context, pixels, synthetic, lr, trainings
         self.evidence = Evidence(context)
         self.rows: dict[str, Tensor] = {}
         self.judges: dict[bool, Judge] = {}
@@ -88,9 +88,9 @@ class Rows:
         return set_of(self.context, self.rows[row])
 
     def _counts(self, g: torch.Generator) -> list[int]:
-        counts = image_counts(self.context, self.floats, g)
+        counts = image_counts(self.context, self.pixels, g)
         if not any(counts):
-            raise DataError(f"the budget of {self.floats} floats is less than one real image")
+            raise DataError(f"the budget of {self.pixels} pixel values is less than one real image")
         return counts
 
 

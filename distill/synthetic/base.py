@@ -49,6 +49,13 @@ class Budget:
         """Bytes of all parts except shared ones."""
         return sum(-(-n * self._bits(part) // 8) for part, n in self.floats.items())
 
+    @property
+    def pixels(self) -> int:
+        """Values of real images in the same bits, each stored as finely as the set stores its own: with 8 bits if it
+        has a part in 8 bits."""
+        bits = sum(n * self._bits(part) for part, n in self.floats.items())
+        return bits // min(map(self._bits, self.floats), default=FLOAT_BITS)
+
     def bits_per_class(self, classes: int) -> float:
         """Bits of all parts per class, as DD-RUO counts budgets."""
         return sum(n * self._bits(part) for part, n in self.floats.items()) / classes

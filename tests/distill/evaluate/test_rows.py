@@ -16,11 +16,11 @@ from distill.evaluate.rows import Hard, Rows
 from distill.recipe import ConvNet
 
 
-def rows_of(context, floats=None, soft=False) -> Rows:
+def rows_of(context, pixels=None, soft=False) -> Rows:
     made = synthetic.build(context)
     if soft:
         made.y.data = torch.tensor([[0.6, 0.4, 0.0], [0.1, 0.2, 0.7]]).repeat(3, 1)
-    rows = Rows(context, floats or made.budget().total, made, 0.05, trainings=1)
+    rows = Rows(context, pixels or made.budget().pixels, made, 0.05, trainings=1)
     rows.use(context.recipe.network)
     return rows
 
@@ -56,9 +56,17 @@ def test_selected_images_are_chosen_once_for_the_budget():
 
 
 def test_a_budget_below_one_image_has_no_baseline():
-    rows = rows_of(small.context("trajectory"), floats=100)
+    rows = rows_of(small.context("trajectory"), pixels=100)
     with pytest.raises(DataError, match="less than one real image"):
         rows.measure("random", 0)
+
+
+def test_real_images_beside_a_set_in_eight_bits_count_with_eight_bits_too():
+    """Two images per class in 8 bits, the levels of three channels in six floats: two real images per class, not half."""
+    rows = rows_of(small.context("trajectory", "synthetic.ipc=2", "synthetic.bits=8"))
+    budget = rows.synthetic.budget()
+    assert (budget.total, rows.pixels) == (6 * 192 // 4 + 6, 6 * 192 + 6 * 4)
+    assert [len(rows.training_set(row, 0)) for row in ("random", "herding")] == [6, 6]
 
 
 def test_forgetting_without_experts_says_what_to_do():
