@@ -62,7 +62,7 @@ def test_a_budget_below_one_image_has_no_baseline():
 
 
 def test_real_images_beside_a_set_in_eight_bits_count_with_eight_bits_too():
-    """Two images per class in 8 bits, the levels of three channels in six floats: two real images per class, not half."""
+    """Two images per class in 8 bits, levels of three channels in six floats: two real images per class."""
     rows = rows_of(small.context("trajectory", "synthetic.ipc=2", "synthetic.bits=8"))
     budget = rows.synthetic.budget()
     assert (budget.total, rows.pixels) == (6 * 192 // 4 + 6, 6 * 192 + 6 * 4)
