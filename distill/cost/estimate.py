@@ -9,7 +9,7 @@ machine, or from its floating-point operations if the step would not fit into me
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -55,10 +55,23 @@ class Estimate:
     """What does not fit, and the settings that reduce it; empty if everything fits."""
 
 
-def estimate(context: Context) -> Estimate:
-    """Memory, time and storage of distillation with the recipe of `context`; takes a few seconds."""
+@dataclass(frozen=True)
+class Timed:
+    """What is known of networks, each with its shape of images and number of classes."""
+
+    image_bytes: dict[tuple, int] = field(default_factory=dict)
+    """Bytes of a step with one image."""
+    seconds: dict[tuple, tuple[float, float]] = field(default_factory=dict)
+    """Seconds of a forward and of an adjoint step, by network, number of images and optimizer."""
+
+
+def estimate(context: Context, timed: Timed | None = None) -> Estimate:
+    """Memory, time and storage of distillation with the recipe of `context`; takes a few seconds.
+
+    Several estimates with one `timed` time the steps of a network only once.
+    """
     needed, free, blank = memory.memory_bytes(context), free_bytes(context), synthetic.blank(context)
-    clock = _Clock(context, free)
+    clock = _Clock(context, free, timed or Timed())
     judging = _evaluation_seconds(context, blank, clock)
     advice = _advice(context, needed, free)
     return Estimate(
@@ -128,18 +141,22 @@ def _savings(context: Context, needed: int) -> list[str]:
 class _Clock:
     """Seconds of one eager forward step and of one eager adjoint step; measured if the step fits into memory."""
 
-    def __init__(self, context: Context, free: int):
-        self.context = context
-        self.most = free / 1.5 / memory.step_bytes(context, SGD(0.9), 1)
-        self._known: dict[tuple, tuple[float, float]] = {}
+    def __init__(self, context: Context, free: int, timed: Timed):
+        self.context, self._timed_before = context, timed
+        r = context.recipe
+        self._network = (r.network.model_dump_json(), r.objective.bf16, context.data.shape, context.classes)
+        if self._network not in timed.image_bytes:
+            timed.image_bytes[self._network] = memory.step_bytes(context, SGD(0.9), 1)
+        self.most = free / 1.5 / timed.image_bytes[self._network]
 
     def steps(self, images: int, optimizer) -> tuple[float, float]:
         """Seconds of (forward, adjoint) on a batch of `images`."""
         one = compiling.eager_seconds(self.context.network, self.context.data.shape, MOST_TIMED) / MOST_TIMED
         timed = min(images, MOST_TIMED, max(LEAST_TIMED, int(TIMED_SECONDS / one)))
-        if (timed, optimizer) not in self._known:
-            self._known[timed, optimizer] = (self._measured if timed < self.most else self._counted)(timed, optimizer)
-        return tuple(s * images / timed for s in self._known[timed, optimizer])
+        known, step = self._timed_before.seconds, (*self._network, timed, optimizer)
+        if step not in known:
+            known[step] = (self._measured if timed < self.most else self._counted)(timed, optimizer)
+        return tuple(s * images / timed for s in known[step])
 
     def forward(self, images: int) -> float:
         return self.steps(images, SGD(0.9))[0]

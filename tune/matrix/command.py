@@ -87,16 +87,16 @@ def _run(grid, plan, urls: tuple[str, str, str], out: Path | None) -> dict:
 def _dry_run(grid, plan, url: str, json: Path | None) -> None:
     """The cells with their sizes and times, and what is refused; starts nothing."""
     from distill import context as contexts
-    from distill.cost.estimate import estimate
+    from distill.cost.estimate import Timed, estimate
     from distill.engine import allocator
     from tune.matrix import results
     from tune.sweep import sweep_id
 
     allocator.settle()  # as workers do: it changes how long a step takes
-    costs = {}
+    costs, timed = {}, Timed()
     for cell in grid.accepted:
         made = contexts.prepare(cell.recipe, device=grid.context.device, dataset=grid.context.data)
-        costs[cell.set, cell.objective] = estimate(made)
+        costs[cell.set, cell.objective] = estimate(made, timed)
     experts = max((e.experts_seconds for e in costs.values()), default=0.0)
     seconds = sum(e.distill_seconds for e in costs.values())
     times = {pair: e.distill_seconds for pair, e in costs.items()}
