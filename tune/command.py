@@ -52,6 +52,7 @@ def checked_context(plan: Plan, url: str):
 
 def _run(plan: Plan, context, urls: tuple[str, str, str], resume: bool) -> dict:
     from cluster.jobs.session import session
+    from cluster.results.claims import claimed
     from tune import report, sweep
     from tune.live import Screen
 
@@ -59,7 +60,7 @@ def _run(plan: Plan, context, urls: tuple[str, str, str], resume: bool) -> dict:
     places = sweep.Places(store, tracking, Path(home))
     journal = sweep.open_journal(plan, context, store, resume)
     try:
-        with sweep.killed_if_stopped(journal, places):
+        with claimed(journal.store, journal.folder), sweep.killed_if_stopped(journal, places):
             with session() as ray:
                 ray.wait()
                 result = sweep.run(plan, context, journal, places, Screen(common.console))

@@ -48,10 +48,17 @@ def run(context, url: str, tracking: str, ray, began: float = 0.0, given: float 
 
     With `given` seconds from `began` (time.monotonic()) the run ends in time, with fewer experts or steps if it must.
     """
+    from cluster.results.claims import claimed
     from cluster.results.runs import Run
     from cluster.store import open_store
 
     saved = Run(open_store(url), context.run_id)
+    with claimed(saved.store, saved.folder):
+        return _run(context, saved, url, tracking, ray, began, given)
+
+
+def _run(context, saved, url: str, tracking: str, ray, began: float, given: float | None) -> dict:
+    """What run() does once no other command works on the run."""
     if result := saved.result():
         return _ended(result, saved, context, tracking)
     for line in _memory_is_short(context):

@@ -37,10 +37,12 @@ def train(context, url: str, tracking: str, dataset, deadline: float | None = No
     With a `deadline` (time.monotonic()) there may be fewer.
     """
     from cluster.jobs.experts import own_set, train_experts
+    from cluster.results.claims import claimed
+    from cluster.store import open_store
     from distill.text import byte_size, public
 
-    started = time.monotonic()
-    with common.shown(own_set(context, url).name) as bar:
+    started, name = time.monotonic(), own_set(context, url).name
+    with claimed(open_store(url), f"experts/{name}"), common.shown(name) as bar:
         trained = train_experts(context, url, dataset, bar, tracking, deadline)
     seconds = time.monotonic() - started
     reader = own_set(context, url).open()

@@ -62,6 +62,7 @@ def _prepared(recipe, url: str):
 
 def _run(grid, plan, urls: tuple[str, str, str], out: Path | None) -> dict:
     from cluster.jobs.session import session
+    from cluster.results.claims import claimed
     from tune import sweep
     from tune.live import Screen
     from tune.matrix import results, run
@@ -69,8 +70,8 @@ def _run(grid, plan, urls: tuple[str, str, str], out: Path | None) -> dict:
     store, tracking, home = urls
     places = sweep.Places(store, tracking, Path(home))
     journal = run.open_journal(plan, grid.context, store)
-    found = run.finished(grid, journal, store)
-    with sweep.killed_if_stopped(journal, places):
+    with claimed(journal.store, journal.folder), sweep.killed_if_stopped(journal, places):
+        found = run.finished(grid, journal, store)
         if found is None:
             with session() as ray:
                 ray.wait()
