@@ -5,6 +5,7 @@ is evaluated on held-out images, and the best one is published. A checkpoint con
 resumes from one gives the same bytes as a loop that was never interrupted.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -61,6 +62,10 @@ class Best:
     student_lr: float | None = None
 
 
+LATE = 0.05
+"""Part of the time given by which the final judgement may be late before it makes do with fewer networks."""
+
+
 class Loop:
     """One run. `rank` and `world` determine which segments this worker computes.
 
@@ -93,6 +98,8 @@ class Loop:
         self.done = 0
         self.judged = -1
         self.deadline, self.judging_seconds = deadline, 0.0
+        now = time.monotonic()
+        self.at_last = math.inf if deadline is None else deadline + LATE * max(0.0, deadline - now)
 
     def run(self) -> Best:
         """Continue to the last step, or to the deadline; returns the selected set.

@@ -255,7 +255,7 @@ def publish(
     loop.synthetic.load_learned_state(loop.selected.state)
     lr = loop.selected.student_lr or e.lr
     post(Note("judging the selected set on the test images"))
-    test = loop.judge.score(loop.synthetic, lr, context.data.test, e.networks, "test")
+    test = loop.judge.score(loop.synthetic, lr, context.data.test, e.networks, "test", until=loop.at_last)
     result = result_of(context, loop, test) | {"run_id": run.run_id}
     if said := verdict(context.recipe, losses, loop.selected.step, test.mean, context.classes):
         result["warnings"] = said

@@ -4,6 +4,8 @@ The judge never stops a training at its best epoch: the result is the accuracy a
 lengths, at the length that the held-out training images select for all networks together.
 """
 
+import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -89,13 +91,21 @@ class Judge:
         self.networks = networks
         self.step: InnerStep | None = None
 
-    def score(self, synthetic: Synthetic, lr: float | None, split: Split, networks: int, *key: str | int) -> Score:
+    def score(
+        self,
+        synthetic: Synthetic,
+        lr: float | None,
+        split: Split,
+        networks: int,
+        *key: str | int,
+        until: float = math.inf,
+    ) -> Score:
         """Accuracies on `split` of `networks` fresh networks trained on the set, at `lr` if it has a learned rate.
 
-        `key` identifies the random initialisations.
+        `key` identifies the random initialisations. After `until` (time.monotonic()) no network is begun but the first.
         """
         keys = [(*key, "network", i) for i in range(networks)]
-        return headline(self.measure([synthetic] * networks, lr, split, keys))
+        return headline(self.measure([synthetic] * networks, lr, split, keys, until))
 
     def random_real(self, counts: int | list[int], split: Split) -> Score:
         """Accuracies of networks trained on random real images, a different draw for each network."""
@@ -104,15 +114,25 @@ class Judge:
         return headline(self.measure(sets, None, split, [("random real", i, "network", 0) for i in n]))
 
     def measure(
-        self, sets: Sequence[Synthetic], lr: float | None, split: Split, keys: Sequence[tuple]
+        self,
+        sets: Sequence[Synthetic],
+        lr: float | None,
+        split: Split,
+        keys: Sequence[tuple],
+        until: float = math.inf,
     ) -> list[Measured]:
         """Train one network for each pair of a set and a key; all sets have the same size.
 
         A network depends only on its set and key, and in its last bits on the networks trained side by side with it.
+        After `until` (time.monotonic()) none is begun but the first, or those at its side.
         """
         size = len(sets) if self.together(sets[0]) else 1
-        starts = range(0, len(sets), size)
-        return [m for i in starts for m in self._group(sets[i : i + size], keys[i : i + size], lr, split)]
+        measured: list[Measured] = []
+        for i in range(0, len(sets), size):
+            if i and time.monotonic() > until:
+                break
+            measured += self._group(sets[i : i + size], keys[i : i + size], lr, split)
+        return measured
 
     def trained(self, sets: Sequence[Synthetic], lr: float | None, keys: Sequence[tuple]) -> list[TrainedNetwork]:
         """The networks that measure() scores, at the end of their training.

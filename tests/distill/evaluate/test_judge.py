@@ -1,13 +1,14 @@
 """The judge: networks are fresh and reproducible, the baseline is real, the test part is never used to choose."""
 
 import statistics
+import time
 from dataclasses import replace
 
 import torch
 from support import small
 from support.small import plain
 
-from distill import rng
+from distill import rng, synthetic
 from distill.accuracy import accuracy
 from distill.data.base import Split
 from distill.engine.inner import SGD, InnerStep
@@ -76,6 +77,18 @@ def test_networks_side_by_side_are_as_one_after_another():
     for i in range(3):
         alone = trained(Judge(context), images, 0.05, keys=[("key", "network", i)])[-1][0]
         assert torch.allclose(together[i], alone, atol=1e-4)
+
+
+def test_when_time_is_over_no_further_network_is_begun(monkeypatch):
+    context = small.context("trajectory")
+    made, test = synthetic.build(context), context.data.test
+    monkeypatch.setattr("distill.evaluate.judge.SIDE_BY_SIDE_FLOPS", 0)
+    three = Judge(context).score(made, 0.05, test, 3, "a", until=time.monotonic() + 1e6)
+    assert three.n == 3 and three == Judge(context).score(made, 0.05, test, 3, "a")
+    over = Judge(context).score(made, 0.05, test, 3, "a", until=time.monotonic() - 1)
+    assert over.values == three.values[:1]
+    monkeypatch.undo()  # networks side by side take the time of one
+    assert Judge(context).score(made, 0.05, test, 3, "a", until=time.monotonic() - 1).n == 3
 
 
 def test_random_real_images_are_training_images_of_their_class():
