@@ -249,3 +249,20 @@ def sha256(store, folder: str) -> dict[str, str]:
     """Of the experts by key."""
     keys = [entry.key for entry in store.list(folder) if entry.key.endswith(".arrow")]
     return {key: hashlib.sha256(store.read(key)).hexdigest() for key in keys}
+
+
+@pytest.mark.nightly  # two starts of Ray side by side
+def test_of_two_commands_on_one_run_the_second_waits_and_publishes_nothing(tmp_path):
+    """They share experts and run: each is made once, and both end well."""
+    command, store = ("distill", "digits", *TINY), f"file:{tmp_path}/store"
+    tracking = f"sqlite:///{tmp_path}/mlflow.db"
+    shared = {"STILLHOUSE_STORE": store, "MLFLOW_TRACKING_URI": tracking}
+    homes = [tmp_path / "one", tmp_path / "two"]
+    said = [finish(p, home) for p, home in zip([start(h, *command, **shared) for h in homes], homes, strict=True)]
+    said = [" ".join(text.split()) for text in said]  # the console wraps lines
+    waited = [text for text in said if "waiting until it has ended" in text]
+    assert len(waited) == 1 and "works on runs/" in waited[0] and "process " in waited[0]
+    assert "this run has ended before; nothing is left to do" in waited[0]
+    assert len(Run(open_store(store), run_ids(open_store(store))[0]).checkpoints()) == 2
+    assert [int(v.version) for v in connect(tracking).search_model_versions()] == [1]
+    assert open_store(store).list("claims/") == []
