@@ -52,6 +52,8 @@ FOUND = [(file.relative_to(ROOT), words) for file in FILES for words in commands
 def test_a_command_is_one_that_the_command_line_takes(file, words):
     name, *rest = [PLACEHOLDERS.get(word, word) for word in words]
     command = CLICK.commands[name]
+    while rest and hasattr(command, "commands") and not rest[0].startswith("-"):  # data check, models list
+        command, *rest = command.commands[rest[0]], *rest[1:]
     if not rest and name != "distill":
         return  # a command's name in a sentence
     with command.make_context(name, rest or (["digits"] if name == "distill" else [])) as context:
@@ -73,6 +75,8 @@ def test_commands_are_found_and_wrong_ones_are_refused():
         (Exception, "No such option", ["distill", "digits", "--stor", "x"]),
         (RecipeError, "outer.stps", ["distill", "digits", "outer.stps=2"]),
         (RecipeError, "digitz", ["distill", "digitz"]),
+        (KeyError, "lits", ["models", "lits"]),
+        (Exception, "No such option", ["models", "fetch", "x", "--outt", "y"]),
     ):
         with pytest.raises(error, match=message):
             test_a_command_is_one_that_the_command_line_takes(None, wrong)
