@@ -1,6 +1,10 @@
-"""Joining a cluster: one that is gone is said within seconds, before anything is trained."""
+"""Joining a cluster, or starting one: what is gone is named within seconds, and nothing is sent or left open."""
 
+import json
+import os
 import socket
+import subprocess
+import sys
 
 import pytest
 from support.cli import stillhouse
@@ -51,3 +55,17 @@ def test_a_command_ends_with_2_in_one_line_and_writes_nothing(nobody, monkeypatc
     said = capsys.readouterr()
     assert f"no Ray cluster answers at RAY_ADDRESS={nobody}" in said.out + said.err and "Traceback" not in said.err
     assert not list((tmp_path / "home").glob("**/runs/*"))
+
+
+@pytest.mark.parametrize("address", ["", "10.0.0.1:6379"])
+def test_ray_and_mlflow_send_no_usage_and_a_ray_of_the_commands_own_has_a_token(address):
+    code = "import json, os, cluster, cluster.tracking.client; print(json.dumps(dict(os.environ)))"
+    before = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_"))}
+    before |= {"RAY_ADDRESS": address} if address else {}
+    done = subprocess.run([sys.executable, "-c", code], env=before, capture_output=True, text=True, check=True)
+    after = json.loads(done.stdout)
+    assert after["RAY_USAGE_STATS_ENABLED"] == "0" and after["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    if address:
+        assert not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN"} & set(after)
+    else:
+        assert after["RAY_AUTH_MODE"] == "token" and len(after["RAY_AUTH_TOKEN"]) == 64
