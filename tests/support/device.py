@@ -10,12 +10,13 @@ other, numbers, indices on the CPU. Shows what no test on the CPU alone can: a b
 """
 
 import contextlib
+from collections.abc import Callable, Iterator
 from unittest import mock
 
 import torch
 from torch.overrides import TorchFunctionMode
+from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map_only
 
 DEVICE = torch.device("meta")
 """A kind that PyTorch knows and that needs no driver; without this module its tensors have no numbers."""
@@ -94,15 +95,15 @@ class There(torch.Tensor):
 def run(operation, args: tuple, kwargs: dict):
     """The operation on the numbers, and its results where it put them."""
     name = operation._schema.name
-    tensors = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, torch.Tensor)]
-    there = [t for t in tensors if isinstance(t, There)]
+    there = [t for t in tensors_of((args, kwargs)) if isinstance(t, There)]
     asked = kwargs.get("device")
     if name not in BETWEEN and there:
-        checked = [args[0], *args[2:]] if name in INDEXED else [*args, *kwargs.values()]
-        left = [t for t in tree_flatten(checked)[0] if isinstance(t, torch.Tensor) and not isinstance(t, There)]
-        if any(t.dim() for t in left):
-            shapes = [tuple(t.shape) for t in left if t.dim()]
-            raise OnTwoDevices(f"{name} mixes tensors of the device with {shapes} of the CPU")
+        checked = (args[0], args[2:]) if name in INDEXED else (args, kwargs)
+        left = [tuple(t.shape) for t in tensors_of(checked) if t.dim() and not isinstance(t, There)]
+        if left:
+            raise OnTwoDevices(f"{name} mixes tensors of the device with {left} of the CPU")
+    if kwargs.get("generator") is not None and (there or is_there(asked)):
+        raise OnTwoDevices(f"{name} draws on the device with a generator of the CPU")
     if asked is not None:
         kwargs = kwargs | {"device": torch.device("cpu")}
         stays = is_there(asked)
@@ -110,9 +111,30 @@ def run(operation, args: tuple, kwargs: dict):
         stays = isinstance(args[0], There)
     else:
         stays = bool(there) and name != "aten::_local_scalar_dense"
-    here, here_kwargs = tree_map_only(There, lambda t: t.here, (args, kwargs))
+    here, here_kwargs = mapped((args, kwargs), lambda t: t.here if isinstance(t, There) else t)
     result = operation(*here, **here_kwargs)
+    if torch.Tag.inplace_view in operation.tags and there:
+        with no_dispatch():  # squeeze_ and its like change the shape that PyTorch reads, which is the wrapper's
+            operation(*args, **kwargs)
     if not stays:
         return result
     known = {id(t.here): t for t in there}
-    return tree_map_only(torch.Tensor, lambda t: known[id(t)] if id(t) in known else There(t), result)
+    return mapped(result, lambda t: known[id(t)] if id(t) in known else There(t))
+
+
+def tensors_of(value) -> Iterator[torch.Tensor]:
+    """The tensors in nested tuples, lists and dictionaries."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (tuple, list, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from tensors_of(part)
+
+
+def mapped(value, function: Callable[[torch.Tensor], torch.Tensor]):
+    """The same with a function applied to each tensor: torch.utils._pytree takes most of a test's time for this."""
+    if isinstance(value, torch.Tensor):
+        return function(value)
+    if isinstance(value, (tuple, list)):
+        return type(value)([mapped(part, function) for part in value])
+    return {k: mapped(v, function) for k, v in value.items()} if isinstance(value, dict) else value
