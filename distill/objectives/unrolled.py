@@ -6,17 +6,19 @@ training from one outer step to the next is from Zhou et al. 2022 (FRePO). With 
 in Li et al. 2025 (AT-BPTT), see distill/objectives/placing.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import grad_and_value
 
 from distill import recipe, rng
 from distill.augment import augment
 from distill.context import Context
 from distill.engine.batches import Batches
 from distill.engine.compiling import engine
-from distill.engine.inner import SGD, Adam, cross_entropy
+from distill.engine.inner import SGD, Adam, compiled_if, cross_entropy, packed
 from distill.engine.unroll import Unroll
 from distill.objectives import base
 from distill.objectives.base import Inner, Pass, Work
@@ -25,12 +27,15 @@ from distill.synthetic.base import Synthetic, learned_of
 
 CHUNK = 1000
 """Real images per forward pass; the loss of a real batch is a sum over chunks, so memory is independent of its size."""
+COMPILED_CHUNK = {"cpu": 250, "cuda": 1000}
+"""The same for compiled passes, whose images should fit into the caches of a CPU."""
 
 
 class Objective(base.Objective):
     def __init__(self, settings: recipe.Unrolled, context: Context):
         super().__init__(settings, context)
         self.unroll: Unroll | None = None
+        self.compiled, self.real_pass = False, self._real_pass
         self.register_buffer("lr", torch.tensor(settings.lr_inner))
         self.register_buffer("norm", torch.tensor(0.0))
         self.register_buffer("norm_mean", torch.tensor(0.0))
@@ -42,6 +47,8 @@ class Objective(base.Objective):
     def loss(self, synthetic: Synthetic, step: int, segments: Sequence[int]) -> Tensor:
         if self.unroll is None:
             self.unroll = engine(self.context, self.work(synthetic))
+            self.compiled = self.unroll.step.compiled
+            (self.real_pass,) = compiled_if((self._real_pass,), self.compiled)
         if self.placing:
             self.placing.begin(step, lambda: self._norms(synthetic, step))
         return sum(self._term(synthetic, step, s) for s in segments) / self.segments
@@ -126,15 +133,40 @@ class Objective(base.Objective):
         """Mean cross-entropy of theta on a real batch; the gradient for theta is accumulated chunk by chunk."""
         train, o = self.context.data.train, self.settings
         rows = torch.randperm(len(train), generator=g)[: o.batch_real].to(train.y.device)
-        leaf, total = theta.detach().requires_grad_(), 0.0
+        total, slope, start = 0.0, None, theta.detach()
         for part in rows.split(CHUNK):
-            y = nn.functional.one_hot(train.y[part], self.context.classes).to(theta)
-            logits = self.context.network(leaf, augment(train.x[part], o.augment, g))
-            loss = cross_entropy(logits, y) * (len(part) / len(rows))
-            if self.placing:
-                self.placing.count(logits.detach(), train.y[part], len(rows) * self.segments)
-            loss.backward()
-            total = total + loss.detach()
-        # A value of `total` whose gradient for theta is leaf.grad: the graphs of the chunks are already freed.
-        linear = theta @ leaf.grad
+            y = F.one_hot(train.y[part], self.context.classes).to(theta)
+            x = augment(train.x[part], o.augment, g)
+            for x_, y_, count in self._compiled_chunks(x, y, len(rows)) if self.compiled else [(x, y, len(part))]:
+                share = torch.full((), len(x_) / len(rows), dtype=theta.dtype, device=theta.device)
+                to_theta, (loss, logits) = self.real_pass(start, x_, y_, share)
+                total, slope = total + loss, to_theta if slope is None else slope + to_theta
+                if self.placing:
+                    self.placing.count(logits[:count], y_[:count].argmax(1), len(rows) * self.segments)
+        # A value of `total` whose gradient for theta is `slope`: the graphs of the chunks are already freed.
+        linear = theta @ slope
         return total + (linear - linear.detach())
+
+    def _real_pass(self, theta: Tensor, x: Tensor, y: Tensor, share: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The gradient for theta of the mean cross-entropy times `share`; that loss, and the logits (n, classes)."""
+
+        def loss(theta: Tensor) -> tuple[Tensor, Tensor]:
+            logits = self.context.network(theta, x)
+            return cross_entropy(logits, y) * share, logits
+
+        return grad_and_value(loss, has_aux=True)(theta)
+
+    def _compiled_chunks(self, x: Tensor, y: Tensor, real: int) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """Images and labels in chunks of one size for all of a batch of `real` images, and how many of each count.
+
+        The rest of a chunk is filled up with images without labels, whose loss is zero. Batch norms, for which the
+        images of a chunk matter to each other, get all images at once.
+        """
+        most = COMPILED_CHUNK.get(x.device.type, CHUNK)
+        whole = min(CHUNK, real)
+        size = len(x) if self.context.network.has_batch_norm else -(-whole // -(-whole // most))
+        for x_, y_ in zip(x.split(size), y.split(size), strict=True):
+            count, missing = len(x_), size - len(x_)
+            if missing:
+                x_, y_ = torch.cat((x_, x_[-1:].expand(missing, -1, -1, -1))), F.pad(y_, (0, 0, 0, missing))
+            yield packed(x_), y_, count

@@ -70,6 +70,34 @@ def test_real_images_are_augmented():
     assert values[0] != values[1]
 
 
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+@pytest.mark.parametrize("automatic", [False, True])
+def test_compiled_passes_of_real_images_have_one_size_and_the_eager_loss_and_gradient(monkeypatch, norm, automatic):
+    """40 images in passes of 16 and 16 and 8, each cut into chunks of 6 and filled up, with the same augmentation."""
+    compiled, sizes, results = [], [], []
+
+    def compile_nothing(function, **options):
+        compiled.append(function.__name__)
+        return lambda *inputs: (
+            sizes.append(len(inputs[1])) if function.__name__ == "_real_pass" else None,
+            function(*inputs),
+        )[1]
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    monkeypatch.setattr(unrolled, "CHUNK", 16)
+    monkeypatch.setitem(unrolled.COMPILED_CHUNK, "cpu", 7)
+    window = ["objective.unroll=5", "objective.window=3", "objective.window_change=1"] if automatic else []
+    for choice in ("off", "on"):
+        settings = [f"network.norm={norm}", "objective.batch_real=40", f"objective.automatic={automatic}", *window]
+        _, made, objective = build(*settings, f"objective.engine.compile={choice}")
+        loss = objective.loss(made, 0, [0])
+        results.append((loss, *torch.autograd.grad(loss, made.x), *objective.per_worker()))
+        assert ("_real_pass" in compiled) == (choice == "on")
+    assert sizes == ([6] * 8 if norm == "instance" else [16, 16, 8])
+    for a, b in zip(*results, strict=True):
+        assert (a - b).norm() <= 1e-10 * b.norm() and b.norm() > 0
+
+
 # ---------------------------------------------------------------- length
 
 
