@@ -26,7 +26,7 @@ from cluster.stack.ceph import free_port
 
 USER = "postgres" if os.getuid() == 0 else None
 """PostgreSQL refuses to run as root; its package comes with a user of its own."""
-SECONDS = 120.0
+SECONDS = 600.0
 """For a server to answer, on a busy machine."""
 
 
@@ -84,7 +84,11 @@ class MLflowServer:
         ]
 
     def __enter__(self) -> "MLflowServer":
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(self, *_) -> None:

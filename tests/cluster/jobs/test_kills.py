@@ -60,14 +60,15 @@ def newest(store: Store) -> int:
 
 def wait(condition: Callable[[Popen], bool], process: Popen, again: Callable[[], Popen], log: Path) -> Popen:
     """Until the condition holds; starts the command again if all that failed is the start of Ray on a busy machine."""
-    while not condition(process):
-        code = process.poll()
+    while True:
+        code = process.poll()  # before the condition: it may end between the two
+        if condition(process):
+            return process
         assert code != 0, "the run ended before the test could interrupt it"
         if code is not None:
             assert "Ray did not start" in log.read_text()[-600:], log.read_text()[-4000:]
             process = again()
         time.sleep(0.05)
-    return process
 
 
 def to_the_end(process: Popen, again: Callable[[], Popen], home: Path) -> str:
