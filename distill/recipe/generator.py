@@ -2,12 +2,17 @@
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from distill.recipe.adversarial import Adversarial
+from distill.recipe.outer import Outer
 from distill.recipe.settings import Count, Positive, Settings
 from distill.recipe.synthetic_base import SyntheticBase
+
+if TYPE_CHECKING:
+    from distill.recipe.whole import Recipe
 
 
 class Sizing(Settings):
@@ -57,6 +62,39 @@ class _Generates(SyntheticBase):
         return values
 
 
+class Gan(Settings):
+    """The GAN whose weights a generator starts from: a run of its own, named by its settings and its data, so that it
+    is trained once, resumed if it was stopped, and found again by every recipe that starts from the same GAN."""
+
+    objective: Adversarial = Adversarial()
+    outer: Outer = Outer(**Adversarial.outer_defaults({}), steps=600, evaluate_every=200, picture_every=200)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual(cls, block: Any) -> Any:
+        """What a table `outer` leaves out is as above, not as in other runs."""
+        usual = cls.model_fields["outer"].default
+        if not isinstance(block, dict) or not isinstance(block.get("outer"), dict):
+            return block
+        return {**block, "outer": {**usual.model_dump(), **block["outer"]}}
+
+    @model_validator(mode="after")
+    def _fits(self):
+        if self.objective.segments % self.outer.workers:
+            raise ValueError(f"objective.segments must be a multiple of outer.workers = {self.outer.workers}")
+        return self
+
+    def of(self, recipe: "Recipe", synthetic: SyntheticBase) -> "Recipe":
+        """The recipe that trains `synthetic` in this way, and differs in nothing else from `recipe`."""
+        changes = {"name": "gan", "paper": "", "expected": "", "objective": self.objective, "outer": self.outer}
+        return recipe.model_copy(update={**changes, "synthetic": synthetic})
+
+    def decisive(self) -> dict[str, Any]:
+        """The settings that the weights depend on."""
+        outer = self.outer.model_dump(mode="json", exclude={"workers"})
+        return {"objective": self.objective.decisive(), "outer": outer}
+
+
 class Generator(_Generates):
     """The weights of a small StyleGAN2 are learned, and every batch is drawn from it anew (generative thesis,
     section 3.6). outer.lr_img is the learning rate of the weights, with Adam."""
@@ -66,14 +104,36 @@ class Generator(_Generates):
     """Budget in images per class: the generator has at most as many floats. Need not be whole."""
     per_class: Count = 10
     """Images of each class in one pass, drawn anew each time, and in the published training set."""
-    start: Annotated[str, Field(pattern=r"^(random|real|file:.+)$")] = "random"
+    start: Annotated[str, Field(pattern=r"^(random|real|gan|file:.+)$")] = "random"
     """Initial weights. random: as in the paper; real: fitted to real images for fit_steps steps (implicit maximum
-    likelihood: each real image pulls the closest of a few drawn ones towards it); file:PATH: of a published generator,
-    which also determines the size, or fitted in the same way to the images of any other published set."""
+    likelihood: each real image pulls the closest of a few drawn ones towards it); gan: of the GAN `gan`, which is
+    trained first; file:PATH: of a published generator, which also determines the size, or fitted in the same way to the
+    images of any other published set."""
+    gan: Gan = Gan()
     fit_steps: Count = 1000
     """Steps of fitting, with Adam."""
     fit_lr: Positive = 0.005
     """Learning rate of fitting."""
+
+    def before(self, recipe: "Recipe") -> "Recipe | None":
+        if self.start != "gan":
+            return None
+        return self.gan.of(recipe, self.model_copy(update={"start": "random", "gan": Gan()}))
+
+    def after(self, steps: int) -> Self:
+        outer = self.gan.outer.model_copy(update={"steps": steps})
+        return self.model_copy(update={"gan": self.gan.model_copy(update={"outer": outer})})
+
+    def absolute(self) -> Self:
+        gan = self.gan.model_copy(update={"objective": self.gan.objective.absolute()})
+        return super().absolute().model_copy(update={"gan": gan})
+
+    def decisive(self) -> dict[str, Any]:
+        values = super().decisive()
+        if self.start == "gan":
+            return values | {"gan": self.gan.decisive()}
+        del values["gan"]
+        return values
 
 
 class Latents(_Generates):

@@ -41,13 +41,18 @@ class Generator(Synthetic, kind="generator"):
 
     @classmethod
     def build(cls, settings: recipe.Generator, context: Context) -> "Generator":
-        """Random weights, those of a file, or weights fitted to real images or to those of a published set.
+        """Random weights, those of a file or of a GAN, or weights fitted to real images or to those of a published set.
 
-        Raises RecipeError if the budget is below the smallest generator, DataError for a file that cannot be read, and
-        RecipeError for one that does not fit the data.
+        Raises RecipeError if the budget is below the smallest generator or the GAN is missing, DataError for a file
+        that cannot be read, and RecipeError for one that does not fit the data.
         """
         made = cls.blank(settings, context).to(context.device)
         published = published_start(settings)
+        if settings.start == "gan":
+            if context.before is None:
+                raise RecipeError('synthetic.start = "gan": the GAN is not trained yet; stillhouse distill trains it')
+            made.load_learned_state({name: t.to(context.device) for name, t in context.before.state.items()})
+            return made
         if settings.start == "random" or (published and isinstance(published.stored, Sampler)):
             return made
         x, y = context.data.train.x, context.data.train.y
