@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cluster.cli import common, evaluation_table, planning
-from cluster.cli.options import Json, Overrides, RecipeName, RunName, Store, app
+from cluster.cli.options import Fid, Json, Overrides, RecipeName, RunName, Store, app
 from distill.errors import RecipeError, StoreError
 
 Full = Annotated[bool, typer.Option(help="Train networks on the full data if the store holds no experts.")]
@@ -25,14 +25,6 @@ Networks = Annotated[
     typer.Option(
         help="Kinds of network with commas, each with settings behind slashes: convnet,resnet/norm=batch,vgg,alexnet "
         "[default: the recipe's]"
-    ),
-]
-Fid = Annotated[
-    str | None,
-    typer.Option(
-        "--fid",
-        help="Also FID and class FID, in the features of: experts (the store's), random, file:PATH (weights of the "
-        "recipe's network), inception:PATH (needs torch-fidelity).",
     ),
 ]
 
