@@ -187,7 +187,8 @@ def _end_run_before(context: Context, shared: Shared, watch: Watch) -> None:
     if before.expert_use == "required":
         experts.train_experts(experts.needed_part(first), shared.store, dataset, watch.event, shared.tracking)
     watch.event(Note(f"trials start from what {first.run_id} publishes: bringing it to its end first"))
-    distilling.distill(before, Run(store, first.run_id), dataset, shared.tracking, watch.event)
+    run = Run(store, first.run_id)
+    distilling.distill(before, run, dataset, shared.tracking, watch.event, before=first.before_id)
 
 
 def expert_recipes(plan: Plan) -> list[Recipe]:

@@ -84,7 +84,8 @@ def _run(context, saved, url: str, tracking: str, ray, began: float, given: floa
     from cluster.jobs.distilling import distill
 
     with common.shown(context.run_id) as bar:
-        result = distill(context.recipe, saved, dataset, tracking, bar, deadline=began + given if given else None)
+        end, before = began + given if given else None, context.before_id
+        result = distill(context.recipe, saved, dataset, tracking, bar, deadline=end, before=before)
     if result["run_id"] != saved.run_id:
         common.console.print(f"to continue to step {context.recipe.outer.steps}: the same command without --within")
     return result

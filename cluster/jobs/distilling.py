@@ -47,13 +47,15 @@ def distill(
     on_event: group.OnEvent,
     workers: int | None = None,
     deadline: float | None = None,
+    before: str | None = None,
     **more,
 ) -> dict:
     """Bring a run to its end, from where it was stopped, and return its result. Needs a Ray session.
 
-    `dataset` is shared by share(); `workers` are by default as many as the recipe says; `more` is what open_tracker()
-    takes besides. With a `deadline` (time.monotonic()) the run may end early: the result is then that of the run with
-    as many steps as were done, and this one's checkpoint stays, to be continued.
+    `dataset` is shared by share(); `workers` are by default as many as the recipe says; `before` is the run that it
+    starts from, if workers need not find that out; `more` is what open_tracker() takes besides. With a `deadline`
+    (time.monotonic()) the run may end early: the result is then that of the run with as many steps as were done, and
+    this one's checkpoint stays, to be continued.
     """
     config = {
         "recipe": recipe.model_dump(mode="json"),
@@ -61,6 +63,7 @@ def distill(
         "dataset": dataset,
         "store": run.store.url,
         "tracking": tracking_uri,
+        "before": before,
         **more,
     }
     ended = run
@@ -144,7 +147,7 @@ def context_with_experts(config: dict, device: torch.device) -> Context:
     with what the run before it published."""
     context = shared_context(config, device)
     if context.recipe.before:
-        context = context.after(published_before(context, config["store"]))
+        context = context.after(published_before(config.get("before") or context.before_id, config["store"]))
     use = context.recipe.expert_use
     if use == "required":
         return context.with_experts(experts.open_reader(context, config["store"]))
@@ -153,14 +156,14 @@ def context_with_experts(config: dict, device: torch.device) -> Context:
     return context
 
 
-def published_before(context: Context, store_url: str) -> Published:
+def published_before(run_id: str, store_url: str) -> Published:
     """What the run published that must have ended before this one. Raises RecipeError if the store does not hold it."""
     try:
-        return Run(open_store(store_url), context.before_id).published()
+        return Run(open_store(store_url), run_id).published()
     except MissingError as error:
         raise RecipeError(
-            f"this run starts from what {context.before_id} publishes, which has not ended ({error}): "
-            "stillhouse distill brings both to their end"
+            f"this run starts from what {run_id} publishes, which has not ended ({error}): stillhouse distill brings "
+            "both to their end"
         ) from None
 
 

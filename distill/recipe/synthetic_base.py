@@ -72,6 +72,9 @@ class SyntheticBase(Settings):
         """The file, or folder, of a published set that this one starts from."""
         return None
 
+    def check(self, recipe: "Recipe") -> None:
+        """Raise ValueError if the rest of the recipe does not fit these settings."""
+
     def before(self, recipe: "Recipe") -> "Recipe | None":
         """The recipe of a run that must have ended before one of `recipe` begins, as the set starts from what it
         published; None if there is no such run."""

@@ -57,6 +57,7 @@ class Recipe(Settings):
     @model_validator(mode="after")
     def _settings_agree(self):
         self.objective.check(self)
+        self.synthetic.check(self)
         if self.objective.segments % self.outer.workers:
             raise ValueError(f"objective.segments must be a multiple of outer.workers = {self.outer.workers}")
         return self

@@ -161,19 +161,19 @@ def size_of(settings: recipe.Generator | recipe.Latents, shape: tuple[int, int, 
         raise RecipeError(f"synthetic: {error}: raise synthetic.ipc or synthetic.size.floats") from None
 
 
-def published_start(settings: recipe.Generator | recipe.Latents) -> Published | None:
+def published_start(settings: recipe.Generator | recipe.GeneratorXL | recipe.Latents) -> Published | None:
     """The published set that `start` names, if any. Raises DataError if it cannot be read."""
     return read(settings.file) if settings.file else None
 
 
-def check_fits(published: Published, context: Context) -> None:
-    """Raise RecipeError if a published set has other classes or images than the data."""
+def check_fits(published: Published, context: Context, module: str = MODULE) -> None:
+    """Raise RecipeError if a published set has other classes or images than the data, or is drawn by another module."""
     stored, shape = published.stored, context.data.shape
     own = published.shape if not isinstance(stored, Sampler) else None
     if isinstance(stored, Sampler):
-        if stored.module != MODULE:
-            raise RecipeError(f"synthetic.start: its images are drawn by {stored.module}; give a set of {MODULE}")
-        own = (stored.settings["channels"], *stored.settings["image"])
+        if stored.module != module:
+            raise RecipeError(f"synthetic.start: its images are drawn by {stored.module}; give a set of {module}")
+        own = tuple(stored.fresh(torch.tensor([0]), torch.Generator().manual_seed(0)).shape[1:])
     if own != shape or len(published.classes) != context.classes:
         raise RecipeError(
             f"synthetic.start: a set of {len(published.classes)} classes and images {own}, but the data have "
