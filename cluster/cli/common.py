@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -151,6 +151,16 @@ def places(store: str | None) -> tuple[str, str, str]:
     if url.startswith("file:"):
         url = f"file:{Path(url.removeprefix('file:')).expanduser().absolute()}"
     return url, tracking_uri(), str(home())
+
+
+def tracked(track: Callable[[], None]) -> None:
+    """Do it, or say why MLflow does not take it."""
+    from distill.errors import StoreError
+
+    try:
+        track()
+    except StoreError as error:
+        console.print(f"[yellow]not tracked in MLflow[/]: {error}", soft_wrap=True)
 
 
 def write_json(path: Path | None, figures: dict | list) -> None:

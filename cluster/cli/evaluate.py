@@ -10,7 +10,7 @@ import typer
 
 from cluster.cli import common, evaluation_table, planning
 from cluster.cli.options import Fid, Json, Overrides, RecipeName, RunName, Store, app
-from distill.errors import RecipeError, StoreError
+from distill.errors import RecipeError
 
 Full = Annotated[bool, typer.Option(help="Train networks on the full data if the store holds no experts.")]
 Baselines = Annotated[
@@ -82,7 +82,7 @@ def evaluate(
         results = [{**result, "fid": measured.as_dict()} for result in results]
         if run:
             fids.keep(run, measured, loaded.evaluation.sampling.truncation)
-            _tracked(lambda: fids.track(run, published, measured, tracking))
+            common.tracked(lambda: fids.track(run, published, measured, tracking))
     common.write_json(json, results[0] if len(results) == 1 else results)
 
 
@@ -180,15 +180,7 @@ def _track(run, results: list[dict], tracking: str | None) -> None:
     """The figures on the MLflow page of the run, if it has one."""
     from cluster.jobs import evaluating
 
-    _tracked(lambda: evaluating.track(run, results, tracking))
-
-
-def _tracked(track) -> None:
-    """Do it, or say why MLflow does not take it."""
-    try:
-        track()
-    except StoreError as error:
-        common.console.print(f"[yellow]not tracked in MLflow[/]: {error}", soft_wrap=True)
+    common.tracked(lambda: evaluating.track(run, results, tracking))
 
 
 def with_baselines(overrides: list[str], baselines: str | None) -> list[str]:

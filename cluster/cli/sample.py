@@ -60,12 +60,13 @@ def sample(
     common.console.print(f"{len(drawn.labels)} images in {escape(str(out.absolute()))}", soft_wrap=True)
     figures = {"images": len(drawn.labels), "seed": seed, "truncation": truncation, "files": [f.name for f in files]}
     if fid:
-        figures["fid"] = _fid(published, evaluating.run_of(what, url, tracking), fid, truncation, url)
+        figures["fid"] = _fid(published, evaluating.run_of(what, url, tracking), fid, truncation, url, tracking)
     common.write_json(json, figures)
 
 
-def _fid(published, run, choice: str, truncation: float, url: str) -> dict:
-    """Print FID at this truncation against the training images of the set's recipe, and keep it with its run."""
+def _fid(published, run, choice: str, truncation: float, url: str, tracking: str) -> dict:
+    """Print FID at this truncation against the training images of the set's recipe, and keep it with its run; without
+    truncation it is also a figure of the registered version."""
     import torch
 
     from cluster.jobs import fid as fids
@@ -82,4 +83,6 @@ def _fid(published, run, choice: str, truncation: float, url: str) -> dict:
     common.console.print(str(measured), soft_wrap=True)
     if run:
         fids.keep(run, measured, truncation)
+        if truncation == 1:
+            common.tracked(lambda: fids.track(run, published, measured, tracking))
     return measured.as_dict()

@@ -226,6 +226,8 @@ def test_the_run_before_is_named_by_what_the_gan_depends_on():
     shared = recipe.load("digits", [*start, "synthetic.gan.outer.workers=2", "synthetic.gan.objective.segments=2"])
     alone = recipe.load("digits", [*start, "synthetic.gan.objective.segments=2"])
     assert shared.run_id("d") == alone.run_id("d")
+    weights = recipe.load("digits", [*start, "synthetic.gan.objective.features=file:w.safetensors"])
+    assert weights.synthetic.absolute().gan.objective.file.is_absolute()
     cut = plain.after(50)
     assert cut.before.outer.steps == 50 and cut.run_id("d") != plain.run_id("d")
     assert "gan" not in recipe.Generator().decisive(), "names of runs without one stay as they were"
