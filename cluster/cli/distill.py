@@ -98,8 +98,11 @@ def _after_run_before(context, url: str, tracking: str, ray, began: float, given
     """
     from cluster.results.runs import Run
     from cluster.store import open_store
+    from distill.errors import RecipeError
 
     before, store = context.recipe.before, open_store(url)
+    if given and before.before:
+        raise RecipeError("--within: a GAN that grows in several stages cannot be cut short; leave --within out")
     if not Run(store, context.before_id).result():
         common.console.print(f"starts from what {context.before_id} publishes: bringing that run to its end first")
         same = (before.dataset, before.seed) == (context.recipe.dataset, context.seed)

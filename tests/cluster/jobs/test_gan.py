@@ -15,6 +15,7 @@ from cluster.tracking import registry
 from cluster.tracking.metrics import curves
 from distill import context as contexts
 from distill import recipe, synthetic
+from distill.errors import RecipeError
 from distill.loop import Loop, Watcher
 from distill.published.forms import Sampler
 
@@ -110,3 +111,8 @@ def test_a_gan_that_is_in_the_store_is_not_trained_again_and_one_cut_short_is_th
 
     ended.publish([], {"run_id": ended.run_id})
     assert distill._after_run_before(context, url, "tracking", "ray", 0.0, None)[0] is context and len(given) == 1
+    stages = ("synthetic={}", "synthetic.kind=generator_xl", "synthetic.start=gan", "synthetic.stem=8")
+    more = ("dataset.size=16", "synthetic.size.channel_max=2")
+    grows = replace(context, recipe=recipe.load("gendm-digits", [*QUICK, *stages, *more]))
+    with pytest.raises(RecipeError, match="--within: a GAN that grows in several stages"):
+        distill._after_run_before(grows, url, "tracking", "ray", 0.0, 100.0)
