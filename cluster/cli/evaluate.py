@@ -74,7 +74,7 @@ def evaluate(
     title += evaluation_table.settings(loaded.evaluation, published.lr)
     if published.recipe["evaluation"]["selection"] == "best-on-test":
         title += "\nthe step was chosen on the TEST images (best-on-test): the distilled figure is flattered"
-    evaluation_table.show(title, results)
+    evaluation_table.show(title, results, "its samples" if what.endswith(".pkl") else "distilled")
     results = [{**result, "seconds": seconds} for result in results]
     if fid:
         measured = fids.measure(published, loaded, fid, url, request.load())
