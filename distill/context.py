@@ -1,7 +1,7 @@
 """The context of a run, passed to every Synthetic and Objective: data, network, expert trajectories, seed."""
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -11,6 +11,9 @@ from distill.data.base import Dataset
 from distill.errors import DeviceError
 from distill.nets import Network
 from distill.recipe import Recipe
+
+if TYPE_CHECKING:
+    from distill.published import Published
 
 
 class Trajectories(Protocol):
@@ -35,6 +38,8 @@ class Context:
     network: Network
     device: torch.device
     experts: Trajectories | None = None
+    before: "Published | None" = None
+    """What the run published that must have ended before this one (recipe.before)."""
 
     @property
     def seed(self) -> int:
@@ -44,10 +49,23 @@ class Context:
         """A copy with expert trajectories."""
         return replace(self, experts=experts)
 
+    def after(self, before: "Published") -> "Context":
+        """A copy with what the run before this one published."""
+        return replace(self, before=before)
+
     @property
     def run_id(self) -> str:
         """Name of the run, from the recipe and the data."""
         return self.recipe.run_id(self.data.fingerprint)
+
+    @property
+    def before_id(self) -> str | None:
+        """Name of the run that must have ended before this one (recipe.before), if there is one."""
+        before = self.recipe.before
+        if before is None:
+            return None
+        same = (before.dataset, before.seed) == (self.recipe.dataset, self.seed)
+        return before.run_id(self.data.fingerprint if same else data.identify(before.dataset, before.seed)[1])
 
     @property
     def classes(self) -> int:

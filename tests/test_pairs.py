@@ -25,6 +25,8 @@ def kinds(union) -> list[str]:
     return [settings.model_fields["kind"].default for settings in recipe.members(union)]
 
 
+SMALLER = {"generator_xl": ["synthetic.stem_layers=3", "synthetic.per_class=2"]}
+"""Settings of kinds that would take long as they are."""
 SETS, OBJECTIVES = kinds(recipe.SyntheticSettings), kinds(recipe.ObjectiveSettings)
 
 
@@ -32,7 +34,7 @@ SETS, OBJECTIVES = kinds(recipe.SyntheticSettings), kinds(recipe.ObjectiveSettin
 def context(request) -> Context:
     """A run of the pair on a slice of the digits, four steps long."""
     kind, objective = request.param
-    others = [] if kind == "pixels" else ["synthetic={}", f"synthetic.kind={kind}"]
+    others = [] if kind == "pixels" else ["synthetic={}", f"synthetic.kind={kind}", *SMALLER.get(kind, [])]
     steps = ["outer.steps=4", "outer.evaluate_every=2", "outer.lr_img=0.1"]
     return small.context(objective, *steps, *others, digits=120)
 

@@ -89,7 +89,8 @@ def run(plan: Plan, context: Context, journal: Journal, places: Places, watch: W
 
 
 def run_trials(plan: Plan, context: Context, journal: Journal, places: Places, watch: Watch) -> Shared:
-    """Train missing experts, then run the remaining trials; needs a Ray session.
+    """Train what is missing that trials need, experts and runs before them, then run the remaining trials; needs a Ray
+    session.
 
     Raises ClusterError if no node can hold a trial.
     """
@@ -102,6 +103,7 @@ def run_trials(plan: Plan, context: Context, journal: Journal, places: Places, w
     shared = _shared(plan, journal, places, parent, library, board)
     past = journal.trials()
     if any(trial.end is None for trial in past) or len(past) < plan.sweep.trials():
+        end_runs_before(plan, shared, watch)
         train_missing_experts(plan, shared, watch)
         _tune(plan, context, journal, shared, places, watch)
     return shared
@@ -165,6 +167,28 @@ def train_missing_experts(plan: Plan, shared: Shared, watch: Watch) -> None:
                 raise
             watch.event(Note("the store does not hold all experts: training them first"))
             experts.train_experts(context, shared.store, dataset, watch.event, shared.tracking)
+
+
+def end_runs_before(plan: Plan, shared: Shared, watch: Watch) -> None:
+    """Bring the runs to their end that trials start from (recipe.before), each distinct one once, before any trial."""
+    for recipe in map(plan.recipe, plan.corners()):
+        if recipe.before:
+            config = shared.config(recipe.model_dump(mode="json"))
+            _end_run_before(shared_context(config, torch.device("cpu")), shared, watch)
+
+
+def _end_run_before(context: Context, shared: Shared, watch: Watch) -> None:
+    store, before = open_store(shared.store), context.recipe.before
+    if before is None or Run(store, context.before_id).result():
+        return
+    dataset = shared.dataset(before.model_dump(mode="json"))
+    first = shared_context({"recipe": before.model_dump(mode="json"), "dataset": dataset}, torch.device("cpu"))
+    _end_run_before(first, shared, watch)
+    if before.expert_use == "required":
+        experts.train_experts(experts.needed_part(first), shared.store, dataset, watch.event, shared.tracking)
+    watch.event(Note(f"trials start from what {first.run_id} publishes: bringing it to its end first"))
+    run = Run(store, first.run_id)
+    distilling.distill(before, run, dataset, shared.tracking, watch.event, before=first.before_id)
 
 
 def expert_recipes(plan: Plan) -> list[Recipe]:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cluster.jobs.progress import Bar, JsonLines
     from cluster.jobs.session import Session
     from distill.context import Context
+    from distill.data import Dataset
     from distill.recipe import DatasetSettings, Recipe
 
 console = Console(highlight=False)
@@ -96,10 +97,11 @@ def dataset_settings(what: str, overrides: list[str]) -> "DatasetSettings":
     return recipes.override({"name": "check", "dataset": dataset}, keys, what).dataset
 
 
-def prepared(recipe: "Recipe", store: str, outline: bool = False) -> "Context":
+def prepared(recipe: "Recipe", store: str, outline: bool = False, dataset: "Dataset | None" = None) -> "Context":
     """Context of a recipe on the CPU, after every check that needs no worker: device, data, start images, store.
 
-    As an `outline`, for estimates, its images are zeros: preprocessing them takes longest.
+    As an `outline`, for estimates, its images are zeros: preprocessing them takes longest. A `dataset` that is there
+    already is not read again.
     """
     import torch
 
@@ -111,7 +113,7 @@ def prepared(recipe: "Recipe", store: str, outline: bool = False) -> "Context":
     with Reading(console) as reading:
         if outline:
             dataset = data.outline(recipe.dataset, recipe.seed, reading)
-        else:
+        elif dataset is None:
             dataset = data.load(recipe.dataset, recipe.seed, cpu, reading)
     made = context.prepare(recipe, device=cpu, dataset=dataset)
     open_store(store).check_writable()
@@ -149,6 +151,16 @@ def places(store: str | None) -> tuple[str, str, str]:
     if url.startswith("file:"):
         url = f"file:{Path(url.removeprefix('file:')).expanduser().absolute()}"
     return url, tracking_uri(), str(home())
+
+
+def tracked(track: Callable[[], None]) -> None:
+    """Do it, or say why MLflow does not take it."""
+    from distill.errors import StoreError
+
+    try:
+        track()
+    except StoreError as error:
+        console.print(f"[yellow]not tracked in MLflow[/]: {error}", soft_wrap=True)
 
 
 def write_json(path: Path | None, figures: dict | list) -> None:

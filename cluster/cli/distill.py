@@ -10,6 +10,8 @@ from cluster.cli.options import DryRun, Full, Json, Log, LogFormat, Overrides, R
 
 EXPERTS_SHARE = 0.6
 """Part of the time given after which no expert is begun."""
+BEFORE_SHARE = 0.4
+"""Part of the time given by which the run must have ended that this one starts from."""
 
 
 @app.command()
@@ -61,6 +63,10 @@ def _run(context, saved, url: str, tracking: str, ray, began: float, given: floa
     """What run() does once no other command works on the run."""
     if result := saved.result():
         return _ended(result, saved, context, tracking)
+    if context.recipe.before:
+        context, saved = _after_run_before(context, url, tracking, ray, began, given)
+        if result := saved.result():
+            return _ended(result, saved, context, tracking)
     for line in _memory_is_short(context):
         common.console.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
     missing = _experts_missing(context, url)
@@ -78,10 +84,34 @@ def _run(context, saved, url: str, tracking: str, ray, began: float, given: floa
     from cluster.jobs.distilling import distill
 
     with common.shown(context.run_id) as bar:
-        result = distill(context.recipe, saved, dataset, tracking, bar, deadline=began + given if given else None)
+        end, before = began + given if given else None, context.before_id
+        result = distill(context.recipe, saved, dataset, tracking, bar, deadline=end, before=before)
     if result["run_id"] != saved.run_id:
         common.console.print(f"to continue to step {context.recipe.outer.steps}: the same command without --within")
     return result
+
+
+def _after_run_before(context, url: str, tracking: str, ray, began: float, given: float | None):
+    """(context, run) once the run has ended that this one starts from, which is continued, or begun, if it has not.
+
+    Cut short, it is the start of another run, which says how many steps it took.
+    """
+    from cluster.results.runs import Run
+    from cluster.store import open_store
+    from distill.errors import RecipeError
+
+    before, store = context.recipe.before, open_store(url)
+    if given and before.before:
+        raise RecipeError("--within: a GAN that grows in several stages cannot be cut short; leave --within out")
+    if not Run(store, context.before_id).result():
+        common.console.print(f"starts from what {context.before_id} publishes: bringing that run to its end first")
+        same = (before.dataset, before.seed) == (context.recipe.dataset, context.seed)
+        first = common.prepared(before, url, dataset=context.data if same else None)
+        result = run(first, url, tracking, ray, began, given and BEFORE_SHARE * given)
+        show(result, url, tracking)
+        if result["run_id"] != context.before_id:
+            context = replace(context, recipe=context.recipe.after(int(result["run_id"].rpartition("-")[2])))
+    return context, Run(store, context.run_id)
 
 
 def _memory_is_short(context) -> list[str]:

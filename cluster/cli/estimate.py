@@ -19,9 +19,9 @@ def show(recipe, url: str, json: Path | None, full: bool = False) -> None:
 
     allocator.settle()  # as workers do: it changes how long a step takes
     context = common.prepared(recipe, url, outline=True)
-    e = estimate(context)
+    e, before = estimate(context), _before(context, url)
     settings = dotted(recipe.model_dump(mode="json"))
-    for heading, text in _lines(context, synthetic.blank(context), e, url):
+    for heading, text in [*_lines(context, synthetic.blank(context), e, url), *before]:
         common.console.print(f"{heading:<9} {escape(text)}", soft_wrap=True)
     for line in e.advice:
         common.console.print(f"[yellow]{line}[/]", soft_wrap=True)
@@ -54,6 +54,24 @@ def _lines(context, blank, e, url: str) -> list[tuple[str, str]]:
         ("memory", f"{size(e.memory_bytes)} per worker while distilling, {size(e.available_bytes)} free here"),
         ("time", _time(context, e)),
     ]  # fmt: skip
+
+
+def _before(context, url: str) -> list[tuple[str, str]]:
+    """A line for each run that must have ended before this one, the last first: what it is, how long it takes."""
+    from cluster.results.runs import Run
+    from cluster.store import open_store
+    from distill.cost.estimate import estimate
+    from distill.text import duration
+
+    if not (r := context.recipe.before):
+        return []
+    first = common.prepared(r, url, outline=True)
+    e = estimate(first)
+    takes = f"{duration(e.experts_seconds + e.distill_seconds)} more"
+    if Run(open_store(url), first.run_id).result():
+        return [("before", f"runs/{first.run_id}, which has ended")]
+    text = f"runs/{first.run_id}: {r.synthetic.kind} by {r.objective.kind}, {r.outer.steps:,} steps, {takes}"
+    return [("before", text), *_before(first, url)]
 
 
 def _time(context, e) -> str:

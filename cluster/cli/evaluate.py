@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from cluster.cli import common, evaluation_table, planning
-from cluster.cli.options import Json, Overrides, RecipeName, RunName, Store, app
-from distill.errors import RecipeError, StoreError
+from cluster.cli.options import Fid, Json, Overrides, RecipeName, RunName, Store, app
+from distill.errors import RecipeError
 
 Full = Annotated[bool, typer.Option(help="Train networks on the full data if the store holds no experts.")]
 Baselines = Annotated[
@@ -25,14 +25,6 @@ Networks = Annotated[
     typer.Option(
         help="Kinds of network with commas, each with settings behind slashes: convnet,resnet/norm=batch,vgg,alexnet "
         "[default: the recipe's]"
-    ),
-]
-Fid = Annotated[
-    str | None,
-    typer.Option(
-        "--fid",
-        help="Also FID and class FID, in the features of: experts (the store's), random, file:PATH (weights of the "
-        "recipe's network), inception:PATH (needs torch-fidelity).",
     ),
 ]
 
@@ -82,7 +74,7 @@ def evaluate(
     title += evaluation_table.settings(loaded.evaluation, published.lr)
     if published.recipe["evaluation"]["selection"] == "best-on-test":
         title += "\nthe step was chosen on the TEST images (best-on-test): the distilled figure is flattered"
-    evaluation_table.show(title, results)
+    evaluation_table.show(title, results, "its samples" if what.endswith(".pkl") else "distilled")
     results = [{**result, "seconds": seconds} for result in results]
     if fid:
         measured = fids.measure(published, loaded, fid, url, request.load())
@@ -90,7 +82,7 @@ def evaluate(
         results = [{**result, "fid": measured.as_dict()} for result in results]
         if run:
             fids.keep(run, measured, loaded.evaluation.sampling.truncation)
-            _tracked(lambda: fids.track(run, published, measured, tracking))
+            common.tracked(lambda: fids.track(run, published, measured, tracking))
     common.write_json(json, results[0] if len(results) == 1 else results)
 
 
@@ -188,15 +180,7 @@ def _track(run, results: list[dict], tracking: str | None) -> None:
     """The figures on the MLflow page of the run, if it has one."""
     from cluster.jobs import evaluating
 
-    _tracked(lambda: evaluating.track(run, results, tracking))
-
-
-def _tracked(track) -> None:
-    """Do it, or say why MLflow does not take it."""
-    try:
-        track()
-    except StoreError as error:
-        common.console.print(f"[yellow]not tracked in MLflow[/]: {error}", soft_wrap=True)
+    common.tracked(lambda: evaluating.track(run, results, tracking))
 
 
 def with_baselines(overrides: list[str], baselines: str | None) -> list[str]:

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from distill.recipe import Evaluation
 
 
-def show(heading: str, results: list[dict]) -> None:
-    """Print the figures for one or several kinds of network."""
+def show(heading: str, results: list[dict], own: str = "distilled") -> None:
+    """Print the figures for one or several kinds of network; `own` says what the set is."""
     columns = ["test accuracy, %"] if len(results) == 1 else [r["network"] for r in results]
     common.console.print(f"[bold]{escape(heading)}[/]", soft_wrap=True)
-    common.console.print(accuracy_table(columns, _rows(results)))
+    common.console.print(accuracy_table(columns, _rows(results, own)))
     for result in results:
         if by_steps := _by_steps(result):
             chosen = "the TEST images" if result["evaluation"]["selection"] == "best-on-test" else "held-out images"
@@ -66,13 +66,13 @@ def notes(result: dict) -> list[str]:
     return lines + [f"[yellow]no {title(row)}[/] ({result['network']}): {escape(why)}" for row, why in skipped]
 
 
-def _rows(results: list[dict]) -> list[tuple[str, list[dict | None]]]:
+def _rows(results: list[dict], own: str) -> list[tuple[str, list[dict | None]]]:
     budget = results[0]["budget_ipc"]
     images = f"{results[0].get('real_ipc', budget):.3g} per class"
     named = {row: f"{said}, {images}" if row != "full" else said for row, said in TITLES.items()}
     rows = [(said, [result.get(row) for result in results]) for row, said in named.items()]
     if "mean" in results[0]:
-        rows.insert(-1, (f"[bold]distilled, {budget:.3g} per class[/]", results))
+        rows.insert(-1, (f"[bold]{own}, {budget:.3g} per class[/]", results))
     return [(said, scores) for said, scores in rows if any(scores)]
 
 

@@ -62,3 +62,11 @@ RunName = Annotated[
 Within = Annotated[
     str | None, typer.Option(metavar="TIME", help="The time there is, e.g. 20m, 1h or 1h30m.", show_default=False)
 ]
+Fid = Annotated[
+    str | None,
+    typer.Option(
+        "--fid",
+        help="Also FID and class FID, in the features of: experts (the store's), random, file:PATH (weights of the "
+        "recipe's network), inception:PATH (needs torch-fidelity).",
+    ),
+]

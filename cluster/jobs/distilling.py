@@ -30,11 +30,11 @@ from cluster.tracking.run import Tracker, dataset_input
 from distill.checkpoint import Checkpoint
 from distill.context import Context
 from distill.cost.estimate import explain_out_of_memory, is_out_of_memory
-from distill.errors import StopRequested
+from distill.errors import MissingError, RecipeError, StopRequested
 from distill.evaluate import Score
 from distill.evaluate.budget import per_class
 from distill.loop import Loop, Watcher
-from distill.published import write
+from distill.published import Published, write
 from distill.recipe import Recipe, chosen, portable
 from distill.verdict import verdict
 
@@ -47,13 +47,15 @@ def distill(
     on_event: group.OnEvent,
     workers: int | None = None,
     deadline: float | None = None,
+    before: str | None = None,
     **more,
 ) -> dict:
     """Bring a run to its end, from where it was stopped, and return its result. Needs a Ray session.
 
-    `dataset` is shared by share(); `workers` are by default as many as the recipe says; `more` is what open_tracker()
-    takes besides. With a `deadline` (time.monotonic()) the run may end early: the result is then that of the run with
-    as many steps as were done, and this one's checkpoint stays, to be continued.
+    `dataset` is shared by share(); `workers` are by default as many as the recipe says; `before` is the run that it
+    starts from, if workers need not find that out; `more` is what open_tracker() takes besides. With a `deadline`
+    (time.monotonic()) the run may end early: the result is then that of the run with as many steps as were done, and
+    this one's checkpoint stays, to be continued.
     """
     config = {
         "recipe": recipe.model_dump(mode="json"),
@@ -61,6 +63,7 @@ def distill(
         "dataset": dataset,
         "store": run.store.url,
         "tracking": tracking_uri,
+        "before": before,
         **more,
     }
     ended = run
@@ -140,14 +143,28 @@ class Reporter(Watcher):
 
 
 def context_with_experts(config: dict, device: torch.device) -> Context:
-    """The shared context with the experts that the recipe needs, or, if there are any, those it can make use of."""
+    """The shared context with the experts that the recipe needs, or, if there are any, those it can make use of, and
+    with what the run before it published."""
     context = shared_context(config, device)
+    if context.recipe.before:
+        context = context.after(published_before(config.get("before") or context.before_id, config["store"]))
     use = context.recipe.expert_use
     if use == "required":
         return context.with_experts(experts.open_reader(context, config["store"]))
     if use == "preferred" and (reader := experts.find_reader(context, config["store"])):
         return context.with_experts(reader)
     return context
+
+
+def published_before(run_id: str, store_url: str) -> Published:
+    """What the run published that must have ended before this one. Raises RecipeError if the store does not hold it."""
+    try:
+        return Run(open_store(store_url), run_id).published()
+    except MissingError as error:
+        raise RecipeError(
+            f"this run starts from what {run_id} publishes, which has not ended ({error}): stillhouse distill brings "
+            "both to their end"
+        ) from None
 
 
 def resume(loop: Loop, run: Run, reporter: Reporter) -> None:

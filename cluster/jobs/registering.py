@@ -10,7 +10,7 @@ from cluster.tracking.naming import model_name
 from cluster.tracking.provenance import code_version
 from cluster.tracking.run import Tracker
 from distill.context import Context
-from distill.published import read
+from distill.published import FILE, read
 
 
 def register(context: Context, result: dict, folder: Path, tracker: Tracker) -> dict:
@@ -24,6 +24,13 @@ def register(context: Context, result: dict, folder: Path, tracker: Tracker) -> 
         tracker.file(folder / file)
     tracker.describe(card.of_run(tags, data.classes, name, version, tracker.run_id))
     return {**result, "model": name, "version": version}
+
+
+def parent_run(context: Context) -> str | None:
+    """The run whose set this one started from: a GAN trained first, or the run of a store that `start` names."""
+    file = context.recipe.synthetic.file or Path()
+    *_, runs, run, place = ("", "", "", *(file.parent if file.name == FILE else file).parts)
+    return context.before_id or (run if (runs, place) == ("runs", "published") else None)
 
 
 RESULT_TAGS = (
@@ -40,5 +47,6 @@ def tags_of(context: Context, result: dict) -> dict:
     tags |= {"recipe": recipe.name, "paper": recipe.paper, "seed": recipe.seed, "method": recipe.objective.method}
     tags |= {"synthetic": recipe.synthetic.kind, "objective": recipe.objective.kind}
     tags |= {"preprocess": recipe.dataset.preprocess, "data": data.fingerprint, "classes": len(data.classes)}
+    tags |= {"parent_run": parent} if (parent := parent_run(context)) else {}
     tags |= {f"data_{part}": digest for part, digest in data.parts.items()}
     return tags | code_version()

@@ -21,7 +21,8 @@ FACTS = {
     "protocol": "protocol", "network": "network", "selection": "step chosen on", "step": "outer step",
     "fid": "FID", "class_fid": "mean FID of classes", "fid_features": "features of FID", "student_lr": "learned rate",
     "preprocess": "preprocessing", "recipe": "recipe", "paper": "source", "seed": "seed",
-    "run_id": "run", "data": "data (SHA-256)", "stillhouse_version": "Stillhouse", "git_commit": "commit",
+    "run_id": "run", "parent_run": "started from the set of run", "data": "data (SHA-256)",
+    "stillhouse_version": "Stillhouse", "git_commit": "commit",
     "stillhouse.sha256": "synthetic.safetensors (SHA-256)",
 }  # fmt: skip
 MOST_CLASSES = 20

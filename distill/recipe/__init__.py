@@ -23,7 +23,7 @@ from distill.recipe.dataset import (
     TinyImagenet,
 )
 from distill.recipe.experts import DSA, Augment, Experts, ExpertUse
-from distill.recipe.generator import Generator, Latents, Sizing
+from distill.recipe.generator import Gan, Generator, GeneratorXL, Latents, Sizing, SizingXL
 from distill.recipe.network import VGG, AlexNet, CarRacing, ConvNet, Network, ResNet, ViT
 from distill.recipe.objective import Distribution, Gradient, ObjectiveSettings, Trajectory, Unrolled
 from distill.recipe.objective_base import Compute, Engine, ObjectiveBase
@@ -61,8 +61,10 @@ __all__ = [
     "Factorized",
     "Files",
     "Folder",
+    "Gan",
     "Gradient",
     "Generator",
+    "GeneratorXL",
     "Idx",
     "Labels",
     "Latents",
@@ -83,6 +85,7 @@ __all__ = [
     "Selector",
     "Settings",
     "Sizing",
+    "SizingXL",
     "SyntheticBase",
     "SyntheticSettings",
     "TinyImagenet",

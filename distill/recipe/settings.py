@@ -36,7 +36,8 @@ def in_words(pattern: str, given: Any) -> str:
     if "experts|file" in pattern:
         return "use random, experts or file:PATH"
     if "(random|" in pattern:
-        return "use random, real or file:PATH" if "real" in pattern else "use random or file:PATH"
+        kinds = pattern.strip("^($)").replace("file:.+", "file:PATH").split("|")
+        return f"use {', '.join(kinds[:-1])} or {kinds[-1]}"
     if NAME.strip("^$") in pattern:
         return f"use a-z, 0-9, - and _, at most 63 of them, the first a letter or digit: {slug(str(given))!r}"
     if pattern == DEVICE:

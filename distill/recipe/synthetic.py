@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from distill.recipe.experts import ExpertUse
-from distill.recipe.generator import Generator, Latents
+from distill.recipe.generator import Generator, GeneratorXL, Latents
 from distill.recipe.poster import Poster
 from distill.recipe.settings import Count, Positive, by_default
 from distill.recipe.synthetic_base import FORGETTING_EXPERTS, LABEL_EXPERTS, Labels, Selector, SyntheticBase
@@ -141,7 +141,7 @@ class Factorized(SyntheticBase):
 
 
 SyntheticSettings = Annotated[
-    Pixels | Poster | Canvas | Wang | Factorized | Generator | Latents,
+    Pixels | Poster | Canvas | Wang | Factorized | Generator | GeneratorXL | Latents,
     Field(discriminator="kind"),
     by_default("pixels"),
 ]

@@ -1,11 +1,15 @@
 """What the settings of all synthetic sets have, and labels."""
 
-from typing import Annotated, Any, Literal, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from distill.recipe.experts import ExpertUse
 from distill.recipe.settings import Settings
+
+if TYPE_CHECKING:
+    from distill.recipe.whole import Recipe
 
 Selector = Literal["herding", "kmeans-nearest", "kmeans-farthest", "forgetting", "entropy-high", "entropy-low"]
 """Ways to choose real images: distill/selectors/."""
@@ -62,6 +66,23 @@ class SyntheticBase(Settings):
     def most_experts(self) -> int:
         """Maximum number of experts that it uses, if it requires them."""
         return 1
+
+    @property
+    def file(self) -> Path | None:
+        """The file, or folder, of a published set that this one starts from."""
+        return None
+
+    def check(self, recipe: "Recipe") -> None:
+        """Raise ValueError if the rest of the recipe does not fit these settings."""
+
+    def before(self, recipe: "Recipe") -> "Recipe | None":
+        """The recipe of a run that must have ended before one of `recipe` begins, as the set starts from what it
+        published; None if there is no such run."""
+        return None
+
+    def after(self, steps: int) -> Self:
+        """The same settings with as many outer steps of the run before."""
+        raise NotImplementedError(f"{type(self).__name__} has no run before it")
 
     def absolute(self) -> Self:
         """The same settings with absolute file paths."""

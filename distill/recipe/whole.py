@@ -57,6 +57,7 @@ class Recipe(Settings):
     @model_validator(mode="after")
     def _settings_agree(self):
         self.objective.check(self)
+        self.synthetic.check(self)
         if self.objective.segments % self.outer.workers:
             raise ValueError(f"objective.segments must be a multiple of outer.workers = {self.outer.workers}")
         return self
@@ -77,6 +78,15 @@ class Recipe(Settings):
         most = max(self.experts.count if user.most_experts is None else user.most_experts for user in users)
         groups = -(-min(most, self.experts.count) // self.experts.together)
         return groups * self.experts.together
+
+    @property
+    def before(self) -> "Recipe | None":
+        """The recipe of a run that must have ended before this one begins, as the set starts from what it published."""
+        return self.synthetic.before(self)
+
+    def after(self, steps: int) -> "Recipe":
+        """This recipe with a run before it of as many outer steps."""
+        return self.model_copy(update={"synthetic": self.synthetic.after(steps)})
 
     def run_id(self, dataset: str) -> str:
         """Name of the run: its lineage and its number of outer steps.

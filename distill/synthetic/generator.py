@@ -41,13 +41,18 @@ class Generator(Synthetic, kind="generator"):
 
     @classmethod
     def build(cls, settings: recipe.Generator, context: Context) -> "Generator":
-        """Random weights, those of a file, or weights fitted to real images or to those of a published set.
+        """Random weights, those of a file or of a GAN, or weights fitted to real images or to those of a published set.
 
-        Raises RecipeError if the budget is below the smallest generator, DataError for a file that cannot be read, and
-        RecipeError for one that does not fit the data.
+        Raises RecipeError if the budget is below the smallest generator or the GAN is missing, DataError for a file
+        that cannot be read, and RecipeError for one that does not fit the data.
         """
         made = cls.blank(settings, context).to(context.device)
         published = published_start(settings)
+        if settings.start == "gan":
+            if context.before is None:
+                raise RecipeError('synthetic.start = "gan": the GAN is not trained yet; stillhouse distill trains it')
+            made.load_learned_state({name: t.to(context.device) for name, t in context.before.state.items()})
+            return made
         if settings.start == "random" or (published and isinstance(published.stored, Sampler)):
             return made
         x, y = context.data.train.x, context.data.train.y
@@ -156,19 +161,19 @@ def size_of(settings: recipe.Generator | recipe.Latents, shape: tuple[int, int, 
         raise RecipeError(f"synthetic: {error}: raise synthetic.ipc or synthetic.size.floats") from None
 
 
-def published_start(settings: recipe.Generator | recipe.Latents) -> Published | None:
+def published_start(settings: recipe.Generator | recipe.GeneratorXL | recipe.Latents) -> Published | None:
     """The published set that `start` names, if any. Raises DataError if it cannot be read."""
     return read(settings.file) if settings.file else None
 
 
-def check_fits(published: Published, context: Context) -> None:
-    """Raise RecipeError if a published set has other classes or images than the data."""
+def check_fits(published: Published, context: Context, module: str = MODULE) -> None:
+    """Raise RecipeError if a published set has other classes or images than the data, or is drawn by another module."""
     stored, shape = published.stored, context.data.shape
     own = published.shape if not isinstance(stored, Sampler) else None
     if isinstance(stored, Sampler):
-        if stored.module != MODULE:
-            raise RecipeError(f"synthetic.start: its images are drawn by {stored.module}; give a set of {MODULE}")
-        own = (stored.settings["channels"], *stored.settings["image"])
+        if stored.module != module:
+            raise RecipeError(f"synthetic.start: its images are drawn by {stored.module}; give a set of {module}")
+        own = tuple(stored.fresh(torch.tensor([0]), torch.Generator().manual_seed(0)).shape[1:])
     if own != shape or len(published.classes) != context.classes:
         raise RecipeError(
             f"synthetic.start: a set of {len(published.classes)} classes and images {own}, but the data have "

@@ -7,10 +7,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from support import small
 from support.cli import stillhouse
 from support.small import random_data
 
+from cluster.jobs import evaluating
+from cluster.jobs import fid as fids
 from distill.data.preprocess import Standardize
+from distill.evaluate.fid import fid
+from distill.loop import Loop, Watcher
 from distill.nets import stylegan2
 from distill.published import Published, Sampler, write
 from distill.synthetic.generator import MODULE
@@ -73,6 +78,31 @@ def test_bad_requests_are_one_message_and_write_nothing(options, message, publis
     out = tmp_path / "out"
     assert stillhouse(monkeypatch, "sample", published[0], *options, "--out", str(out)) == 2
     assert message in " ".join(capsys.readouterr().err.split()) and not out.exists()
+
+
+def test_fid_is_measured_at_the_truncation_of_the_samples(tmp_path, published, monkeypatch, capsys):
+    overrides = ("synthetic={}", "synthetic.kind=generator", "synthetic.ipc=5", "dataset.limit=200")
+    context = small.context("distribution", *overrides, digits=200)
+    loop = Loop(context, Watcher())
+    loop._judge()
+    write(loop.published(), tmp_path / "own")
+    figures, out = tmp_path / "figures.json", str(tmp_path / "out")
+    asked = ("--truncation", "0.5", "--n", "2", "--fid", "random", "--json", str(figures), "--out", out)
+    assert stillhouse(monkeypatch, "sample", str(tmp_path / "own"), *asked) == 0
+    expected = [fid(loop.published(), context, "random", truncation) for truncation in (0.5, 1.0)]
+    assert json.loads(figures.read_text())["fid"] == expected[0].as_dict() != expected[1].as_dict()
+    assert f"FID {expected[0].value:.4g}" in capsys.readouterr().out
+    run, done = object(), []
+    monkeypatch.setattr(evaluating, "run_of", lambda *where: run)
+    monkeypatch.setattr(fids, "keep", lambda *kept: done.append(kept[1:]))
+    monkeypatch.setattr(fids, "track", lambda *tracked: done.append(tracked[0]))
+    for truncation in ("0.5", "1"):
+        asked = ("--truncation", truncation, "--n", "2", "--fid", "random", "--out", out)
+        assert stillhouse(monkeypatch, "sample", str(tmp_path / "own"), *asked) == 0
+    assert done == [(expected[0], 0.5), (expected[1], 1.0), run], "only figures without truncation are the version's"
+    for what, choice, message in ((published[0], "random", "no recipe"), (str(tmp_path / "own"), "x", "use experts,")):
+        assert stillhouse(monkeypatch, "sample", what, "--fid", choice, "--out", str(tmp_path / "none")) == 2
+        assert message in " ".join(capsys.readouterr().err.split()) and not (tmp_path / "none").exists()
 
 
 def test_a_set_of_images_draws_none(tmp_path, published, monkeypatch, capsys):

@@ -154,10 +154,10 @@ def test_labels_are_soft_unless_they_are_one_hot(made, tmp_path, monkeypatch):
     assert ["distilled-hard" in chosen for chosen in rows] == [False, True, True]
 
 
-def shown(results: list[dict], monkeypatch) -> str:
+def shown(results: list[dict], monkeypatch, *own: str) -> str:
     page = io.StringIO()
     monkeypatch.setattr(common, "console", Console(file=page, width=160))
-    evaluation_table.show("title", results)
+    evaluation_table.show("title", results, *own)
     return page.getvalue()
 
 
@@ -173,6 +173,8 @@ def test_tables_show_rows_networks_lengths_scores_and_what_is_missing(monkeypatc
     (random,) = [line for line in page.splitlines() if "random real images, 1 per class" in line and "±" in line]
     assert "20.0 ± 1.0" in random and "-" in random
     assert "[50.0 ± 1.0]" in page and "convnet by steps of training; in brackets the best on held-out images" in page
+    assert "distilled, 1 per class" in page
+    assert "its samples, 1 per class" in shown([first], monkeypatch, "its samples")
     assert "0.300" in page and "no all training images (convnet): the store holds no such experts" in page
 
 

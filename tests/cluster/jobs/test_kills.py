@@ -40,22 +40,30 @@ SETS = {
         "objective.window=2", "objective.engine.compile=off", "evaluation.steps=[5]", "evaluation.networks=2",
         "evaluation.selection_networks=2",
     ),
+    "gan": (
+        "gendm-digits", "dataset.limit=300", "network.depth=1", "network.width=4", "evaluation.epochs=4",
+        "evaluation.networks=2", "evaluation.selection_networks=2", "synthetic.ipc=2", "synthetic.gan.outer.steps=40",
+        "synthetic.gan.outer.checkpoint_every=4", "synthetic.gan.outer.evaluate_every=20",
+        "synthetic.gan.objective.channels=4", "synthetic.gan.objective.batch_syn=20",
+        "synthetic.gan.objective.batch_real=20",
+    ),
 }  # fmt: skip
+"""`gan` is a GAN and what starts from it: one command, two runs."""
 
 
 def command(kind: str, steps: int) -> tuple[str, ...]:
     return ("distill", *SETS[kind], *OFTEN, f"outer.steps={steps}")
 
 
-def sha256(store: Store) -> str:
-    (name,) = run_ids(store)
-    return Run(store, name).result()["sha256"]
+def sha256(store: Store) -> list[str]:
+    """Of what each run published."""
+    return [Run(store, name).result()["sha256"] for name in run_ids(store)]
 
 
 def newest(store: Store) -> int:
-    """The step of the last checkpoint; 0 without one."""
-    keys = [key for name in run_ids(store) for key in Run(store, name).checkpoints()]
-    return int(keys[-1].rpartition("/")[2].partition(".")[0]) if keys else 0
+    """The step of the last checkpoint, of all runs together; 0 without one."""
+    last = [keys[-1] for name in run_ids(store) if (keys := Run(store, name).checkpoints())]
+    return sum(int(key.rpartition("/")[2].partition(".")[0]) for key in last)
 
 
 def wait(condition: Callable[[Popen], bool], process: Popen, again: Callable[[], Popen], log: Path) -> Popen:
@@ -77,7 +85,7 @@ def to_the_end(process: Popen, again: Callable[[], Popen], home: Path) -> str:
     return finish(process, home)
 
 
-def quiet(kind: str, steps: int, home: Path) -> str:
+def quiet(kind: str, steps: int, home: Path) -> list[str]:
     """The SHA-256 of what a run publishes that nothing disturbs."""
     again = functools.partial(start, home, *command(kind, steps))
     to_the_end(again(), again, home)

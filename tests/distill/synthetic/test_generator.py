@@ -186,6 +186,55 @@ def test_a_generator_starts_from_a_published_one_of_any_size(published):
     assert torch.equal(x, expected) and all(p.requires_grad for p in again.net.parameters())
 
 
+STAGED = ("synthetic.gan.objective.channels=4", "synthetic.gan.outer.steps=4", "synthetic.gan.outer.evaluate_every=2")
+
+
+def test_a_gan_first_is_the_same_as_the_two_runs_by_hand(tmp_path):
+    staged = context("synthetic.start=gan", *STAGED, "outer.steps=2")
+    with pytest.raises(RecipeError, match="the GAN is not trained yet"):
+        synthetic.build(staged)
+    outer = {"steps": 4, "optimizer": "adam", "lr_img": 0.002, "evaluate_every": 2, "picture_every": 200}
+    by_hand = ("objective.channels=4", *(f"outer.{name}={value}" for name, value in outer.items()))
+    first = Loop(context(*by_hand, objective="adversarial"), Watcher())
+    assert staged.recipe.before.decisive() == first.context.recipe.decisive()
+    first.run()
+    write(first.published(), tmp_path)
+    loops = [Loop(staged.after(first.published()), Watcher())]
+    loops.append(Loop(context(f"synthetic.start=file:{tmp_path}", "outer.steps=2"), Watcher()))
+    for loop in loops:
+        start = loop.synthetic.learned_state()
+        assert all(torch.equal(start[name], t) for name, t in first.published().state.items())
+        loop.run()
+    a, b = (loop.published().state for loop in loops)
+    assert a.keys() == b.keys() and all(torch.equal(a[name], t) for name, t in b.items())
+    assert first.best.step > 0, "else the start would not be of the GAN"
+
+
+def test_the_run_before_is_named_by_what_the_gan_depends_on():
+    start = ["synthetic={}", "synthetic.kind=generator", "synthetic.start=gan", "objective.kind=distribution"]
+    plain = recipe.load("digits", start)
+    before = plain.before
+    assert (before.synthetic.start, before.objective.kind, before.outer.optimizer) == ("random", "adversarial", "adam")
+    assert before.before is None and recipe.load("digits").before is None
+    by_hand = recipe.load("gan-digits", ["name=gan"])
+    assert recipe.load("gendm-digits").before.run_id("d") == by_hand.run_id("d")
+    same = recipe.load("digits", [*start, "name=other", "outer.steps=7", "objective.batch_real=9"])
+    assert same.before.run_id("d") == before.run_id("d") and same.run_id("d") != plain.run_id("d")
+    for change in ("synthetic.gan.objective.channels=8", "synthetic.gan.outer.lr_img=0.1", "synthetic.ipc=9", "seed=5"):
+        other = recipe.load("digits", [*start, change])
+        assert other.before.run_id("d") != before.run_id("d") and other.run_id("d") != plain.run_id("d"), change
+    shared = recipe.load("digits", [*start, "synthetic.gan.outer.workers=2", "synthetic.gan.objective.segments=2"])
+    alone = recipe.load("digits", [*start, "synthetic.gan.objective.segments=2"])
+    assert shared.run_id("d") == alone.run_id("d")
+    weights = recipe.load("digits", [*start, "synthetic.gan.objective.features=file:w.safetensors"])
+    assert weights.synthetic.absolute().gan.objective.file.is_absolute()
+    cut = plain.after(50)
+    assert cut.before.outer.steps == 50 and cut.run_id("d") != plain.run_id("d")
+    assert "gan" not in recipe.Generator().decisive(), "names of runs without one stay as they were"
+    with pytest.raises(RecipeError, match="multiple of outer.workers"):
+        recipe.load("digits", [*start, "synthetic.gan.outer.workers=2"])
+
+
 def test_a_generator_starts_fitted_to_the_images_of_a_published_set(tmp_path):
     loop = Loop(small.context("distribution", "outer.steps=1"), Watcher())
     loop.run()
