@@ -76,7 +76,7 @@ def distill(
 
     on_event(DistillingStarted(recipe.outer.steps))
     try:
-        group.run(_work, config, recipe, workers or recipe.outer.workers, watch, deadline=deadline)
+        group.run(_work, config, recipe, workers or recipe.outer.worker_range, watch, deadline=deadline)
     except Stopped as stop:
         if not stop.saved:  # else the worker has marked the run
             place = config.get("tracked", {"experiment": "distill", "key": run.run_id})

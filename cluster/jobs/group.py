@@ -34,8 +34,9 @@ ASK_SECONDS = 0.3
 """How often a worker asks whether to stop."""
 LAST_SECONDS = 2.5
 """How long a command that is stopped waits for the last checkpoint of its workers."""
-RESTARTS = 5
-"""Times that a worker whose process or node dies is started again."""
+RESTARTS, ELASTIC_RESTARTS = 5, 100
+"""Times that a worker whose process or node dies is started again; and if the number of workers may change, as it does
+where nodes come and go."""
 
 OnEvent = Callable[[Event], None]
 Work = Callable[["Worker", dict], None]
@@ -93,6 +94,13 @@ class Job:
     """CPU threads of each worker."""
     gpu: float
     """Part of a GPU that each worker gets; 0 on the CPU."""
+    elastic: bool = False
+    """Whether the number of workers may change."""
+
+    @property
+    def restarts(self) -> int:
+        """Times that a worker may be started again."""
+        return ELASTIC_RESTARTS if self.elastic else RESTARTS
 
     @property
     def resources(self) -> dict[str, float]:
@@ -104,7 +112,7 @@ def run(
     work: Work,
     config: dict,
     recipe: Recipe,
-    workers: int,
+    workers: int | tuple[int, int],
     on_event: OnEvent,
     items=(),
     gpus_each: float = 1.0,
@@ -112,29 +120,34 @@ def run(
 ) -> None:
     """Run `work(worker, config)` in `workers` workers until all return, each with `gpus_each` of a GPU, if any.
 
+    Of (least, most) workers there are as many as the cluster has room for, and again when it has lost or got a node.
     Worker.deadline() is the `deadline` (this process' time.monotonic()) by the clock of the worker's own process.
 
-    Workers that die are restarted, up to 5 times; an error that a user can fix is raised here as it was there, any
-    other as WorkerError. Raises ClusterError if no node can hold a worker.
+    Workers that die are restarted, up to 5 times, or 100 if their number may change; an error that a user can fix is
+    raised here as it was there, any other as WorkerError. Raises ClusterError if no node can hold a worker.
     """
-    job = _job(work, config, recipe, workers, _board(items, deadline), gpus_each)
-    workers = _at_once(job, workers) if items and is_private() else workers
-    if waiting := refuse_unfit(job.resources, workers, "the workers, threads or experts.gpus_per_worker"):
+    least, most = workers if isinstance(workers, tuple) else (workers, workers)
+    job = _job(work, config, recipe, most, _board(items, deadline), gpus_each, elastic=least < most)
+    if items and is_private():
+        least = most = _at_once(job, most)
+    if waiting := refuse_unfit(job.resources, least, "the workers, threads or experts.gpus_per_worker"):
         on_event(Note(waiting))
-    if workers == 1:
+    if most == 1:
         # Ray ends the process after a task with a GPU, and with it what PyTorch keeps of the GPU's memory.
-        task = ray.remote(num_cpus=job.threads, num_gpus=job.gpu, max_retries=RESTARTS)(_in_task)
+        task = ray.remote(num_cpus=job.threads, num_gpus=job.gpu, max_retries=job.restarts)(_in_task)
         task = task.options(name="stillhouse-worker")
         watch(lambda: ray.get(task.remote(job)), job.board, on_event)
     else:
         from cluster.jobs import train_group
 
-        watch(lambda: train_group.fit(job, workers), job.board, on_event)
+        watch(lambda: train_group.fit(job, least, most), job.board, on_event)
 
 
-def _job(work: Work, config: dict, recipe: Recipe, workers: int, board, gpus_each: float) -> Job:
+def _job(
+    work: Work, config: dict, recipe: Recipe, workers: int, board, gpus_each: float, elastic: bool = False
+) -> Job:
     threads = recipe.threads or threads_for(workers, nodes())
-    return Job(work, config, board, threads, gpus_each if uses_gpu(recipe.device) else 0)
+    return Job(work, config, board, threads, gpus_each if uses_gpu(recipe.device) else 0, elastic)
 
 
 def _at_once(job: Job, workers: int) -> int:
@@ -215,7 +228,7 @@ def in_worker(worker: Worker, job: Job) -> None:
     started = ray.get(worker.board.join.remote(worker.rank, worker.world))
     with _notes_to_driver(worker), _notice_of_preemption():
         try:
-            if started > RESTARTS + 1:
+            if started > job.restarts + 1:
                 raise WorkerError(
                     f"worker {worker.rank} was killed {started - 1} times: does its node have the memory?"
                 )

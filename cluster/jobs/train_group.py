@@ -9,13 +9,18 @@ import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
-from cluster.jobs.group import RESTARTS, Job, Worker, in_worker
+from cluster.jobs.events import Note
+from cluster.jobs.group import Job, Worker, in_worker
 from cluster.jobs.session import is_private
 from cluster.store import ray_url
 
 
-def fit(job: Job, workers: int) -> None:
-    """Run a job in a group of workers until all return; a group whose worker dies is restarted whole."""
+def fit(job: Job, least: int, most: int) -> None:
+    """Run a job in a group of workers until all return; a group whose worker dies is restarted whole.
+
+    There are `most` workers, or, if `least` are fewer, as many as the cluster has room for.
+    """
+    workers = most if least == most else (least, most)
     with tempfile.TemporaryDirectory(prefix="stillhouse-train-") as scratch:
         trainer = _Trainer(
             _in_group,
@@ -26,7 +31,7 @@ def fit(job: Job, workers: int) -> None:
             run_config=RunConfig(
                 name=f"stillhouse-{uuid.uuid4().hex[:12]}",
                 storage_path=_storage(job.config["store"], scratch),
-                failure_config=FailureConfig(max_failures=RESTARTS),
+                failure_config=FailureConfig(max_failures=job.restarts),
             ),
         )
         trainer.fit()
@@ -53,6 +58,8 @@ def _in_group(config: dict) -> None:
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
     job, context = config["job"], get_context()
     device = get_device() if job.gpu else torch.device("cpu")
+    if job.elastic and context.get_world_rank() == 0:
+        job.board.post.remote(Note(f"workers: {context.get_world_size()}"))
     in_worker(Worker(context.get_world_rank(), context.get_world_size(), device, job.board), job)
 
 

@@ -81,8 +81,9 @@ class Objective(nn.Module):
 
     @property
     def segments_per_worker(self) -> int:
-        """Terms that each worker computes."""
-        return self.segments // self.context.recipe.outer.workers
+        """Terms that each worker computes, at most."""
+        least, _ = self.context.recipe.outer.worker_range
+        return -(-self.segments // least)
 
     def loss(self, synthetic: Synthetic, step: int, segments: Sequence[int]) -> Tensor:
         """Sum of the terms `segments` of outer step `step`, divided by the number of all terms."""

@@ -79,8 +79,7 @@ class Gan(Settings):
 
     @model_validator(mode="after")
     def _fits(self):
-        if self.objective.segments % self.outer.workers:
-            raise ValueError(f"objective.segments must be a multiple of outer.workers = {self.outer.workers}")
+        self.outer.check_segments(self.objective.segments)
         return self
 
     def of(self, recipe: "Recipe", synthetic: SyntheticBase) -> "Recipe":

@@ -292,7 +292,7 @@ class Unrolled(InnerTraining):
             raise ValueError(
                 "objective.automatic places the window itself: leave out objective.pool and random = false"
             )
-        if self.pool and recipe.outer.workers > 1:
+        if self.pool and recipe.outer.workers != 1:
             raise ValueError("objective.pool needs outer.workers = 1: the pool is not shared between workers")
 
 

@@ -1,12 +1,26 @@
 """Settings of the outer loop and of the evaluation."""
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from distill.recipe.experts import DSA, Augment
 from distill.recipe.settings import Count, Positive, Settings
 from distill.recipe.synthetic_base import Selector
+
+ELASTIC = re.compile(r"([1-9]\d*)\.\.([1-9]\d*)")
+
+
+def _workers(value: Any) -> int | str:
+    found = ELASTIC.fullmatch(value) if isinstance(value, str) else None
+    if found and int(found[1]) < int(found[2]) or (type(value) is int and value >= 1):
+        return value
+    raise ValueError("use a number of workers, 1 or more, or from..to as in 1..8")
+
+
+Workers = Annotated[int | str, BeforeValidator(_workers)]
+"""A number, or "from..to": as many as there is room for."""
 
 
 class Outer(Settings):
@@ -25,8 +39,25 @@ class Outer(Settings):
     """Steps between checkpoints."""
     picture_every: Count = 500
     """Steps between pictures logged to the tracker."""
-    workers: Count = 1
-    """Ray Train workers, which divide the segments of each step among them."""
+    workers: Workers = 1
+    """Ray Train workers, which divide the segments of each step among them. "1..8": as many as the cluster has room
+    for; if a node is lost or added, those that there are then go on from the last checkpoint."""
+
+    @property
+    def worker_range(self) -> tuple[int, int]:
+        """The least and the greatest number of workers."""
+        if isinstance(self.workers, int):
+            return self.workers, self.workers
+        least, most = ELASTIC.fullmatch(self.workers).groups()
+        return int(least), int(most)
+
+    def check_segments(self, segments: int) -> None:
+        """Raise ValueError if the segments of a step cannot be divided among the workers."""
+        least, most = self.worker_range
+        if least == most and segments % most:
+            raise ValueError(f"objective.segments must be a multiple of outer.workers = {most}")
+        if segments < most:
+            raise ValueError(f"objective.segments must be at least {most}: outer.workers = {self.workers}")
 
     @property
     def brief_every(self) -> int:

@@ -58,8 +58,7 @@ class Recipe(Settings):
     def _settings_agree(self):
         self.objective.check(self)
         self.synthetic.check(self)
-        if self.objective.segments % self.outer.workers:
-            raise ValueError(f"objective.segments must be a multiple of outer.workers = {self.outer.workers}")
+        self.outer.check_segments(self.objective.segments)
         return self
 
     @property
