@@ -50,10 +50,14 @@ def run(context, url: str, tracking: str, ray, began: float = 0.0, given: float 
 
     With `given` seconds from `began` (time.monotonic()) the run ends in time, with fewer experts or steps if it must.
     """
+    from cluster.jobs.group import uses_gpu
     from cluster.results.claims import claimed
     from cluster.results.runs import Run
     from cluster.store import open_store
 
+    if context.recipe.device.startswith("cuda"):  # refused before anything is written
+        ray.wait()
+        uses_gpu(context.recipe.device)
     saved = Run(open_store(url), context.run_id)
     with claimed(saved.store, saved.folder):
         return _run(context, saved, url, tracking, ray, began, given)
