@@ -19,7 +19,7 @@ from cluster.jobs.datasets import shared_context
 from cluster.jobs.events import DistillingCutShort, DistillingResumed, DistillingStarted, Event, Note, StepDone
 from cluster.jobs.metrics import JobMetrics
 from cluster.jobs.registering import register
-from cluster.jobs.together import together
+from cluster.jobs.together import PeerLost, together
 from cluster.results import comparing
 from cluster.results.runs import Run
 from cluster.results.status import PLACE, STEPS
@@ -208,6 +208,8 @@ def _work(worker: group.Worker, config: dict) -> None:
         if not group.preempted.is_set():  # else Ray starts this worker again
             within(MARK_SECONDS, lambda: tracker.finish("KILLED"))
         worker.saved(f"with a checkpoint after step {loop.done}")
+        raise
+    except PeerLost:
         raise
     except Exception as error:
         if tracker:

@@ -23,6 +23,7 @@ from cluster.jobs.board import Board
 from cluster.jobs.events import Event, Fault, Note, Saved
 from cluster.jobs.fitting import holds, refuse_unfit, threads_for
 from cluster.jobs.session import gpus, is_private, nodes, on_this_node
+from cluster.jobs.together import PeerLost
 from cluster.stopping import Stopped
 from distill.engine import allocator
 from distill.errors import DeviceError, StillhouseError, StopRequested, WorkerError
@@ -235,6 +236,8 @@ def in_worker(worker: Worker, job: Job) -> None:
             job.work(worker, job.config)
         except StopRequested:
             pass  # the command ends, and with it the other workers
+        except PeerLost:
+            raise  # no fault of the work: Ray starts the group again
         except Exception as error:
             # Ray restarts a group whose worker raises. That helps a worker that was killed; an exception would recur.
             known = isinstance(error, StillhouseError | WorkerError)

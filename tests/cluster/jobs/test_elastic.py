@@ -1,5 +1,6 @@
 """Workers whose number may change: what may be said of it, and a run that loses a node and goes on with the rest."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -64,6 +65,18 @@ def test_the_least_number_must_fit_and_the_greatest_divides_the_threads(monkeypa
         group.run(print, {}, recipe.load("digits", ["threads=3"]), (1, 4), print)
 
 
+def submit(command: list[str], env: dict[str, str], log: Path) -> subprocess.Popen:
+    """A `ray job submit` that goes on; asked again while the head's job agent is still starting."""
+    for _ in range(60):
+        with log.open("w") as out:
+            process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=out, stderr=out)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=15)
+        if process.poll() is None or "No available agent" not in log.read_text():
+            break
+    return process
+
+
 @pytest.mark.ray
 @pytest.mark.nightly
 def test_a_run_that_loses_a_node_goes_on_with_the_workers_that_are_left(tmp_path):
@@ -82,8 +95,7 @@ def test_a_run_that_loses_a_node_goes_on_with_the_workers_that_are_left(tmp_path
         command += ["distill", "digits", *(t for t in TINY if t != "threads=1"), "threads=2", f"outer.steps={steps}"]
         command += ["outer.workers=1..2", "objective.segments=2", "objective.engine.compile=off", "experts.compile=off"]
         command += ["outer.evaluate_every=400", "outer.picture_every=400", "--json", str(figures)]
-        with log.open("w") as out:
-            submitted = subprocess.Popen(command, cwd=ROOT, env=env, stdout=out, stderr=out)
+        submitted = submit(command, env, log)
         wait_for(lambda: checkpoint() >= 10, submitted, log)
         assert any("RayTrainWorker" in " ".join(p.cmdline()) for p in psutil.Process(node.pid).children(recursive=True))
         kill_tree(node.pid)
