@@ -209,10 +209,8 @@ def _work(worker: group.Worker, config: dict) -> None:
             within(MARK_SECONDS, lambda: tracker.finish("KILLED"))
         worker.saved(f"with a checkpoint after step {loop.done}")
         raise
-    except PeerLost:
-        raise
     except Exception as error:
-        if tracker:
+        if tracker and not isinstance(error, PeerLost):  # after which the group starts again
             tracker.fail()
         if is_out_of_memory(error):
             raise explain_out_of_memory(context, error) from error
