@@ -3,11 +3,12 @@
     with claimed(store, "runs/digits-ebf0b5015cd53f9a-160"):
         ...
 
-A claim is an object in the store, `claims/<folder>/<number>.json`, the highest number counts, and its holder replaces
-it by the next one every BEAT seconds. A number is created once only, so of two commands one gets it. A claim that
-nobody renewed for SILENT seconds, by the clock of whoever waits, or whose process has ended on this machine, is taken
-over: what a killed command left is nobody's. Two commands that work on one thing all the same, as after a machine
-slept, write the same bytes.
+A claim is an object in the store, `claims/<folder>/<number>.json`, of which the highest number counts. Its holder
+replaces it by the next one every BEAT seconds, and at the end by one that says that nobody works there, so numbers only
+grow. A number is created once; whoever creates one that was used and dropped before sees a higher one, and withdraws.
+A claim that was not renewed for SILENT seconds, by the clock of the command that waits, or whose process has ended on
+this machine, is free: so a killed command keeps nothing. Two commands that work on one thing all the same, as after a
+machine slept, write the same bytes.
 """
 
 import contextlib
@@ -28,7 +29,7 @@ from distill.errors import ConflictError, MissingError, StoreError
 
 log = logging.getLogger("stillhouse")
 BEAT, SILENT, LOOK = 15.0, 60.0, 1.0
-"""Seconds between two renewals; until a claim that is not renewed is nobody's; between two looks of one that waits."""
+"""Seconds between two renewals; until a claim that is not renewed is free; between two looks while waiting."""
 
 
 @dataclass(frozen=True)
@@ -36,20 +37,22 @@ class Claim:
     """Who works on something."""
 
     owner: str
+    """Empty if nobody does."""
     host: str
     pid: int
     born: str
 
     def gone(self) -> bool:
-        """Whether its process was on this machine and has ended."""
-        if self.host != socket.gethostname():
-            return False
+        """Whether nobody works there, or did so in a process of this machine that has ended."""
+        if not self.owner or self.host != socket.gethostname():
+            return not self.owner
         return not processes.alive(self.pid, self.born) or (self.pid == os.getpid() and self.owner not in _held)
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
 
 
+NOBODY = Claim("", "", 0, "")
 _held: set[str] = set()
 """Owners of this process."""
 
@@ -79,9 +82,7 @@ def _taken(store: Store, place: str, mine: Claim) -> int:
         if (number, holder) != seen:
             seen, since = (number, holder), time.monotonic()
         if holder is None or holder.gone() or time.monotonic() - since > SILENT:
-            with contextlib.suppress(ConflictError):  # another was first
-                store.create(_key(place, number + 1), json.dumps(asdict(mine)).encode())
-                store.delete(_key(place, number), dry_run=False)
+            if _replaced(store, place, number, mine):
                 return number + 1
         elif holder.owner != said:
             said = holder.owner
@@ -92,12 +93,12 @@ def _taken(store: Store, place: str, mine: Claim) -> int:
 def _renew(store: Store, place: str, mine: Claim, number: int, done: threading.Event) -> None:
     while not done.wait(BEAT):
         try:
-            store.create(_key(place, number + 1), json.dumps(asdict(mine)).encode())
-            store.delete(_key(place, number), dry_run=False)
+            if not _replaced(store, place, number, mine):
+                if done.is_set():  # given back meanwhile
+                    return
+                log.warning("%s: this command was silent for so long that another one took over", place)
+                return
             number += 1
-        except ConflictError:
-            log.warning("%s: this command was silent for so long that another one took over", place)
-            return
         except StoreError as error:  # the work itself meets it too, and says what to do
             log.debug("claim %s: %s", place, error)
 
@@ -110,12 +111,22 @@ def _highest(store: Store, place: str) -> tuple[int, Claim | None]:
     return 0, None
 
 
+def _replaced(store: Store, place: str, number: int, claim: Claim) -> bool:
+    """Put a claim in the place of the one with this number; False if another command did so before."""
+    try:
+        store.create(_key(place, number + 1), json.dumps(asdict(claim)).encode())
+    except (ConflictError, MissingError):  # missing: of another command, which replaced it while this one looked
+        return False
+    above = [entry.key for entry in store.list(f"{place}/") if entry.key > _key(place, number + 1)]
+    store.delete(_key(place, number + 1 if above else number), dry_run=False)
+    return not above
+
+
 def _drop(store: Store, place: str, mine: Claim) -> None:
-    """Give it back. A store that is away keeps the claim of a process that has ended, which is nobody's."""
-    for entry in store.list(f"{place}/"):
-        with contextlib.suppress(MissingError):
-            if json.loads(store.read(entry.key))["owner"] == mine.owner:
-                store.delete(entry.key, dry_run=False)
+    """Give it back. A store that is away keeps the claim of a process that has ended, which is free."""
+    number, holder = _highest(store, place)
+    if holder == mine:
+        _replaced(store, place, number, NOBODY)
 
 
 def _key(place: str, number: int) -> str:

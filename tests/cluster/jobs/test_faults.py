@@ -9,7 +9,7 @@ import torch
 
 import cluster
 import distill
-from cluster.jobs import group
+from cluster.jobs import group, together
 from cluster.jobs.events import Note
 from cluster.jobs.group import Job, Worker
 from cluster.jobs.session import session
@@ -89,6 +89,20 @@ def test_a_worker_that_is_killed_again_and_again_is_given_up(board):
         board.join.remote(0, 1)
     with pytest.raises(WorkerError, match="worker 0 was killed 6 times"):
         run_in_process(board, ZeroDivisionError())
+
+
+def test_a_worker_whose_peer_has_died_reports_no_fault_so_that_its_group_starts_again(board, monkeypatch):
+    def gone(*arguments, **options) -> None:
+        raise RuntimeError("Read error [127.0.0.1]:35028: Connection reset by peer")
+
+    monkeypatch.setattr(together.dist, "new_group", lambda **options: None)
+    monkeypatch.setattr(together.dist, "all_reduce", gone)
+    reduce, wait = together.together(2)
+    for collective in (lambda: reduce(torch.zeros(1)), wait):
+        job = Job(lambda worker, config, does=collective: does(), {}, board, torch.get_num_threads(), 0)
+        with pytest.raises(together.PeerLost, match="another worker has gone: Read error"):
+            group.in_worker(Worker(1, 2, torch.device("cpu"), board), job)
+    assert board.drain.remote() == [] and not board.failed.remote()
 
 
 def fail(worker: Worker, config: dict) -> None:
