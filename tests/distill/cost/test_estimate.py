@@ -70,6 +70,16 @@ def test_every_objective_has_an_estimate(kind, monkeypatch):
     assert e.experts_seconds == (2 * 6 if kind == "trajectory" else 0)
 
 
+def test_several_estimates_time_the_steps_of_a_network_once(monkeypatch):
+    ran, timed = [], estimates.Timed()
+    monkeypatch.setattr(estimates._Clock, "_timed", lambda self, step: ran.append(step) or 1.0)
+    first = estimate(small.context("trajectory"), timed)
+    once = len(ran)
+    assert estimate(small.context("trajectory"), timed).distill_seconds == first.distill_seconds and len(ran) == once > 0
+    estimate(small.context("trajectory", "network.width=5"), timed)
+    assert len(ran) == 2 * once
+
+
 def test_memory_grows_by_the_kept_states_and_thinning_keeps_few():
     def needed(*overrides):
         return memory.memory_bytes(small.context("trajectory", *overrides))
