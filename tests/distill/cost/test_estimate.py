@@ -75,7 +75,8 @@ def test_several_estimates_time_the_steps_of_a_network_once(monkeypatch):
     monkeypatch.setattr(estimates._Clock, "_timed", lambda self, step: ran.append(step) or 1.0)
     first = estimate(small.context("trajectory"), timed)
     once = len(ran)
-    assert estimate(small.context("trajectory"), timed).distill_seconds == first.distill_seconds and len(ran) == once > 0
+    again = estimate(small.context("trajectory"), timed)
+    assert again.distill_seconds == first.distill_seconds and len(ran) == once > 0
     estimate(small.context("trajectory", "network.width=5"), timed)
     assert len(ran) == 2 * once
 
