@@ -59,6 +59,8 @@ def run(context, url: str, tracking: str, ray, began: float = 0.0, given: float 
         ray.wait()
         uses_gpu(context.recipe.device)
     saved = Run(open_store(url), context.run_id)
+    if (result := saved.result()) and _registered(result, tracking):  # claims nothing: the store stays as it is
+        return _ended(result, saved, context, tracking)
     with claimed(saved.store, saved.folder):
         return _run(context, saved, url, tracking, ray, began, given)
 
@@ -141,9 +143,7 @@ def _with_fewer_experts(context, count: int, url: str):
 
 def _ended(result: dict, saved, context, tracking: str) -> dict:
     """The result of a run that ended before, published again if its version is gone from the registry."""
-    from cluster.tracking import registry
-
-    if registry.holds(result["model"], result["version"], result["sha256"], tracking):
+    if _registered(result, tracking):
         common.console.print("this run has ended before; nothing is left to do")
         return result
     from cluster.jobs.distilling import publish_again
@@ -151,6 +151,12 @@ def _ended(result: dict, saved, context, tracking: str) -> dict:
     gone = f"{result['model']} version {result['version']}"
     common.console.print(f"this run has ended before, but {gone} is not in the registry: publishing it again")
     return publish_again(context, saved, tracking)
+
+
+def _registered(result: dict, tracking: str) -> bool:
+    from cluster.tracking import registry
+
+    return registry.holds(result["model"], result["version"], result["sha256"], tracking)
 
 
 def _experts_missing(context, url: str) -> bool:
