@@ -18,7 +18,7 @@ from distill.context import Context
 from distill.cost import memory
 from distill.engine import compiling
 from distill.engine.compiling import COMPILE_SECONDS, SECONDS_SAVED
-from distill.engine.inner import SGD, InnerStep
+from distill.engine.inner import SGD, InnerStep, Optimizer
 from distill.engine.unroll import free_host_bytes
 from distill.errors import OutOfMemory
 from distill.objectives import Pass, Work
@@ -27,8 +27,12 @@ from distill.text import byte_size as size
 
 MOST_TIMED = 64
 """Maximum number of images in a timed step; larger batches take proportionally longer."""
-LEAST_TIMED, TIMED_SECONDS = 4, 0.3
+LEAST_TIMED, TIMED_SECONDS = 4, 0.15
 """Minimum number of images, and how long a step may take, by its operations, to be timed with more."""
+ADJOINT_BYTES = 2
+"""An adjoint step needs at most this many times the memory of a forward step: ConvNets 1.3 to 1.9."""
+MOMENTUM = SGD(0.9)
+"""Optimizer of experts and of networks that judge; its step stands for passes too."""
 CHECKPOINTS = 2
 """Number of checkpoints that a run keeps."""
 
@@ -60,9 +64,9 @@ class Timed:
     """What is known of networks, each with its shape of images and number of classes."""
 
     image_bytes: dict[tuple, int] = field(default_factory=dict)
-    """Bytes of a step with one image."""
-    seconds: dict[tuple, tuple[float, float]] = field(default_factory=dict)
-    """Seconds of a forward and of an adjoint step, by network, number of images and optimizer."""
+    """Bytes of a step with one image; no fewer than it needs."""
+    seconds: dict[tuple, float] = field(default_factory=dict)
+    """Seconds of a step, by network, number of images, optimizer, and whether it is an adjoint or a forward step."""
 
 
 def estimate(context: Context, timed: Timed | None = None) -> Estimate:
@@ -70,14 +74,15 @@ def estimate(context: Context, timed: Timed | None = None) -> Estimate:
 
     Several estimates with one `timed` time the steps of a network only once.
     """
-    needed, free, blank = memory.memory_bytes(context), free_bytes(context), synthetic.blank(context)
+    blank, objective, free = synthetic.blank(context), objectives.build(context), free_bytes(context)
+    needed = memory.memory_bytes(context, blank, objective)
     clock = _Clock(context, free, timed or Timed())
     judging = _evaluation_seconds(context, blank, clock)
     advice = _advice(context, needed, free)
     return Estimate(
         memory_bytes=needed,
         available_bytes=free,
-        distill_seconds=_distill_seconds(context, blank, clock) + judging,
+        distill_seconds=_distill_seconds(context, objective.work(blank), clock) + judging,
         judge_seconds=judging,
         experts_seconds=_experts_seconds(context, clock),
         storage_bytes=_experts_bytes(context) + CHECKPOINTS * _checkpoint_bytes(context, blank),
@@ -146,31 +151,34 @@ class _Clock:
         r = context.recipe
         self._network = (r.network.model_dump_json(), r.objective.bf16, context.data.shape, context.classes)
         if self._network not in timed.image_bytes:
-            timed.image_bytes[self._network] = memory.step_bytes(context, SGD(0.9), 1)
+            timed.image_bytes[self._network] = ADJOINT_BYTES * memory.step_bytes(context, MOMENTUM, 1, adjoint=False)
         self.most = free / 1.5 / timed.image_bytes[self._network]
 
-    def steps(self, images: int, optimizer) -> tuple[float, float]:
-        """Seconds of (forward, adjoint) on a batch of `images`."""
+    def forward(self, images: int, optimizer: Optimizer = MOMENTUM) -> float:
+        """Seconds of a forward step on a batch of `images`."""
+        return self._step(images, optimizer, adjoint=False)
+
+    def adjoint(self, images: int, optimizer: Optimizer = MOMENTUM) -> float:
+        """Seconds of an adjoint step on a batch of `images`."""
+        return self._step(images, optimizer, adjoint=True)
+
+    def _step(self, images: int, optimizer: Optimizer, adjoint: bool) -> float:
         one = compiling.eager_seconds(self.context.network, self.context.data.shape, MOST_TIMED) / MOST_TIMED
         timed = min(images, MOST_TIMED, max(LEAST_TIMED, int(TIMED_SECONDS / one)))
-        known, step = self._timed_before.seconds, (*self._network, timed, optimizer)
+        known, step = self._timed_before.seconds, (*self._network, timed, optimizer, adjoint)
         if step not in known:
-            known[step] = (self._measured if timed < self.most else self._counted)(timed, optimizer)
-        return tuple(s * images / timed for s in known[step])
+            known[step] = (self._measured if timed < self.most else self._counted)(timed, optimizer, adjoint)
+        return known[step] * images / timed
 
-    def forward(self, images: int) -> float:
-        return self.steps(images, SGD(0.9))[0]
-
-    def _measured(self, images: int, optimizer) -> tuple[float, float]:
+    def _measured(self, images: int, optimizer: Optimizer, adjoint: bool) -> float:
         c = self.context
         step, lr = InnerStep(c.network, optimizer), torch.tensor(0.01, device=c.device)
         state = optimizer.start(torch.randn(c.network.layout.size, device=c.device) / 10)
         x = torch.randn(images, *c.data.shape, device=c.device)
         y = torch.full((images, c.classes), 1 / c.classes, device=c.device)
-        return (
-            self._timed(lambda: step.forward(state, x, y, lr, 0)),
-            self._timed(lambda: step.adjoint(state, x, y, lr, 0, state)),
-        )
+        if adjoint:
+            return self._timed(lambda: step.adjoint(state, x, y, lr, 0, state))
+        return self._timed(lambda: step.forward(state, x, y, lr, 0))
 
     def _timed(self, run: Callable[[], object]) -> float:
         """Seconds of the second of two runs: the first also selects its kernels."""
@@ -181,18 +189,19 @@ class _Clock:
                 torch.cuda.synchronize(self.context.device)
         return time.perf_counter() - start
 
-    def _counted(self, images: int, optimizer) -> tuple[float, float]:
+    def _counted(self, images: int, optimizer: Optimizer, adjoint: bool) -> float:
         """From the number of floating-point operations; a forward step is a quarter of both (STEP_FLOPS)."""
         both = compiling.eager_seconds(self.context.network, self.context.data.shape, images)
-        return both / 4, both * 3 / 4
+        return both * (3 if adjoint else 1) / 4
 
 
-def _distill_seconds(context: Context, blank: Synthetic, clock: _Clock) -> float:
-    work = objectives.build(context).work(blank)
+def _distill_seconds(context: Context, work: Work, clock: _Clock) -> float:
     seconds = sum(_pass_seconds(p, clock) for p in work.passes)
     if work.inner:
-        forward, adjoint = clock.steps(work.inner.images, work.inner.optimizer)
-        seconds += work.inner.plain * forward + work.inner.differentiated * (forward + adjoint)
+        inner = work.inner
+        seconds += (inner.plain + inner.differentiated) * clock.forward(inner.images, inner.optimizer)
+        if inner.differentiated:
+            seconds += inner.differentiated * clock.adjoint(inner.images, inner.optimizer)
     seconds *= work.segments * context.recipe.outer.steps
     if _compiles(context, work):
         seconds = COMPILE_SECONDS + seconds * (1 - SECONDS_SAVED)
@@ -203,7 +212,7 @@ def _pass_seconds(p: Pass, clock: _Clock) -> float:
     """A pass without a gradient is a third of a training step; one of second order is an adjoint step per chunk."""
     if p.second_order:
         chunk = p.chunk or p.images
-        return clock.steps(chunk, SGD(0.9))[1] * p.images / chunk
+        return clock.adjoint(chunk) * p.images / chunk
     return clock.forward(p.images) * (1 if p.gradient else 1 / 3)
 
 

@@ -20,7 +20,7 @@ from distill.engine.batches import Batches
 from distill.engine.inner import InnerStep, Optimizer, cross_entropy
 from distill.engine.unroll import resolve_keep
 from distill.evaluate.judge import optimizer_of
-from distill.objectives import Inner, Pass, Work
+from distill.objectives import Inner, Objective, Pass, Work
 from distill.synthetic import Synthetic, learned_of
 
 
@@ -34,6 +34,11 @@ class PeakMemory(TorchDispatchMode):
         super().__init__()
         self.now = self.peak = 0
         self._seen: dict[int, weakref.ref] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """False: torch would import its compiler, which takes a second, only to keep it out of __torch_dispatch__."""
+        return False
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
@@ -56,9 +61,12 @@ class PeakMemory(TorchDispatchMode):
         del self._seen[key]
 
 
-def memory_bytes(context: Context) -> int:
-    """Peak bytes of one worker: data, synthetic set, and the larger of an outer step and an evaluation."""
-    blank, objective, d = synthetic.blank(context), objectives.build(context), context.data
+def memory_bytes(context: Context, blank: Synthetic | None = None, objective: Objective | None = None) -> int:
+    """Peak bytes of one worker: data, synthetic set, and the larger of an outer step and an evaluation.
+
+    `blank` and `objective` are made from the recipe if they are not given.
+    """
+    blank, objective, d = blank or synthetic.blank(context), objective or objectives.build(context), context.data
     data = sum(t.nbytes for split in (d.train, d.validation, d.test) for t in (split.x, split.y))
     fixed = data + _synthetic_bytes(context, blank) + sum(t.nbytes for t in objective.buffers())
     return fixed + max(outer_step_bytes(context, blank, objective.work(blank)), judge_bytes(context, blank))
