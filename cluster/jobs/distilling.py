@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import ray
@@ -104,13 +104,10 @@ class Reporter(Watcher):
         self.accuracy: float | None = None
         self.metrics = JobMetrics(run.run_id)
         self.judged_at: int | None = None
-        self.losses: list[float] = []
-        """Of the steps since the start or since the last checkpoint that was continued."""
 
     def step(self, step: int, metrics: dict[str, float]) -> None:
         if self.tracker:
             self.tracker.log(step, metrics)
-            self.losses.append(metrics["loss"])
             self.post(StepDone(step, metrics, self.accuracy, self.judged_at))
         self.metrics.step(first=self.tracker is not None)
 
@@ -223,7 +220,7 @@ def _work(worker: group.Worker, config: dict) -> None:
         run.describe(loop.context.recipe.model_dump(mode="json"))
         worker.post(DistillingCutShort(loop.done, run.run_id))
     if tracker and not run.result():
-        publish(loop, run, tracker, worker.post, reporter.losses)
+        publish(loop, run, tracker, worker.post)
 
 
 def open_tracker(context: Context, config: dict) -> Tracker:
@@ -261,12 +258,10 @@ def _inputs(context: Context) -> list:
     ]
 
 
-def publish(
-    loop: Loop, run: Run, tracker: Tracker, post: Callable[[Event], None], losses: Sequence[float] = ()
-) -> None:
+def publish(loop: Loop, run: Run, tracker: Tracker, post: Callable[[Event], None]) -> None:
     """Judge the selected set on the test part, then publish it: store, MLflow artifacts, registry version.
 
-    What the accuracy and the `losses` of the outer steps show to be wrong is a part of the result.
+    What the accuracy and the losses of all outer steps show to be wrong is a part of the result.
     """
     context, e = loop.context, loop.context.recipe.evaluation
     loop.synthetic.load_learned_state(loop.selected.state)
@@ -274,6 +269,8 @@ def publish(
     post(Note("judging the selected set on the test images"))
     test = loop.judge.score(loop.synthetic, lr, context.data.test, e.networks, "test", until=loop.at_last)
     result = result_of(context, loop, test) | {"run_id": run.run_id}
+    tracker.flush()
+    losses = list(tracker.history("loss").values())
     if said := verdict(context.recipe, losses, loop.selected.step, test.mean, context.classes):
         result["warnings"] = said
     with tempfile.TemporaryDirectory() as scratch:

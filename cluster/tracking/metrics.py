@@ -21,11 +21,7 @@ def curves(uri: str, experiment: str, key: str) -> dict[str, Curve]:
         return {}
     try:
         names = sorted(tracker.client.get_run(tracker.run_id).data.metrics)
-        histories = {name: tracker.client.get_metric_history(tracker.run_id, name) for name in names}
+        found = {name: list(tracker.history(name).items()) for name in names}
     except (MlflowException, OSError) as error:
         raise StoreError(f"tracking store {uri}, metrics of {key}: {error}") from error
-    found = {
-        name: sorted({m.step: m.value for m in sorted(history, key=lambda m: m.timestamp)}.items())
-        for name, history in histories.items()
-    }
     return {name: curve for name, curve in found.items() if len(curve) > 1}

@@ -133,7 +133,12 @@ class Tracker:
 
     def steps(self, name: str) -> set[int]:
         """The steps at which the run has this metric."""
-        return {metric.step for metric in self.client.get_metric_history(self.run_id, name)}
+        return set(self.history(name))
+
+    def history(self, name: str) -> dict[int, float]:
+        """A metric's value at each step that was sent, by rising step; of two values of a step the newer counts."""
+        metrics = sorted(self.client.get_metric_history(self.run_id, name), key=lambda m: m.timestamp)
+        return dict(sorted({m.step: m.value for m in metrics}.items()))
 
     def _try_to_flush(self) -> None:
         """Send the queued metrics, or keep them if the tracking store is away."""

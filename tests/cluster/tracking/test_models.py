@@ -240,3 +240,29 @@ def test_a_registered_set_carries_its_card_and_the_model_that_of_the_best(tmp_pa
     assert again == result == run.result() and registry.holds(name, 1, result["sha256"], uri)
     assert client.get_model_version(name, "1").run_id == tracker.run_id
     assert (registry.fetch(f"{name}@best", tmp_path / "got", uri) / FILE).is_file()
+
+
+def test_a_resumed_run_is_judged_by_the_losses_of_all_its_steps(tmp_path, monkeypatch):
+    from cluster.jobs import distilling
+    from cluster.results.runs import Run
+    from cluster.store import open_store
+    from distill.errors import StopRequested
+    from distill.loop import Loop
+
+    uri, judged = f"sqlite:///{tmp_path}/mlflow.db", []
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setattr(distilling, "verdict", lambda recipe, losses, *rest: judged.append(losses) or [])
+    context = small.context("distribution", "outer.steps=5", "outer.checkpoint_every=1", digits=100)
+    run = Run(open_store(f"file:{tmp_path}/store"), context.run_id)
+    for stop_after in (3, None):
+        tracker = distilling.open_tracker(context, {"tracking": uri, "run_id": run.run_id})
+        reporter = distilling.Reporter(run, tracker, lambda event: None)
+        loop = Loop(context, reporter)
+        reporter.stop = lambda loop=loop, after=stop_after: loop.done == after
+        distilling.resume(loop, run, reporter)
+        try:
+            loop.run()
+        except StopRequested:
+            assert loop.done == stop_after
+    distilling.publish(loop, run, tracker, lambda event: None)
+    assert judged == [list(tracker.history("loss").values())] and len(judged[0]) == 5
