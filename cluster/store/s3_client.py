@@ -34,6 +34,10 @@ _ENDPOINT = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+/?")
 _REMOVE = dict.fromkeys(("multipart", "multipart_mib"), "{} has no effect, every object is one request: remove it")
 
 
+FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage"}
+"""What servers call it that nothing more can be written, beside the status 507."""
+
+
 class Taken(StoreError):
     """A create-only write failed because of an object, or of another write in progress."""
 
@@ -136,6 +140,9 @@ def _explain(error: ClientError, where: str, bucket: str) -> StoreError:
     code, answer = error.response.get("Error", {}).get("Code", ""), status(error)
     if code == "NoSuchBucket":
         return StoreError(f"{where}: there is no bucket {bucket!r}; make it or correct the store's url")
+    if code in FULL or answer == 507:
+        fix = f"delete what bucket {bucket!r} does not need, or raise its quota, and run the same command again"
+        return StoreError(f"{where}: the store is full ({code or answer}); {fix}: what was written is whole")
     if answer in (409, 412):
         return Taken(f"{where}: {code} ({answer}); another writer came first: try again")
     if answer == 404:

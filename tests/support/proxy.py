@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
@@ -17,9 +18,17 @@ FAULTS = {
     "cut": "the answer ends in the middle of its body",
     "slow_down": "503 SlowDown instead of doing it",
     "error": "500 InternalError instead of doing it",
+    "slow": "the answer takes a second longer",
     "taken": "412 PreconditionFailed instead of doing it",
+    "full": "403 QuotaExceeded instead of doing it",
 }
-_ANSWERS = {"slow_down": (503, "SlowDown"), "error": (500, "InternalError"), "taken": (412, "PreconditionFailed")}
+SLOW_SECONDS = 1.0
+_ANSWERS = {
+    "slow_down": (503, "SlowDown"),
+    "error": (500, "InternalError"),
+    "taken": (412, "PreconditionFailed"),
+    "full": (403, "QuotaExceeded"),
+}
 Plan = Callable[[int, str, str], str | None]
 
 
@@ -39,6 +48,9 @@ class FaultyProxy:
             number = next(self._numbers)
         fault = self.plan(number, method, path)  # without the lock: a plan may itself use the proxy
         self.seen.append((method, path, fault))
+        if fault == "slow":
+            time.sleep(SLOW_SECONDS)
+            return None
         return fault
 
     def forward(self, method: str, path: str, headers, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:

@@ -26,7 +26,7 @@ KILLS = int(os.environ.get("STILLHOUSE_KILLS", 20))
 CHAOS_SECONDS = float(os.environ.get("STILLHOUSE_CHAOS_SECONDS", 900))
 PAUSE = 30.0
 """Seconds between two blows of the chaos run, at most."""
-REAL = [fault for fault in FAULTS if fault != "taken"]  # no server says so of what is not there
+REAL = [fault for fault in FAULTS if fault not in ("taken", "full")]  # no server says so unless it is true
 FAULTY = 0.05
 """Part of the requests to the store that go wrong in it."""
 WORKER_KILLS = 4

@@ -288,3 +288,24 @@ def test_a_server_that_was_never_there_is_not_waited_for(s3_url, monkeypatch):
     _no_waiting(monkeypatch)
     with pytest.raises(AwayError, match="check the endpoint"):
         open_store(f"{s3_url}/new?endpoint=http://127.0.0.1:9").create("a", b"1")
+
+
+def test_a_store_that_is_full_says_so_at_once_and_keeps_what_it_has(s3_server, s3_url, monkeypatch):
+    monkeypatch.setenv("STILLHOUSE_PATIENCE", "600")
+    pauses = _no_waiting(monkeypatch)
+    with faulty_proxy(s3_server.endpoint) as (proxy, endpoint):
+        store = open_store(f"{s3_url}?endpoint={endpoint}")
+        store.create("before", b"1")
+        proxy.plan = lambda number, method, path: "full" if method == "PUT" else None
+        with pytest.raises(StoreError, match=r"the store is full \(QuotaExceeded\); delete what bucket 'stillhouse"):
+            store.create("after", b"2")
+        assert not pauses and store.read("before") == b"1" and len(store.list()) == 1
+
+
+def test_a_slow_store_is_only_slow(proxy, s3_url, monkeypatch):
+    monkeypatch.setattr("support.proxy.SLOW_SECONDS", 0.1)
+    proxy.plan = lambda number, method, path: "slow"
+    store = open_store(s3_url)
+    store.create("a/b", BIG)
+    assert store.read("a/b", 5, 10) == BIG[5:10] and [o.size for o in store.list()] == [12 * MIB]
+    assert {fault for *_, fault in proxy.seen} == {"slow"}
