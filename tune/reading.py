@@ -51,6 +51,24 @@ class Plan:
         for (a, a_values), (b, b_values) in itertools.combinations(ends.items(), 2):
             yield from ({**first, a: x, b: y} for x, y in itertools.product(a_values, b_values))
 
+    def starts(self) -> Iterator[Recipe]:
+        """Recipes that between them start from every run that a trial may start from (`recipe.before`).
+
+        Raises RecipeError if these are infinitely many: each is a whole run, which must end before any trial.
+        """
+        ends = {path: d.corners() for path, d in self.sweep.search.items()}
+        for corner in self.corners():
+            if self.recipe(corner).before is None:
+                continue
+            lists = {}
+            for path, values in ends.items():
+                if len({repr(self.recipe({**corner, path: value}).before) for value in values}) > 1:
+                    lists[path] = self.sweep.search[path].finite()
+            if infinite := [path for path, values in lists.items() if values is None]:
+                raise RecipeError(f"{infinite[0]}: every value is a start of its own, a whole run: list the values")
+            found = (dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values()))
+            yield from (r for values in found if (r := self.recipe({**corner, **values})).before)
+
 
 def shipped() -> list[str]:
     """Names of the sweeps inside the package, sorted."""
@@ -82,6 +100,11 @@ def check(plan: Plan, source: str) -> None:
     invalid = _try_corners(plan, faults, leave_out=frozenset())
     if invalid:  # invalid values hide what else is wrong with the combinations
         _try_corners(plan, faults, leave_out=invalid)
+    if not faults:
+        try:
+            list(plan.starts())
+        except RecipeError as error:
+            faults[f"  {error}"] = ""
     if faults:
         shown = [line + why for line, why in faults.items()][:FAULTS_SHOWN]
         more = [f"  ... and {len(faults) - FAULTS_SHOWN} more"] if len(faults) > FAULTS_SHOWN else []

@@ -24,6 +24,7 @@ from cluster.jobs.datasets import share, shared_context
 from cluster.jobs.events import Note
 from cluster.jobs.fitting import refuse_unfit
 from cluster.jobs.session import gpus, on_this_node
+from cluster.results.claims import claimed
 from cluster.results.runs import Run
 from cluster.stopping import MARK_SECONDS, Stopped, within
 from cluster.store import open_store, ray_url
@@ -171,10 +172,12 @@ def train_missing_experts(plan: Plan, shared: Shared, watch: Watch) -> None:
 
 def end_runs_before(plan: Plan, shared: Shared, watch: Watch) -> None:
     """Bring the runs to their end that trials start from (recipe.before), each distinct one once, before any trial."""
-    for recipe in map(plan.recipe, plan.corners()):
-        if recipe.before:
+    ended: list[Recipe] = []
+    for recipe in plan.starts():
+        if recipe.before not in ended:
             config = shared.config(recipe.model_dump(mode="json"))
             _end_run_before(shared_context(config, torch.device("cpu")), shared, watch)
+            ended.append(recipe.before)
 
 
 def _end_run_before(context: Context, shared: Shared, watch: Watch) -> None:
@@ -188,7 +191,9 @@ def _end_run_before(context: Context, shared: Shared, watch: Watch) -> None:
         experts.train_experts(experts.needed_part(first), shared.store, dataset, watch.event, shared.tracking)
     watch.event(Note(f"trials start from what {first.run_id} publishes: bringing it to its end first"))
     run = Run(store, first.run_id)
-    distilling.distill(before, run, dataset, shared.tracking, watch.event, before=first.before_id)
+    with claimed(store, run.folder):
+        if not run.result():  # another command may have worked on it while this one waited
+            distilling.distill(before, run, dataset, shared.tracking, watch.event, before=first.before_id)
 
 
 def expert_recipes(plan: Plan) -> list[Recipe]:

@@ -38,13 +38,11 @@ def train(context, url: str, tracking: str, dataset, deadline: float | None = No
     """
     from cluster.jobs.experts import own_set, train_experts
     from cluster.jobs.group import uses_gpu
-    from cluster.results.claims import claimed
-    from cluster.store import open_store
     from distill.text import byte_size, public
 
     uses_gpu(context.recipe.device)  # refused before anything is written
     started, name = time.monotonic(), own_set(context, url).name
-    with claimed(open_store(url), f"experts/{name}"), common.shown(name) as bar:
+    with common.shown(name) as bar:
         trained = train_experts(context, url, dataset, bar, tracking, deadline)
     seconds = time.monotonic() - started
     reader = own_set(context, url).open()

@@ -15,6 +15,7 @@ from cluster.jobs import group, partial
 from cluster.jobs.datasets import shared_context
 from cluster.jobs.events import Event, ExpertEpoch, ExpertsStarted
 from cluster.jobs.growing import Grower
+from cluster.results.claims import claimed
 from cluster.stopping import MARK_SECONDS, Stopped, within
 from cluster.store import open_store
 from cluster.store.cache import Cache
@@ -128,11 +129,17 @@ def train_experts(
     store = open_store(store_url)
     store.check_writable()
     experts, count = own_set(context, store_url), context.recipe.experts.count
-    missing = sorted(set(range(count)) - set(experts.finished()))
+    missing = _missing(experts, count)
     if missing or experts.sealed() < count:
-        count = _complete(context, experts, missing, dataset, on_event, tracking_uri, deadline)
+        with claimed(store, f"experts/{experts.name}"):
+            missing = _missing(experts, count)  # fewer if another command worked on them while this one waited
+            count = _complete(context, experts, missing, dataset, on_event, tracking_uri, deadline)
     size = sum(entry.size for entry in experts.entries() if not entry.key.startswith(partial.folder(experts.name)))
     return TrainedSet(experts.name, count, len(set(missing) & set(range(count))), size)
+
+
+def _missing(experts: TrajectorySet, count: int) -> list[int]:
+    return sorted(set(range(count)) - set(experts.finished()))
 
 
 def own_set(context: Context, store_url: str) -> TrajectorySet:

@@ -10,8 +10,9 @@ from cluster.jobs.events import Saved
 from cluster.jobs.group import Worker
 from cluster.results.runs import Run
 from cluster.store import open_store
+from distill import context as contexts
 from distill.cost import memory
-from distill.errors import ConflictError, DivergedError, StopRequested
+from distill.errors import ConflictError, DivergedError, RecipeError, StopRequested
 from distill.loop import Loop, Watcher
 from tune import sweep, trial
 from tune.journal import Journal
@@ -187,6 +188,50 @@ def test_experts_that_only_some_trials_need_are_trained_first(tmp_path):
     plan = searching(tmp_path, line, "mtt-cifar10-1ipc")
     (needed,) = sweep.expert_recipes(plan)
     assert needed.objective.kind == "trajectory" and needed.experts_needed == plan.base.experts.count
+
+
+def starts(plan) -> int:
+    return len({recipe.before.run_id("data") for recipe in plan.starts()})
+
+
+def test_each_distinct_run_that_trials_start_from_is_known_beforehand(tmp_path):
+    rate = '"outer.lr_img" = { kind = "uniform", low = 0.001, high = 0.002 }\n'
+    assert starts(searching(tmp_path, rate)) == 0
+    assert starts(searching(tmp_path, rate, "gendm-digits")) == 1
+    steps = '"synthetic.gan.outer.steps" = { kind = "integer", low = 4, high = 6 }\n'
+    assert starts(searching(tmp_path, rate + steps, "gendm-digits")) == 3
+    start = '"synthetic.start" = { kind = "choice", values = ["random", "gan"] }\n'
+    assert starts(searching(tmp_path, start + steps, "gendm-digits")) == 3
+
+
+def test_infinitely_many_runs_to_start_from_are_refused(tmp_path):
+    line = '"synthetic.gan.outer.lr_img" = { kind = "uniform", low = 0.001, high = 0.002 }'
+    with pytest.raises(RecipeError, match="synthetic.gan.outer.lr_img: every value is a start of its own"):
+        searching(tmp_path, line, "gendm-digits")
+
+
+def test_runs_that_trials_start_from_end_once_each_before_them(tmp_path, monkeypatch):
+    """Those that have ended are left alone, and no other command may work on them meanwhile."""
+    steps = '"synthetic.gan.outer.steps" = { kind = "choice", values = [4, 6] }\n'
+    rate = '"outer.lr_img" = { kind = "choice", values = [0.001, 0.002] }'
+    plan = searching(tmp_path, steps + rate, "gendm-digits")
+    store, done = open_store(f"file:{tmp_path}/store"), []
+    (tmp_path / "store").mkdir()
+
+    def distill(recipe, run, dataset, tracking, on_event, before=None):
+        assert [o.key for o in store.list(f"claims/{run.folder}/")], "not claimed"
+        done.append(recipe.outer.steps)
+        run.publish([], {"run_id": run.run_id})
+
+    monkeypatch.setattr(sweep.distilling, "distill", distill)
+    monkeypatch.setattr(sweep.experts, "train_experts", lambda *a: done.append("experts"))
+    data = contexts.prepare(plan.base).data
+    shared = SimpleNamespace(store=store.url, tracking="", dataset=lambda recipe: data)
+    shared.config = lambda recipe: {"recipe": recipe, "dataset": data}
+    watch = SimpleNamespace(event=lambda event: None)
+    for _ in range(2):
+        sweep.end_runs_before(plan, shared, watch)
+    assert done == [4, 6]
 
 
 def test_more_budget_is_the_same_sweep_and_other_values_another(tmp_path):
