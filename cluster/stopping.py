@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
@@ -85,7 +84,7 @@ def _end_now(signum: int, frame: FrameType | None) -> None:
 
 def say_how_to_continue(stop: Stopped) -> None:
     """One line: what was saved, and the command that continues."""
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:], *stop.options])
+    command = shlex.join(["stillhouse", *sys.argv[1:], *stop.options])
     print(f"stopped by {stop}{stop.saved and f', {stop.saved}'}; to continue: {command}", file=sys.stderr)
 
 
