@@ -80,6 +80,27 @@ def test_only_the_experts_that_a_recipe_needs_are_to_be_trained():
     assert experts.needed_part(small.context("trajectory", *labels)).recipe.experts.count == 50
 
 
+def test_experts_are_claimed_while_some_are_missing_and_not_after(tmp_path, monkeypatch):
+    """Other commands on the set wait meanwhile; once it is whole a command leaves the store as it is."""
+    url, context, trained = f"file:{tmp_path}/store", small.context("trajectory"), []
+    (tmp_path / "store").mkdir()
+    store, name = open_store(url), experts.own_set(context, url).name
+
+    def complete(context, own, missing, *rest):
+        assert store.list(f"claims/experts/{name}/") and missing == [0, 1]
+        experts.train_here(context, url)
+        trained.append(own.name)
+        return 2
+
+    monkeypatch.setattr(experts.group, "uses_gpu", lambda device: False)
+    monkeypatch.setattr(experts, "_complete", complete)
+    counts = [experts.train_experts(context, url, None, lambda event: None).new for _ in range(2)]
+    keys = [entry.key for entry in store.list(f"claims/experts/{name}/")]
+    experts.train_experts(context, url, None, lambda event: None)
+    assert trained == [name] and counts == [2, 0]
+    assert [entry.key for entry in store.list(f"claims/experts/{name}/")] == keys
+
+
 def test_a_run_that_ends_between_two_judgements_leaves_no_trace_in_a_longer_one(tmp_path, one_thread):
     """The set at the end is judged too, which a run that goes further would not have done."""
     whole, _ = distill(open_store(f"file:{tmp_path}/whole"), 6)
