@@ -52,13 +52,14 @@ class Plan:
             yield from ({**first, a: x, b: y} for x, y in itertools.product(a_values, b_values))
 
     def starts(self) -> Iterator[Recipe]:
-        """Recipes that between them start from every run that a trial may start from (`recipe.before`).
+        """One recipe for each distinct run that a trial may start from (`recipe.before`).
 
         Raises RecipeError if these are infinitely many: each is a whole run, which must end before any trial.
         """
-        ends = {path: d.corners() for path, d in self.sweep.search.items()}
+        ends, seen = {path: d.corners() for path, d in self.sweep.search.items()}, set()
         for corner in self.corners():
-            if self.recipe(corner).before is None:
+            before = self.recipe(corner).before
+            if before is None or repr(before) in seen:
                 continue
             lists = {}
             for path, values in ends.items():
@@ -66,8 +67,11 @@ class Plan:
                     lists[path] = self.sweep.search[path].finite()
             if infinite := [path for path, values in lists.items() if values is None]:
                 raise RecipeError(f"{infinite[0]}: every value is a start of its own, a whole run: list the values")
-            found = (dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values()))
-            yield from (r for values in found if (r := self.recipe({**corner, **values})).before)
+            for values in itertools.product(*lists.values()):
+                recipe = self.recipe({**corner, **dict(zip(lists, values, strict=True))})
+                if recipe.before and repr(recipe.before) not in seen:
+                    seen.add(repr(recipe.before))
+                    yield recipe
 
 
 def shipped() -> list[str]:

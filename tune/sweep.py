@@ -172,12 +172,9 @@ def train_missing_experts(plan: Plan, shared: Shared, watch: Watch) -> None:
 
 def end_runs_before(plan: Plan, shared: Shared, watch: Watch) -> None:
     """Bring the runs to their end that trials start from (recipe.before), each distinct one once, before any trial."""
-    ended: list[Recipe] = []
     for recipe in plan.starts():
-        if recipe.before not in ended:
-            config = shared.config(recipe.model_dump(mode="json"))
-            _end_run_before(shared_context(config, torch.device("cpu")), shared, watch)
-            ended.append(recipe.before)
+        config = shared.config(recipe.model_dump(mode="json"))
+        _end_run_before(shared_context(config, torch.device("cpu")), shared, watch)
 
 
 def _end_run_before(context: Context, shared: Shared, watch: Watch) -> None:
