@@ -37,10 +37,8 @@ def train(context, url: str, tracking: str, dataset, deadline: float | None = No
     With a `deadline` (time.monotonic()) there may be fewer.
     """
     from cluster.jobs.experts import own_set, train_experts
-    from cluster.jobs.group import uses_gpu
     from distill.text import byte_size, public
 
-    uses_gpu(context.recipe.device)  # refused before anything is written
     started, name = time.monotonic(), own_set(context, url).name
     with common.shown(name) as bar:
         trained = train_experts(context, url, dataset, bar, tracking, deadline)

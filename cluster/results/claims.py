@@ -1,14 +1,14 @@
-"""One command at a time works on a run, a set of experts or a sweep: whoever comes second waits, and says for whom.
+"""One command at a time works on a run, a set of experts or a sweep: the second waits, and names the first.
 
     with claimed(store, "runs/digits-ebf0b5015cd53f9a-160"):
         ...
 
 A claim is an object in the store, `claims/<folder>/<number>.json`, of which the highest number counts. Its holder
-replaces it by the next one every BEAT seconds, and at the end by one that says that nobody works there, so numbers only
-grow. A number is created once; whoever creates one that was used and dropped before sees a higher one, and withdraws.
-A claim that was not renewed for SILENT seconds, by the clock of the command that waits, or whose process has ended on
-this machine, is free: so a killed command keeps nothing. Two commands that work on one thing all the same, as after a
-machine slept, write the same bytes.
+replaces it by the next one every BEAT seconds, and at the end by one without an owner, so numbers only grow. A number is
+created once; whoever creates one that was used and dropped before sees a higher one, and withdraws. A claim that was not
+renewed for SILENT seconds, by the clock of the command that waits, or whose process has ended on this machine, is free:
+so a killed command keeps nothing. Two commands that work on one thing all the same, as after a machine slept, write the
+same bytes.
 """
 
 import contextlib
@@ -37,13 +37,13 @@ class Claim:
     """Who works on something."""
 
     owner: str
-    """Empty if nobody does."""
+    """Empty if no command does."""
     host: str
     pid: int
     born: str
 
     def gone(self) -> bool:
-        """Whether nobody works there, or did so in a process of this machine that has ended."""
+        """Whether it has no owner, or that of a process of this machine that has ended."""
         if not self.owner or self.host != socket.gethostname():
             return not self.owner
         return not processes.alive(self.pid, self.born) or (self.pid == os.getpid() and self.owner not in _held)
@@ -52,7 +52,7 @@ class Claim:
         return f"process {self.pid} on {self.host}"
 
 
-NOBODY = Claim("", "", 0, "")
+FREE = Claim("", "", 0, "")
 _held: set[str] = set()
 """Owners of this process."""
 
@@ -126,7 +126,7 @@ def _drop(store: Store, place: str, mine: Claim) -> None:
     """Give it back. A store that is away keeps the claim of a process that has ended, which is free."""
     number, holder = _highest(store, place)
     if holder == mine:
-        _replaced(store, place, number, NOBODY)
+        _replaced(store, place, number, FREE)
 
 
 def _key(place: str, number: int) -> str:

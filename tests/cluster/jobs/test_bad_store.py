@@ -1,4 +1,4 @@
-"""A run on an S3 store that is full, then slow: it ends in one line, loses nothing, and goes on to the same bytes."""
+"""A run on an S3 store that is full, then slow: it ends in one line, loses nothing, and resumes to the same bytes."""
 
 from pathlib import Path
 

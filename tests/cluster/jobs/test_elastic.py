@@ -66,7 +66,7 @@ def test_the_least_number_must_fit_and_the_greatest_divides_the_threads(monkeypa
 
 
 def submit(command: list[str], env: dict[str, str], log: Path) -> subprocess.Popen:
-    """A `ray job submit` that goes on; asked again while the head's job agent is still starting."""
+    """A running `ray job submit`; it is repeated while the head's job agent is still starting."""
     for _ in range(60):
         with log.open("w") as out:
             process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=out, stderr=out)

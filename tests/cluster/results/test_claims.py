@@ -33,7 +33,7 @@ def left_by(store, holder: Claim, number: int = 7) -> None:
 def nobody_works(store) -> bool:
     """Whether one object is left, which says so."""
     (entry,) = store.list("claims/")
-    return Claim(**json.loads(store.read(entry.key))) == claims.NOBODY
+    return Claim(**json.loads(store.read(entry.key))) == claims.FREE
 
 
 def taking(store, took: list) -> threading.Thread:
