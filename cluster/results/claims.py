@@ -4,11 +4,11 @@
         ...
 
 A claim is an object in the store, `claims/<folder>/<number>.json`, of which the highest number counts. Its holder
-replaces it by the next one every BEAT seconds, and at the end by one without an owner, so numbers only grow. A number is
-created once; whoever creates one that was used and dropped before sees a higher one, and withdraws. A claim that was not
-renewed for SILENT seconds, by the clock of the command that waits, or whose process has ended on this machine, is free:
-so a killed command keeps nothing. Two commands that work on one thing all the same, as after a machine slept, write the
-same bytes.
+replaces it by the next one every BEAT seconds, and at the end by one without an owner, so numbers only grow. A number
+is created once; whoever creates one that was used and dropped before sees a higher one, and withdraws. A claim that was
+not renewed for SILENT seconds, by the clock of the command that waits, or whose process has ended on this machine, is
+free: so a killed command keeps nothing. Two commands that work on one thing all the same, as after a machine slept,
+write the same bytes.
 """
 
 import contextlib
