@@ -269,7 +269,6 @@ def publish(loop: Loop, run: Run, tracker: Tracker, post: Callable[[Event], None
     post(Note("judging the selected set on the test images"))
     test = loop.judge.score(loop.synthetic, lr, context.data.test, e.networks, "test", until=loop.at_last)
     result = result_of(context, loop, test) | {"run_id": run.run_id}
-    tracker.flush()
     losses = list(tracker.history("loss").values())
     if said := verdict(context.recipe, losses, loop.selected.step, test.mean, context.classes):
         result["warnings"] = said
