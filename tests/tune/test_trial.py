@@ -191,7 +191,9 @@ def test_experts_that_only_some_trials_need_are_trained_first(tmp_path):
 
 
 def starts(plan) -> int:
-    return len({recipe.before.run_id("data") for recipe in plan.starts()})
+    runs = [recipe.before.run_id("data") for recipe in plan.starts()]
+    assert len(set(runs)) == len(runs), "a run is given twice"
+    return len(runs)
 
 
 def test_each_distinct_run_that_trials_start_from_is_known_beforehand(tmp_path):
@@ -229,9 +231,10 @@ def test_runs_that_trials_start_from_end_once_each_before_them(tmp_path, monkeyp
     shared = SimpleNamespace(store=store.url, tracking="", dataset=lambda recipe: data)
     shared.config = lambda recipe: {"recipe": recipe, "dataset": data}
     watch = SimpleNamespace(event=lambda event: None)
-    for _ in range(2):
-        sweep.end_runs_before(plan, shared, watch)
-    assert done == [4, 6]
+    sweep.end_runs_before(plan, shared, watch)
+    claims = store.list("claims/")
+    sweep.end_runs_before(plan, shared, watch)
+    assert done == [4, 6] and store.list("claims/") == claims
 
 
 def test_more_budget_is_the_same_sweep_and_other_values_another(tmp_path):
