@@ -159,6 +159,13 @@ def test_a_real_failure_to_allocate_is_recognised():
     assert not is_out_of_memory(RuntimeError("shapes do not match"))
 
 
+@pytest.mark.parametrize("overrides", [(), ("network.width=64", "network.depth=2")])
+def test_an_adjoint_step_fits_into_what_is_taken_for_it(overrides):
+    c = small.context("trajectory", *overrides)
+    forward = memory.step_bytes(c, estimates.MOMENTUM, 1, adjoint=False)
+    assert forward < memory.step_bytes(c, estimates.MOMENTUM, 1) <= estimates.ADJOINT_BYTES * forward
+
+
 def test_the_clock_is_not_run_where_it_would_not_fit(monkeypatch):
     def refuse(*args):
         raise AssertionError("a step was run that does not fit")
