@@ -88,8 +88,8 @@ def test_a_preempted_run_saves_and_goes_back_into_the_queue(job, nodes, code, ag
 
 def test_a_failed_run_is_not_tried_again(job, tmp_path):
     process, calls = job(1, "digits", waits="")
+    assert process.wait(60) == 0  # a script that still runs can't be written to
     (tmp_path / "bin" / "stillhouse").write_text("#!/bin/bash\nexit 2\n")
-    process.wait(60)
     process, calls = job(1, "digits")
     assert process.wait(60) == 2 and "requeue" not in calls.read_text()
 
