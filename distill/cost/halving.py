@@ -1,7 +1,7 @@
 """What the time of a run is made of, and which setting would halve it.
 
-    parts(context, estimate)      # {"experts": 3600.0, "steps": 1200.0, "judgements": 60.0}
-    halving(context, estimate)    # "experts.count=7"
+parts(context, estimate)      # {"experts": 3600.0, "steps": 1200.0, "judgements": 60.0}
+halving(context, estimate)    # "experts.count=7"
 """
 
 from distill.context import Context

@@ -93,13 +93,9 @@ class Gan(Settings):
         return {"objective": self.objective.decisive(), "outer": outer}
 
 
-class _Learned(_Generates):
-    """What the settings of generators have whose weights are learned."""
+class _FromGan(_Generates):
+    """What the settings of sets have whose generator may be a GAN that is trained first."""
 
-    ipc: Positive = 1.0
-    """Budget in images per class: the generator has at most as many floats. Need not be whole."""
-    per_class: Count = 10
-    """Images of each class in one pass, drawn anew each time, and in the published training set."""
     gan: Gan = Gan()
 
     def after(self, steps: int) -> Self:
@@ -118,6 +114,15 @@ class _Learned(_Generates):
         return values
 
 
+class _Learned(_FromGan):
+    """What the settings of generators have whose weights are learned."""
+
+    ipc: Positive = 1.0
+    """Budget in images per class: the generator has at most as many floats. Need not be whole."""
+    per_class: Count = 10
+    """Images of each class in one pass, drawn anew each time, and in the published training set."""
+
+
 class Generator(_Learned):
     """The weights of a small StyleGAN2 are learned, and every batch is drawn from it anew (generative thesis,
     section 3.6). outer.lr_img is the learning rate of the weights, with Adam."""
@@ -127,8 +132,8 @@ class Generator(_Learned):
     start: Annotated[str, Field(pattern=r"^(random|real|gan|file:.+)$")] = "random"
     """Initial weights. random: as in the paper; real: fitted to real images for fit_steps steps (implicit maximum
     likelihood: each real image pulls the closest of a few drawn ones towards it); gan: of the GAN `gan`, which is
-    trained first; file:PATH: of a published generator, which also determines the size, or fitted in the same way to the
-    images of any other published set."""
+    trained first; file:PATH: of a published generator, Stillhouse's or a .pkl of StyleGAN2-ADA, which also determines
+    the size, or fitted in the same way to the images of any other published set."""
     fit_steps: Count = 1000
     """Steps of fitting, with Adam."""
     fit_lr: Positive = 0.005
@@ -165,7 +170,8 @@ class GeneratorXL(_Learned):
     start: Annotated[str, Field(pattern=r"^(random|gan|grown|file:.+)$")] = "random"
     """Initial weights. random: as in the paper; grown: of a GAN of half the resolution, which is trained first, by the
     settings `gan`, and whose layers are kept and frozen but for the last ones; gan: of a GAN of this resolution, which
-    is trained first and grows if `stem` is set; file:PATH: of a published one, which also determines the size."""
+    is trained first and grows if `stem` is set; file:PATH: of a published one, Stillhouse's or a .pkl of StyleGAN3 or
+    StyleGAN-XL, which also determines the size."""
     stem: Annotated[int, Field(ge=0)] = 0
     """Side in pixels of the first stage of a GAN that grows (StyleGAN-XL: 16): dataset.size must be 2, 4, 8, ... times
     as large, and size.channel_max must be given. 0: GANs are trained at their resolution alone."""
@@ -197,7 +203,7 @@ class GeneratorXL(_Learned):
         return self.gan.of(smaller, self.model_copy(update={"start": start}))
 
 
-class Latents(_Generates):
+class Latents(_FromGan):
     """Codes of a frozen generator are learned (IT-GAN, Zhao & Bilen 2022; GLaD, Cazenavette et al. 2023; LatentDD in
     the generative thesis). The generator itself counts as a shared part of the budget."""
 
@@ -205,14 +211,16 @@ class Latents(_Generates):
     ipc: Count = 1
     """Codes per class."""
     size: Sizing = Sizing()
-    start: Annotated[str, Field(pattern=r"^(random|file:.+)$")] = "random"
-    """The generator. file:PATH: a published one; random: with random weights and the size of a budget of ipc images
-    per class, which is useful for tests only."""
+    start: Annotated[str, Field(pattern=r"^(random|gan|file:.+)$")] = "random"
+    """The generator. file:PATH: a published one, Stillhouse's or a .pkl of StyleGAN2-ADA, StyleGAN3 or StyleGAN-XL;
+    gan: the GAN `gan`, which is trained first, of the size of a budget of ipc images per class or of `size`; random:
+    random weights of that size, which is useful for tests only."""
     space: Literal["z", "w", "feature"] = "w"
-    """What a code is. z: a latent; w: one w for all layers; feature: feature maps and image at half the resolution
-    `feature`, and the w of the layers from there (GLaD)."""
+    """What a code is. z: a latent; w: one w for all layers; feature: what a block or layer in the middle, `feature`,
+    is given, and the w of the layers from there (GLaD)."""
     feature: Annotated[int, Field(ge=0)] = 0
-    """Resolution of the first block after the codes, for space = "feature" (0: the last block's)."""
+    """Where the codes of space = "feature" enter. Of StyleGAN2: the resolution of the first block after them (0: the
+    last block's); of StyleGAN3 and StyleGAN-XL: the number of the first layer after them, from 1 (0: half of all)."""
     init: Literal["random", "real"] = "random"
     """Initial codes. random: of random latents; real: inverted from random real images, by gradient descent on the
     distance of pixels for invert_steps steps."""
@@ -230,3 +238,8 @@ class Latents(_Generates):
         if self.feature and self.space != "feature":
             raise ValueError('feature is for space = "feature"')
         return self
+
+    def before(self, recipe: "Recipe") -> "Recipe | None":
+        if self.start != "gan":
+            return None
+        return self.gan.of(recipe, Generator(ipc=self.ipc, size=self.size))

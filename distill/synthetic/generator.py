@@ -17,15 +17,15 @@ from distill.context import Context
 from distill.data.preprocess import Preprocess
 from distill.errors import RecipeError
 from distill.nets import stylegan2
-from distill.published.files import read
 from distill.published.forms import Sampler
-from distill.published.published import Published
 from distill.recipe import Outer, Sampling
 from distill.synthetic.base import Budget, Group, Synthetic
 from distill.synthetic.fitting import fit
 from distill.synthetic.pixels import Pixels
+from distill.synthetic.starts import check_drawn_by, drawn_for, own_weights, published_start, seen_here
 
 MODULE = "distill.nets.stylegan2"
+UNTRAINED = 'synthetic.start = "gan": the GAN is not trained yet; stillhouse distill trains it'
 
 
 class Generator(Synthetic, kind="generator"):
@@ -47,30 +47,29 @@ class Generator(Synthetic, kind="generator"):
         that cannot be read, and RecipeError for one that does not fit the data.
         """
         made = cls.blank(settings, context).to(context.device)
-        published = published_start(settings)
         if settings.start == "gan":
             if context.before is None:
-                raise RecipeError('synthetic.start = "gan": the GAN is not trained yet; stillhouse distill trains it')
+                raise RecipeError(UNTRAINED)
             made.load_learned_state({name: t.to(context.device) for name, t in context.before.state.items()})
             return made
+        published = published_start(settings, context)
         if settings.start == "random" or (published and isinstance(published.stored, Sampler)):
             return made
         x, y = context.data.train.x, context.data.train.y
         if published:
-            x, y = published.images.to(x), published.labels.argmax(1).to(y)
+            x, y = seen_here(published.images.to(x), published, context), published.labels.argmax(1).to(y)
         fit(made, x, y, settings.fit_steps, settings.fit_lr, context.seed)
         return made
 
     @classmethod
     def blank(cls, settings: recipe.Generator, context: Context) -> "Generator":
-        published = published_start(settings)
-        if published:
-            check_fits(published, context)
-        net, draw = (
-            frozen_of(published.stored)
-            if published and isinstance(published.stored, Sampler)
-            else fresh(settings, context)
-        )
+        published = published_start(settings, context)
+        if published and isinstance(published.stored, Sampler):
+            check_drawn_by(published.stored, MODULE)
+            stored = drawn_for(published, context)
+            net, draw = stylegan2.loaded(own_weights(stored), stored.settings), stored.settings
+        else:
+            net, draw = fresh(settings, context)
         return cls(net.requires_grad_(), draw, context.classes, settings.per_class)
 
     # ------------------------------------------------------------ training images
@@ -159,29 +158,3 @@ def size_of(settings: recipe.Generator | recipe.Latents, shape: tuple[int, int, 
         return stylegan2.fit(budget, resolution, c, classes, s.w, s.z, s.mapping, s.channel_base, s.lr_multiplier)
     except ValueError as error:
         raise RecipeError(f"synthetic: {error}: raise synthetic.ipc or synthetic.size.floats") from None
-
-
-def published_start(settings: recipe.Generator | recipe.GeneratorXL | recipe.Latents) -> Published | None:
-    """The published set that `start` names, if any. Raises DataError if it cannot be read."""
-    return read(settings.file) if settings.file else None
-
-
-def check_fits(published: Published, context: Context, module: str = MODULE) -> None:
-    """Raise RecipeError if a published set has other classes or images than the data, or is drawn by another module."""
-    stored, shape = published.stored, context.data.shape
-    own = published.shape if not isinstance(stored, Sampler) else None
-    if isinstance(stored, Sampler):
-        if stored.module != module:
-            raise RecipeError(f"synthetic.start: its images are drawn by {stored.module}; give a set of {module}")
-        own = tuple(stored.fresh(torch.tensor([0]), torch.Generator().manual_seed(0)).shape[1:])
-    if own != shape or len(published.classes) != context.classes:
-        raise RecipeError(
-            f"synthetic.start: a set of {len(published.classes)} classes and images {own}, but the data have "
-            f"{context.classes} and {shape}: give a set of the same data"
-        )
-
-
-def frozen_of(stored: Sampler) -> tuple[stylegan2.Generator, dict]:
-    """The generator of a published set, with weights of its own and without gradients."""
-    weights = {name: t.clone() for name, t in stored.weights.items()}
-    return stylegan2.loaded(weights, stored.settings).requires_grad_(False), stored.settings

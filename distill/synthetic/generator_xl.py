@@ -25,7 +25,8 @@ from distill.nets.stylegan_xl import StyleGANXL
 from distill.published.forms import Sampler
 from distill.recipe import Outer, Sampling
 from distill.synthetic.base import Budget, Group, Synthetic
-from distill.synthetic.generator import Generator, check_fits, published_start
+from distill.synthetic.generator import Generator
+from distill.synthetic.starts import check_drawn_by, drawn_for, own_weights, published_start
 
 MODULE = "distill.nets.stylegan_xl"
 SETTLING = 32
@@ -62,13 +63,13 @@ class GeneratorXL(Generator, kind="generator_xl"):
 
     @classmethod
     def blank(cls, settings: recipe.GeneratorXL, context: Context) -> "GeneratorXL":
-        published = published_start(settings)
+        published = published_start(settings, context)
         if published:
             if not isinstance(published.stored, Sampler):
                 raise RecipeError(f"{settings.file}: it stores images, not a generator")
-            check_fits(published, context, MODULE)
-            weights = {name: t.clone() for name, t in published.stored.weights.items()}
-            net, draw = stylegan_xl.loaded(weights, published.stored.settings), published.stored.settings
+            check_drawn_by(published.stored, MODULE)
+            stored = drawn_for(published, context)
+            net, draw = stylegan_xl.loaded(own_weights(stored), stored.settings), stored.settings
         else:
             net = fresh(settings, context).to(context.data.train.x)
             draw = net.settings(context.data.shape[1:])

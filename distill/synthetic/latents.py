@@ -2,8 +2,7 @@
 
 IT-GAN (Zhao & Bilen 2022): codes start from inverted real images and are distilled, with a penalty that keeps them
 apart. GLaD (Cazenavette et al. 2023): feature maps are the codes. With a distilled generator it is LatentDM or
-LatentTTM
-(generative thesis, section 3.6.1). Images are rendered without noise, so that a code is an image.
+LatentTTM (generative thesis, section 3.6.1). Images are rendered without noise, so that a code is an image.
 """
 
 import torch
@@ -13,27 +12,34 @@ from torch import Tensor, nn
 from distill import recipe, rng
 from distill.context import Context
 from distill.errors import RecipeError
-from distill.nets import Network, stylegan2
+from distill.nets import Network
 from distill.published.forms import Sampler
 from distill.recipe import Outer
 from distill.synthetic.base import Budget, Group, Synthetic
-from distill.synthetic.generator import check_fits, fresh, frozen_of, published_start
+from distill.synthetic.frozen import Frozen, FrozenStyleGAN2, frozen_of
+from distill.synthetic.generator import UNTRAINED, fresh
 from distill.synthetic.pixels import real_images
+from distill.synthetic.starts import published_start, seen_here
 
 
 class Latents(Synthetic, kind="latents"):
-    """Codes by name, each (classes * ipc, ...), ordered by class, and the generator `net` that renders them.
+    """Codes by name, each (classes * ipc, ...), ordered by class, and the generator `frozen` that renders them.
 
-    `z` (n, z); or `w` (n, w); or `x` (n, maps, r, r), `image` (n, c, r, r) and `w` (n, w), to continue from there.
+    `z` (n, z); or `w` (n, w); or what `frozen.middle` gives, and `w` (n, w), to continue from there. `seen` makes of
+    its images, as its own training saw them, what the networks of the recipe see.
     """
 
-    def __init__(
-        self, settings: recipe.Latents, net: stylegan2.Generator, draw: dict, classes: int, network: Network,
-    ):  # fmt: skip
+    def __init__(self, settings: recipe.Latents, frozen: Frozen, classes: int, network: Network, seen=None):
         super().__init__()
-        self.settings, self.net, self.draw, self.classes, self.network = settings, net, draw, classes, network
+        self.settings, self.frozen, self.classes, self.network = settings, frozen, classes, network
+        self.seen = seen or (lambda images: images)
         self.codes = nn.ParameterDict()
         self.register_buffer("inverted", torch.empty(0), persistent=False)
+
+    @property
+    def net(self) -> nn.Module:
+        """The generator."""
+        return self.frozen.net
 
     # ------------------------------------------------------------ from a recipe
 
@@ -41,9 +47,11 @@ class Latents(Synthetic, kind="latents"):
     def build(cls, settings: recipe.Latents, context: Context) -> "Latents":
         """Codes of random latents, or inverted from random real images.
 
-        Raises RecipeError if the generator does not fit the data or has no such block, DataError for a file that
-        cannot be read or when a class has too few images.
+        Raises RecipeError if the generator does not fit the data, has no such place in the middle or is a GAN that is
+        missing, DataError for a file that cannot be read or when a class has too few images.
         """
+        if settings.start == "gan" and context.before is None:
+            raise RecipeError(UNTRAINED)
         made = cls.blank(settings, context).to(context.device)
         if settings.init == "real":
             g = rng.generator(context.seed, "inversion")
@@ -53,35 +61,28 @@ class Latents(Synthetic, kind="latents"):
 
     @classmethod
     def blank(cls, settings: recipe.Latents, context: Context) -> "Latents":
-        published = published_start(settings)
+        published = context.before if settings.start == "gan" else published_start(settings, context)
         if published and not isinstance(published.stored, Sampler):
             raise RecipeError(f"{settings.file}: it stores images, not a generator: give one distilled with "
                               'synthetic.kind = "generator"')  # fmt: skip
         if published:
-            check_fits(published, context)
-        net, draw = frozen_of(published.stored) if published else fresh(settings, context)
-        made = cls(settings, net.requires_grad_(False), draw, context.classes, context.network)
-        if settings.space == "feature" and made.block not in net.size.sides[1:]:
-            raise RecipeError(
-                f"synthetic.feature = {settings.feature}: this generator continues at "
-                f"{', '.join(map(str, net.size.sides[1:])) or 'no resolution'}"
-            )
+            frozen = frozen_of(published.stored, settings.feature)
+        else:
+            frozen = FrozenStyleGAN2(*fresh(settings, context), settings.feature)
+        seen = (lambda images: seen_here(images, published, context)) if published else None
+        made = cls(settings, frozen, context.classes, context.network, seen).to(context.data.train.x)
         made._start(rng.generator(context.seed, "codes"))
         return made.to(context.data.train.x)
 
-    @property
-    def block(self) -> int:
-        """Resolution of the first block that renders feature codes."""
-        return self.settings.feature or self.net.size.resolution
-
     def _start(self, g: torch.Generator) -> None:
         """Codes of random latents."""
-        z = self.net.latents(len(self), g)
-        with torch.no_grad():
-            w = self.net.mapping(z, self._classes(torch.arange(len(self))))
-            x, image = self.net.synthesis(w, stop=self.block // 2)
-        feature = {"x": x, "image": image, "w": w}
-        codes = {"z": {"z": z}, "w": {"w": w}, "feature": feature}[self.settings.space]
+        z = self.frozen.latents(len(self), g)
+        if self.settings.space == "z":
+            codes = {"z": z}
+        else:
+            with torch.no_grad():
+                w = self.frozen.w(z, self._classes(torch.arange(len(self))))
+                codes = (self.frozen.middle(w) if self.settings.space == "feature" else {}) | {"w": w}
         self.codes = nn.ParameterDict({name: nn.Parameter(code.clone()) for name, code in codes.items()})
 
     def invert(self, target: Tensor) -> None:
@@ -103,17 +104,14 @@ class Latents(Synthetic, kind="latents"):
 
     def _rendered(self, index: Tensor) -> Tensor:
         code = {name: p[index.to(p.device)] for name, p in self.codes.items()}
-        if "z" in code:
-            code["w"] = self.net.mapping(code["z"], self._classes(index))
-        start = self.block if "x" in code else 4
-        _, image = self.net.synthesis(code["w"], None, start, code.get("x"), code.get("image"))
-        return stylegan2.finished(image, self.draw)
+        w = self.frozen.w(code.pop("z"), self._classes(index)) if "z" in code else code.pop("w")
+        return self.seen(self.frozen.image(w, code or None))
 
     def _classes(self, index: Tensor) -> Tensor:
-        return (index // self.settings.ipc).to(self.net.synthesis.b4.const.device)
+        return (index // self.settings.ipc).to(self.frozen.like.device)
 
     def labels(self, index: Tensor) -> Tensor:
-        return F.one_hot(self._classes(index), self.classes).to(self.net.synthesis.b4.const)
+        return F.one_hot(self._classes(index), self.classes).to(self.frozen.like)
 
     # ------------------------------------------------------------ learning
 
@@ -134,9 +132,17 @@ class Latents(Synthetic, kind="latents"):
         return {name: p.detach() for name, p in self.codes.items()}
 
     def load_learned_state(self, state: dict[str, Tensor]) -> None:
+        own = dict(self.codes.items()) | {f"generator.{name}": p for name, p in self.net.named_parameters()}
         with torch.no_grad():
-            for name, p in self.codes.items():
-                p.copy_(state[name])
+            for name, value in state.items():
+                own[name].copy_(value)
+
+    def published_state(self) -> dict[str, Tensor]:
+        """The codes, and of a GAN that was trained first the generator, which is in no file that a recipe names."""
+        if self.settings.start != "gan":
+            return self.learned_state()
+        weights = {f"generator.{name}": p.detach() for name, p in self.net.named_parameters()}
+        return self.learned_state() | weights
 
     # ------------------------------------------------------------ what is stored and shown
 
@@ -145,7 +151,6 @@ class Latents(Synthetic, kind="latents"):
         return Budget(codes, {"frozen generator": sum(p.numel() for p in self.net.parameters())})
 
     def describe(self) -> str:
-        space = (
-            f"feature maps before resolution {self.block}" if self.settings.space == "feature" else self.settings.space
-        )
-        return f"{len(self)} codes ({space}) of a frozen StyleGAN2"
+        space = self.settings.space
+        where = f"feature maps {self.frozen.where}" if space == "feature" else space
+        return f"{len(self)} codes ({where}) of a frozen {self.frozen.name}"
