@@ -57,7 +57,8 @@ class Generator(Synthetic, kind="generator"):
             return made
         x, y = context.data.train.x, context.data.train.y
         if published:
-            x, y = seen_here(published.images.to(x), published, context), published.labels.argmax(1).to(y)
+            x = seen_here(published.images.to(x), published.preprocess, context.data.preprocess)
+            y = published.labels.argmax(1).to(y)
         fit(made, x, y, settings.fit_steps, settings.fit_lr, context.seed)
         return made
 

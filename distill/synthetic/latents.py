@@ -5,6 +5,9 @@ apart. GLaD (Cazenavette et al. 2023): feature maps are the codes. With a distil
 LatentTTM (generative thesis, section 3.6.1). Images are rendered without noise, so that a code is an image.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -29,7 +32,9 @@ class Latents(Synthetic, kind="latents"):
     its images, as its own training saw them, what the networks of the recipe see.
     """
 
-    def __init__(self, settings: recipe.Latents, frozen: Frozen, classes: int, network: Network, seen=None):
+    def __init__(
+        self, settings: recipe.Latents, frozen: Frozen, classes: int, network: Network, seen: Callable | None = None
+    ):
         super().__init__()
         self.settings, self.frozen, self.classes, self.network = settings, frozen, classes, network
         self.seen = seen or (lambda images: images)
@@ -69,7 +74,8 @@ class Latents(Synthetic, kind="latents"):
             frozen = frozen_of(published.stored, settings.feature)
         else:
             frozen = FrozenStyleGAN2(*fresh(settings, context), settings.feature)
-        seen = (lambda images: seen_here(images, published, context)) if published else None
+        ours = context.data.preprocess
+        seen = partial(seen_here, theirs=published.preprocess, ours=ours) if published else None
         made = cls(settings, frozen, context.classes, context.network, seen).to(context.data.train.x)
         made._start(rng.generator(context.seed, "codes"))
         return made.to(context.data.train.x)

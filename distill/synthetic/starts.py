@@ -86,10 +86,10 @@ def own_weights(stored: Sampler) -> dict[str, Tensor]:
     return {name: t.clone() for name, t in stored.weights.items()}
 
 
-def seen_here(images: Tensor, published: Published, context: Context) -> Tensor:
-    """Images (n, c, h, w) as the networks of a published set see them, as those of this recipe do."""
-    theirs, ours = published.preprocess, context.data.preprocess
-    return images if _same(theirs, ours) else ours(theirs.inverse(images))
+def seen_here(images: Tensor, theirs: Preprocess | None, ours: Preprocess) -> Tensor:
+    """Images (n, c, h, w) with the preprocessing `theirs`, as networks see them that were given `ours`. Sets of early
+    versions do not say theirs, which is then taken to be ours."""
+    return images if theirs is None or _same(theirs, ours) else ours(theirs.inverse(images))
 
 
 def _same(a: Preprocess, b: Preprocess) -> bool:

@@ -17,7 +17,7 @@ from distill.nets import stylegan2 as sg2
 from distill.nets.stylegan_xl import StyleGANXL, plan
 from distill.published import Published, Sampler, write
 from distill.synthetic import learned_of
-from distill.synthetic.starts import drawn_for
+from distill.synthetic.starts import drawn_for, seen_here
 
 SPACES = ("z", "w", "feature")
 MEAN, STD = torch.tensor([0.4, 0.5, 0.6])[:, None, None], torch.tensor([0.2, 0.25, 0.3])[:, None, None]
@@ -130,6 +130,9 @@ def test_a_generator_of_other_statistics_is_scaled_and_whitening_is_refused_with
     assert torch.allclose(y, (x * STD * 3 + MEAN / 2 - MEAN) / STD, atol=1e-4)
     same = Published(stored, tuple("abc"), Standardize(MEAN.clone(), STD.clone()), None, {}, 0, {})
     assert drawn_for(same, context(kind, path)) is stored
+    assert seen_here(x, None, other.preprocess) is x and torch.equal(
+        seen_here(x, Preprocess(), same.preprocess), (x - MEAN) / STD
+    )
 
 
 def test_pickles_that_do_not_fit_are_refused_with_the_fix(pickled):
