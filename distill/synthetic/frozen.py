@@ -38,7 +38,7 @@ class Frozen(ABC, nn.Module):
 
     def w(self, z: Tensor, labels: Tensor) -> Tensor:
         """w (n, w) of latents (n, z) and classes (n,), which an unconditional generator ignores."""
-        return self.net.mapping(z, labels if self.draw["classes"] else None)
+        return self.net.mapping(z, labels)
 
     @abstractmethod
     def middle(self, w: Tensor) -> dict[str, Tensor]:

@@ -130,6 +130,7 @@ def test_a_generator_of_other_statistics_is_scaled_and_whitening_is_refused_with
     assert torch.allclose(y, (x * STD * 3 + MEAN / 2 - MEAN) / STD, atol=1e-4)
     same = Published(stored, tuple("abc"), Standardize(MEAN.clone(), STD.clone()), None, {}, 0, {})
     assert drawn_for(same, context(kind, path)) is stored
+    assert torch.allclose(seen_here(x, other.preprocess, same.preprocess), y, atol=1e-4)
     assert seen_here(x, None, other.preprocess) is x and torch.equal(
         seen_here(x, Preprocess(), same.preprocess), (x - MEAN) / STD
     )
@@ -146,6 +147,8 @@ def test_pickles_that_do_not_fit_are_refused_with_the_fix(pickled):
     path, kind = pickled("unconditional StyleGAN2-ADA")
     with pytest.raises(RecipeError, match="a set of 1 classes"):
         synthetic.check(context(kind, path))
+    with pytest.raises(RecipeError, match="set dataset.size=8"):
+        synthetic.check(context("latents", path, shape=(3, 16, 16)))
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -161,7 +164,8 @@ def test_codes_of_a_stylegan_xl_that_stillhouse_published(space, tmp_path):
     made = synthetic.build(c)
     z, labels = made.frozen.latents(6, rng.generator(3, "codes")), torch.arange(6) // 2
     assert torch.allclose(made.images(torch.arange(6), None), loop.synthetic.rendered(z, labels), atol=1e-4)
-    assert "of a frozen StyleGAN-XL" in made.describe()
+    where = {"feature": "feature maps before layer 2 of 4"}.get(space, space)
+    assert made.describe() == f"6 codes ({where}) of a frozen StyleGAN-XL"
     own = [made.images(torch.arange(6), None)]
     with torch.no_grad():
         made.codes["x" if space == "feature" else space] += 0.1
