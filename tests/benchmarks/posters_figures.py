@@ -119,7 +119,7 @@ def measure(data: str, setting: Setting, overrides: list[str]) -> dict:
     loop.synthetic.load_state_dict(best.state)
     test = loop.judge.score(loop.synthetic, best.student_lr, c.data.test, r.evaluation.networks, "test")
     row |= {"test": test.as_dict(), "step": best.step, "steps": r.outer.steps, "selection": best.score}
-    row |= {"patches": len(loop.synthetic), "floats": loop.synthetic.budget_floats()}
+    row |= {"patches": len(loop.synthetic), "floats": loop.synthetic.budget().total}
     if setting.figure == "order":
         apart = order.distances(c.data.classes, r.synthetic.embedding, context=c)
         row |= {"order": (grid := loop.synthetic.order[0].tolist()), "order_score": order.score(apart, grid)}
