@@ -111,6 +111,8 @@ class Loop:
         outer = self.context.recipe.outer
         if self.done == 0:
             self._show_and_judge()
+        elif self.deadline is not None and self.done < outer.steps:
+            self._time_a_judgement()
         while self.done < outer.steps:
             if self.done and self._late():
                 self._stop()
@@ -200,10 +202,7 @@ class Loop:
         """
         self.judged = self.done
         if self.rank == 0:
-            started = time.monotonic()
-            with self._averaged():
-                best, score = self._better()
-            self.judging_seconds = time.monotonic() - started  # the first may include the compiler
+            best, score = self._better()
             if end:
                 self.end = best
             else:
@@ -224,13 +223,28 @@ class Loop:
 
     def _better(self) -> tuple[Best, Score]:
         """The better of the best set so far and the set as it is now, and the score of the latter."""
-        e, data, best = self.context.recipe.evaluation, self.context.data, self.selected
+        best = self.selected
+        with self._averaged():
+            score = self._score()
+            if score.mean > best.score:
+                state = {name: t.detach().cpu().clone() for name, t in self.synthetic.learned_state().items()}
+                best = Best(self.done, score.mean, state, self.objective.student_lr)
+        return best, score
+
+    def _score(self) -> Score:
+        """The score by which sets are chosen, of the set as it is now, timed."""
+        e, data, started = self.context.recipe.evaluation, self.context.data, time.monotonic()
         split = data.validation if e.selection == "validation" else data.test
         score = self.judge.score(self.synthetic, self.rate, split, e.selection_networks, "selection", self.done)
-        if score.mean > best.score:
-            state = {name: t.detach().cpu().clone() for name, t in self.synthetic.learned_state().items()}
-            best = Best(self.done, score.mean, state, self.objective.student_lr)
-        return best, score
+        self.judging_seconds = time.monotonic() - started  # the first may include the compiler
+        return score
+
+    def _time_a_judgement(self) -> None:
+        """Judge once for the time it takes: a run that is continued up to a deadline must know it from its start."""
+        if self.rank == 0:
+            with self._averaged():
+                self._score()
+        self.wait()
 
     @property
     def selected(self) -> Best:

@@ -362,3 +362,16 @@ def test_a_run_whose_time_is_over_still_takes_a_step_and_is_judged():
     recorder = Recorder()
     Loop(small.context("trajectory", "outer.steps=6"), recorder, deadline=0.0).run()
     assert len(recorder.losses) == 1 and [step for step, _, _ in recorder.judgements] == [0, 1]
+
+
+def test_a_run_that_is_continued_up_to_a_deadline_knows_how_long_it_judges_from_its_start(one_thread):
+    context, first = small.context("trajectory", "outer.steps=6", "outer.checkpoint_every=2"), Recorder()
+    Loop(context, first).run()
+    recorder, known = Recorder(), []
+    resumed = Loop(context, recorder, deadline=time.monotonic() + 3600)
+    resumed.resume(first.saved[0])
+    recorder.step = lambda step, metrics: known.append(resumed.judging_seconds)
+    resumed.run()
+    assert len(known) == 4 and min(known) > 0
+    assert [step for step, _, _ in recorder.judgements] == [3, 4, 5, 6], "the one that was timed is not kept"
+    assert sha256(recorder.saved[-1]) == sha256(first.saved[-1])
