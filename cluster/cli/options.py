@@ -13,7 +13,6 @@ app = typer.Typer(
 )
 
 
-
 def shipped_recipes() -> list[str]:
     """Names for tab completion; `stillhouse --install-completion` sets it up."""
     from distill.recipe import shipped

@@ -26,7 +26,7 @@ from cluster.results.status import PLACE, STEPS
 from cluster.stopping import MARK_SECONDS, Stopped, within
 from cluster.store import open_store
 from cluster.tracking import registry
-from cluster.tracking.run import Tracker, dataset_input
+from cluster.tracking.run import Tracker, dataset_input, short_key
 from distill.checkpoint import Checkpoint
 from distill.context import Context
 from distill.cost.estimate import explain_out_of_memory, is_out_of_memory
@@ -218,6 +218,7 @@ def _work(worker: group.Worker, config: dict) -> None:
     if tracker and loop.done < context.recipe.outer.steps:
         run = Run(run.store, loop.context.run_id)
         run.describe(loop.context.recipe.model_dump(mode="json"))
+        tracker.tag({short_key(run.run_id): run.run_id})
         worker.post(DistillingCutShort(loop.done, run.run_id))
     if tracker and not run.result():
         publish(loop, run, tracker, worker.post)

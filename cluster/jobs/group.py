@@ -144,9 +144,7 @@ def run(
         watch(lambda: train_group.fit(job, least, most), job.board, on_event)
 
 
-def _job(
-    work: Work, config: dict, recipe: Recipe, workers: int, board, gpus_each: float, elastic: bool = False
-) -> Job:
+def _job(work: Work, config: dict, recipe: Recipe, workers: int, board, gpus_each: float, elastic: bool = False) -> Job:
     threads = recipe.threads or threads_for(workers, nodes())
     return Job(work, config, board, threads, gpus_each if uses_gpu(recipe.device) else 0, elastic)
 

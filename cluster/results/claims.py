@@ -131,5 +131,3 @@ def _drop(store: Store, place: str, mine: Claim) -> None:
 
 def _key(place: str, number: int) -> str:
     return f"{place}/{number:08d}.json"
-
-

@@ -108,12 +108,16 @@ class Tracker:
     def find(cls, uri: str, experiment: str, key: str) -> "Tracker | None":
         """The existing run of `experiment` with this key, to add to it; its status does not change. None if missing.
 
+        A run that was cut short by a deadline is found by the key of the shorter run that it then is, too.
+
         Raises StoreError if the tracking store cannot be used.
         """
         try:
             client, runs = connect(uri), []
-            if existing := client.get_experiment_by_name(experiment):
-                runs = client.search_runs([existing.experiment_id], f"tags.`{KEY}` = '{key}'", max_results=1)
+            existing = client.get_experiment_by_name(experiment)
+            for tag in (KEY, short_key(key)) if existing else ():
+                filters = f"tags.`{tag}` = '{key}'"
+                runs = runs or client.search_runs([existing.experiment_id], filters, max_results=1)
         except (MlflowException, OSError) as error:
             raise StoreError(f"tracking store {uri}: {error}; fix it or set MLFLOW_TRACKING_URI to another") from error
         return cls(client, uri, runs[0], resumed=True) if runs else None
@@ -219,6 +223,11 @@ def dataset_input(name: str, digest: str, context: str, about: dict) -> DatasetI
     """Data that a run reads, for Tracker.open(): `context` is what for, such as "training"; `about` are JSON values."""
     dataset = Dataset(name, digest[:LONGEST_DIGEST], "stillhouse", json.dumps(about), profile=json.dumps(about))
     return DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, context)])
+
+
+def short_key(key: str) -> str:
+    """The tag of a run that a deadline cut short, one for each length, whose value is the key of the shorter run."""
+    return f"{KEY}.{key.rpartition('-')[2]}"
 
 
 def connect(uri: str, create: bool = False) -> PatientClient:

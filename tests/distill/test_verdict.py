@@ -16,9 +16,7 @@ def test_a_good_run_is_told_nothing():
     assert said() == [] and said(losses=[1.0] * 9) == [] and said(losses=[]) == []
 
 
-@pytest.mark.parametrize(
-    "losses", [[1.0] * 50, [1 + 0.1 * (-1) ** i for i in range(50)], FALLING[::-1]]
-)
+@pytest.mark.parametrize("losses", [[1.0] * 50, [1 + 0.1 * (-1) ** i for i in range(50)], FALLING[::-1]])
 def test_a_loss_that_has_not_moved(losses):
     (text,) = said(losses)
     assert text.startswith("the loss has not moved") and "raise outer.lr_img (now " in text
