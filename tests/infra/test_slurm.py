@@ -16,8 +16,10 @@ PROGRAMS = {
     "srun": 'echo "srun $*" >> "$CALLS"; while [ "${1#-}" != "$1" ]; do case "$1" in -w|-x) shift;; esac; shift; done; '
     'exec "$@"',
     "ray": 'echo "ray $* mode=$RAY_AUTH_MODE token=$(cat "$RAY_AUTH_TOKEN_PATH")" >> "$CALLS"; '
-    '[ "$1" = health-check ] && exit 0; exec sleep 600',
-    "stillhouse": 'echo "stillhouse $* at=$RAY_ADDRESS" >> "$CALLS"; [ -n "$WAITS" ] || exit 0; '
+    'if [ "$1" = health-check ]; then grep -q "^ray start --head" "$CALLS"; exit; fi; exec sleep 600',
+    "stillhouse": 'echo "stillhouse $* at=$RAY_ADDRESS" >> "$CALLS"; '
+    '[ -z "$RAY_ADDRESS" ] || until grep -q "^ray start --address" "$CALLS"; do sleep 0.1; done; '  # needs its nodes
+    '[ -n "$WAITS" ] || exit 0; '
     'trap "echo checkpoint >> $CALLS; exit $WAITS" TERM; touch "$CALLS.waiting"; while :; do sleep 0.1; done',
 }
 
