@@ -5,15 +5,14 @@
 
 Distills one method after another in this process, without Ray, and appends a line of JSON for each; it skips what the
 file already has, so it can be stopped and restarted, and ends with the table. Experts are trained first, into
-STILLHOUSE_HOME. All methods have the data, network, experts and evaluation of the recipe `digits` (for Fashion-MNIST
-with the changes in BASE), a budget of --ipc images per class, and settings of their own: METHODS, each the overrides
+the store. All methods have the data, network, experts and evaluation of the recipe `digits` (for Fashion-MNIST
+with the changes in BASE), a budget of --ipc images per class, and settings of their own: methods(), each the overrides
 behind `stillhouse distill digits`. Their steps are what a minute or a few of one core allow, not what a paper took.
 """
 
 import argparse
 import json
 import math
-import os
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import torch
 
+from cluster import home
 from cluster.jobs import experts
 from distill import context as contexts
 from distill import recipe, synthetic
@@ -99,7 +99,7 @@ def prepared(method: Method, o: argparse.Namespace) -> Context:
     start = (f"synthetic.start=file:{_folder(o, method.start)}",) if method.start else ()
     plain = ("evaluation.networks=5", "evaluation.selection_networks=2", "outer.picture_every=100000", "threads=1")
     r = recipe.load("digits", [*BASE[o.data], *method.overrides, *start, *plain, *o.overrides])
-    c, store = contexts.prepare(r), f"file:{_home()}/store"
+    c, store = contexts.prepare(r), home.store_url()
     if r.synthetic.kind == "canvas":  # as large as the budget
         budget = o.ipc * c.classes * math.prod(c.data.shape)
         r = r.model_copy(update={"synthetic": synthetic.sized(c, budget)})
@@ -137,10 +137,9 @@ def run(o: argparse.Namespace) -> list[dict]:
     lines = [("random", lambda: real(o.ipc, o))]
     lines += [(m.name, lambda m=m: measure(m, o)) for m in methods(o.ipc)]
     key = {"data": o.data, "ipc": o.ipc, "overrides": o.overrides}
+    done = {row["name"] for row in read(o.out) if row.items() >= key.items()}
     for name, line in lines:
-        if (o.only and not name.startswith(tuple(o.only))) or any(
-            row.items() >= (key | {"name": name}).items() for row in read(o.out)
-        ):
+        if name in done or (o.only and not name.startswith(tuple(o.only))):
             continue
         print(f"{o.data}, {o.ipc} per class: {name}", flush=True)
         row = key | {"name": name} | line()
@@ -165,13 +164,9 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def _home() -> Path:
-    return Path(os.environ.get("STILLHOUSE_HOME", Path.home() / "stillhouse"))
-
-
 def _folder(o: argparse.Namespace, name: str) -> Path:
     """Where the set of a line is kept."""
-    return _home() / "methods" / f"{o.data}-{o.ipc}" / name.lower().replace(" ", "-").replace(",", "")
+    return home.home() / "methods" / f"{o.data}-{o.ipc}" / name.lower().replace(" ", "-").replace(",", "")
 
 
 def main() -> None:
