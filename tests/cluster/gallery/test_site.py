@@ -204,6 +204,13 @@ def test_a_page_that_stands_alone_has_every_picture_in_it(first):
     assert all(url.startswith(("data:", "#")) for url in urls)
 
 
+def test_one_network_has_no_deviation(first):
+    own = first.evaluations[0]
+    alone = replace(first, evaluations=[replace(own, score={"mean": 0.577, "std": 0.0, "n": 1})])
+    several, one = (site.alone(result, site.Options()) for result in (first, alone))
+    assert "91.0 <small>± 1.0 %</small>" in several and "57.7 <small>%</small>" in one and "± 0.0" not in one
+
+
 def test_sprites_stack_the_steps_and_strips_keep_their_gaps_clear(tmp_path):
     frames = [torch.full((3, 1, 8, 8), level) for level in (0.0, 1.0)]
     made = sprite(Folder(tmp_path), "s", frames)
