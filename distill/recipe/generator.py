@@ -1,8 +1,6 @@
 """Settings of learned generators, and of codes of a frozen one (distill/synthetic/generator.py, latents.py)."""
 
-import hashlib
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -41,24 +39,7 @@ class _Generates(SyntheticBase):
     """Images per class."""
     start: str = "random"
 
-    @property
-    def file(self) -> Path | None:
-        """The file that `start` names, if any."""
-        kind, _, path = self.start.partition(":")
-        return Path(path) if kind == "file" and path else None
-
-    def absolute(self) -> Self:
-        if self.file is None:
-            return self
-        return self.model_copy(update={"start": f"file:{self.file.expanduser().absolute()}"})
-
-    def decisive(self) -> dict[str, Any]:
-        values = self.model_dump(mode="json")
-        if self.file is not None:
-            found = self.file / "synthetic.safetensors" if self.file.is_dir() else self.file
-            if found.is_file():
-                values["start"] = f"file:{hashlib.sha256(found.read_bytes()).hexdigest()}"
-        return values
+    from_file: ClassVar[str] = "start"
 
 
 class Gan(Settings):

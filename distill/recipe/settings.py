@@ -33,9 +33,7 @@ def slug(text: str) -> str:
 
 def in_words(pattern: str, given: Any) -> str:
     """What a text that does not match the pattern of a setting should be, in words."""
-    if "experts|file" in pattern:
-        return "use random, experts or file:PATH"
-    if "(random|" in pattern:
+    if "|file:.+)" in pattern:
         kinds = pattern.strip("^($)").replace("file:.+", "file:PATH").split("|")
         return f"use {', '.join(kinds[:-1])} or {kinds[-1]}"
     if NAME.strip("^$") in pattern:

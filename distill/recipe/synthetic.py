@@ -1,6 +1,6 @@
 """Settings of the synthetic sets: one class for each module in distill/synthetic/."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -9,6 +9,8 @@ from distill.recipe.generator import Generator, GeneratorXL, Latents
 from distill.recipe.poster import Poster
 from distill.recipe.settings import Count, Positive, by_default
 from distill.recipe.synthetic_base import FORGETTING_EXPERTS, LABEL_EXPERTS, Labels, Selector, SyntheticBase
+
+INIT = f"^(real|noise|{'|'.join(get_args(Selector))}|file:.+)$"
 
 
 class Pixels(SyntheticBase):
@@ -23,17 +25,20 @@ class Pixels(SyntheticBase):
     bits: Literal[8, 32] = 32
     """Bits per stored value. 8: 256 levels over the range of each channel in the training images; images are rounded in
     every step and learned through the rounding, so that what is stored is what was judged."""
-    init: Literal["real", "noise"] | Selector = "real"
-    """Initial images. real: random real images; noise: Gaussian noise with the data's mean and standard deviation; or
-    real images chosen by a selector, from the features of experts in the store or, if there are none, of a network
-    trained briefly for this."""
+    init: Annotated[str, Field(pattern=INIT)] = "real"
+    """Initial images. real: random real images; noise: Gaussian noise with the data's mean and standard deviation;
+    herding and others: real images chosen by a selector, from the features of experts in the store or, if there are
+    none, of a network trained briefly for this; file:PATH: the images of another published set, of any kind, whose
+    labels are not taken over."""
     labels: Labels = Labels()
+
+    from_file: ClassVar[str] = "init"
 
     @property
     def expert_use(self) -> ExpertUse:
         if self.init == "forgetting" or self.labels.by_experts:
             return "required"
-        return "none" if self.init in ("real", "noise") else "preferred"
+        return "preferred" if self.init in get_args(Selector) else "none"
 
     @property
     def most_experts(self) -> int:

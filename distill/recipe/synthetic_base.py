@@ -1,7 +1,8 @@
 """What the settings of all synthetic sets have, and labels."""
 
+import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -67,10 +68,14 @@ class SyntheticBase(Settings):
         """Maximum number of experts that it uses, if it requires them."""
         return 1
 
+    from_file: ClassVar[str] = ""
+    """Name of the setting that may be file:PATH, if there is one."""
+
     @property
     def file(self) -> Path | None:
         """The file, or folder, of a published set that this one starts from."""
-        return None
+        kind, _, path = getattr(self, self.from_file, "").partition(":")
+        return Path(path) if kind == "file" and path else None
 
     def check(self, recipe: "Recipe") -> None:
         """Raise ValueError if the rest of the recipe does not fit these settings."""
@@ -86,8 +91,15 @@ class SyntheticBase(Settings):
 
     def absolute(self) -> Self:
         """The same settings with absolute file paths."""
-        return self
+        if self.file is None:
+            return self
+        return self.model_copy(update={self.from_file: f"file:{self.file.expanduser().absolute()}"})
 
     def decisive(self) -> dict[str, Any]:
         """The settings that the result depends on, as JSON values; files by digest, not by path."""
-        return self.model_dump(mode="json")
+        values = self.model_dump(mode="json")
+        if self.file is not None:
+            found = self.file / "synthetic.safetensors" if self.file.is_dir() else self.file
+            if found.is_file():
+                values[self.from_file] = f"file:{hashlib.sha256(found.read_bytes()).hexdigest()}"
+        return values

@@ -24,6 +24,7 @@ from distill.recipe.synthetic_base import LABEL_EXPERTS
 from distill.selectors import Evidence, members_of, select
 from distill.synthetic import patches
 from distill.synthetic.base import Budget, Group, Synthetic
+from distill.synthetic.starts import published_start, seen_here
 
 LEAST_PROBABILITY = 1e-6
 """Of labels that start from experts and are learned as logits."""
@@ -47,15 +48,18 @@ class Pixels(Synthetic, kind="pixels"):
 
     @classmethod
     def build(cls, settings: recipe.Pixels, context: Context) -> "Pixels":
-        """Real images, random or chosen by a selector, or noise with the data's mean and standard deviation.
+        """Real images, random or chosen by a selector, those of a published set, or noise with the data's mean and
+        standard deviation.
 
-        Raises DataError when a class has too few images, and RecipeError when init or labels need experts that are
-        missing, or the factor is larger than an image.
+        Raises DataError when a class has too few images or the published set cannot be read, and RecipeError when init
+        or labels need experts that are missing, the published set does not fit, or the factor is larger than an image.
         """
         train, g = context.data.train, rng.generator(context.seed, "synthetic init")
         per_class = settings.ipc * settings.factor**2
         if settings.init == "noise":
             x = _noise(settings, context)
+        elif settings.file:
+            x = put_together(_published_images(settings, context, per_class), settings.factor)
         elif settings.init == "real":
             x = put_together(real_images(train, context.classes, per_class, g), settings.factor)
         else:
@@ -70,9 +74,11 @@ class Pixels(Synthetic, kind="pixels"):
 
     @classmethod
     def blank(cls, settings: recipe.Pixels, context: Context) -> "Pixels":
-        """Noise with one-hot labels. Raises DataError if a class has too few images for the initialisation, and
-        RecipeError for a factor that is larger than an image."""
-        for c in range(context.classes) if settings.init != "noise" else ():
+        """Noise with one-hot labels. Raises DataError if a class has too few images for the initialisation or a
+        published set cannot be read, and RecipeError if that does not fit, or for a factor larger than an image."""
+        if settings.file:
+            _published_images(settings, context, settings.ipc * settings.factor**2)
+        for c in range(context.classes) if settings.init != "noise" and not settings.file else ():
             members_of(context.data.train, c, settings.ipc * settings.factor**2)
         return _of(settings, context, _noise(settings, context))
 
@@ -183,6 +189,24 @@ def real_images(split: Split, classes: int, per_class: int, g: torch.Generator) 
     members = [members_of(split, c, per_class) for c in range(classes)]
     rows = torch.cat([rows[torch.randperm(len(rows), generator=g)[:per_class]] for rows in members])
     return split.x[rows.to(split.x.device)].clone()
+
+
+def _published_images(settings: recipe.Pixels, context: Context, per_class: int) -> Tensor:
+    """The first images (classes * per_class, c, h, w) of each class of a published set, as networks of this recipe see
+    them; an image is of the class that most of its label is. Raises DataError and RecipeError as published_start, and
+    if a class has too few."""
+    published = published_start(settings, context)
+    of_class = published.labels.argmax(1)
+    counts = of_class.bincount(minlength=context.classes)
+    if counts.min() < per_class:
+        label, possible = int(counts.argmin()), int(counts.min()) // settings.factor**2
+        raise RecipeError(
+            f"synthetic.init: of class {context.data.classes[label]!r} {per_class} images are needed, but the set has "
+            f"{counts[label]}: " + (f"set synthetic.ipc={possible}" if possible else "give a larger set")
+        )
+    rows = torch.cat([(of_class == c).nonzero().flatten()[:per_class] for c in range(context.classes)])
+    x = published.images[rows].to(context.data.train.x)
+    return seen_here(x, published.preprocess, context.data.preprocess).clone()
 
 
 def _noise(settings: recipe.Pixels, context: Context) -> Tensor:

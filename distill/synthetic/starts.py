@@ -1,6 +1,6 @@
 """What generators start from: a set that Stillhouse published, or a generator in a `.pkl` file of others' code.
 
-    published = published_start(settings, context)     # None unless `start` names a file
+    published = published_start(settings, context)     # None unless `start`, or of pixels `init`, names a file
 
 Either draws images as its own networks see them. `drawn_for` changes how it scales them to what the networks of this
 recipe see, where scale and shift per channel are enough; `seen_here` does so for any images.
@@ -25,19 +25,19 @@ PER_CHANNEL = ("none", "standardize")
 
 
 def published_start(
-    settings: recipe.Generator | recipe.GeneratorXL | recipe.Latents, context: Context
+    settings: recipe.Generator | recipe.GeneratorXL | recipe.Latents | recipe.Pixels, context: Context
 ) -> Published | None:
-    """The published set or generator that `start` names, if any. Raises DataError if it cannot be read, RecipeError if
-    it does not fit the data."""
+    """The published set or generator that the recipe names, if any. Raises DataError if it cannot be read, RecipeError
+    if it does not fit the data."""
     if not settings.file:
         return None
     pickle = settings.file.suffix == ".pkl"
     published = load_generator(settings.file).published() if pickle else read(settings.file)
-    _check_fits(published, context, unconditional=settings.kind == "latents")
+    _check_fits(published, context, f"synthetic.{settings.from_file}", unconditional=settings.kind == "latents")
     return published
 
 
-def _check_fits(published: Published, context: Context, unconditional: bool) -> None:
+def _check_fits(published: Published, context: Context, setting: str, unconditional: bool) -> None:
     """Raise RecipeError if it has other classes or images than the data."""
     stored, shape = published.stored, context.data.shape
     if isinstance(stored, Sampler):
@@ -48,7 +48,7 @@ def _check_fits(published: Published, context: Context, unconditional: bool) -> 
         own = published.shape
     if own != shape or len(published.classes) != context.classes:
         raise RecipeError(
-            f"synthetic.start: a set of {len(published.classes)} classes and images {own}, but the data have "
+            f"{setting}: a set of {len(published.classes)} classes and images {own}, but the data have "
             f"{context.classes} and {shape}: give a set of the same data"
             + (f", or set dataset.size={own[1]}" if own[0] == shape[0] and own[1] == own[2] != shape[1] else "")
         )

@@ -308,6 +308,8 @@ def test_idc_recipes_have_four_images_in_each_and_the_published_rates(ipc, lr):
         ('name="--"', "the first a letter or digit: 'mine'"),
         ('device="gpu"', "device: use auto, cpu, cuda or cuda:0, cuda:1, ...; a GPU is cuda, or cuda:0 for the first"),
         ("objective.trajectories=My Experts", "objective.trajectories: use a-z, 0-9, - and _"),
+        ("synthetic.init=herdin", "synthetic.init: use real, noise, herding, kmeans-nearest,"),
+        ("synthetic.init=file:", "entropy-high, entropy-low or file:PATH (got 'file:')"),
         ('device="tpu"', "device: use auto, cpu, cuda or cuda:0, cuda:1, ... (got 'tpu')"),
     ],
 )

@@ -1,5 +1,6 @@
-"""What generators and codes start from: generators of every kind, also in pickles, and other preprocessing."""
+"""What pixels, generators and codes start from: published sets, generators, also in pickles; other preprocessing."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -7,10 +8,10 @@ import torch
 from support import small
 from support.nvidia_pickles import snapshot, stylegan2, stylegan3
 
-from distill import rng, synthetic
+from distill import recipe, rng, synthetic
 from distill.checkpoint import Checkpoint
 from distill.data.preprocess import Preprocess, Standardize, Whitening
-from distill.errors import RecipeError
+from distill.errors import DataError, RecipeError
 from distill.generators import load_generator
 from distill.loop import Loop, Watcher
 from distill.nets import stylegan2 as sg2
@@ -197,3 +198,73 @@ def test_codes_of_a_gan_that_is_trained_first(tmp_path):
     again = synthetic.restore(c, published.state)
     assert torch.equal(again.stored().images(), published.images), "judged again where the GAN is not at hand"
     assert "gan" not in small.context("distribution", *staged[:2]).recipe.synthetic.decisive()
+
+
+def pixels(folder, preprocess: Preprocess, *overrides):
+    """A context for pixels that start from the set in `folder`."""
+    c = small.context("distribution", f"synthetic.init=file:{folder}", *overrides)
+    return replace(c, data=replace(c.data, preprocess=preprocess))
+
+
+def set_of(folder, y: list[int], preprocess: Preprocess):
+    """A set of random images of these classes with soft labels, in a folder; its images."""
+    x = torch.randn(len(y), 3, 8, 8, generator=rng.generator(0, "set"))
+    soft = torch.nn.functional.one_hot(torch.tensor(y), 3) * 0.4 + 0.2
+    write(small.published(x, soft, torch.rand(x.shape), "abc", None, {}, 0, {}, preprocess=preprocess), folder)
+    return x
+
+
+def test_pixels_start_from_the_images_of_a_published_set_in_the_order_of_classes(tmp_path):
+    x = set_of(tmp_path, [2, 0, 1, 0, 2, 1, 1], theirs := Standardize(MEAN, STD))
+    made = synthetic.build(pixels(tmp_path, Standardize(MEAN.clone(), STD.clone())))
+    assert torch.equal(made.x, x[[1, 3, 2, 5, 0, 4]]) and made.y.argmax(1).tolist() == [0, 0, 1, 1, 2, 2]
+    assert made.y.max() == 1, "labels are the recipe's, not the set's"
+    other = synthetic.build(pixels(tmp_path, ours := Standardize(MEAN / 2, STD * 2)))
+    assert torch.allclose(ours.inverse(other.x), theirs.inverse(made.x), atol=1e-5)
+    assert torch.equal(synthetic.build(pixels(tmp_path, theirs, "synthetic.ipc=1")).x, x[[1, 2, 0]])
+
+
+def test_pixels_of_many_parts_start_from_as_many_images(tmp_path):
+    x = set_of(tmp_path, [0, 1, 2] * 4, theirs := Standardize(MEAN, STD))
+    made = synthetic.build(pixels(tmp_path, theirs, "synthetic.ipc=1", "synthetic.factor=2"))
+    a, b, c, d = torch.nn.functional.avg_pool2d(x[[0, 3, 6, 9]], 2)
+    assert torch.allclose(made.x[0], torch.cat([torch.cat([a, b], 2), torch.cat([c, d], 2)], 1), atol=1e-6)
+    with pytest.raises(
+        RecipeError, match="class 'class 0' 8 images are needed, but the set has 4: set synthetic.ipc=1"
+    ):
+        synthetic.check(pixels(tmp_path, theirs, "synthetic.factor=2"))
+
+
+def test_a_set_that_does_not_fit_pixels_is_refused_with_the_fix(tmp_path):
+    set_of(tmp_path / "few", [0, 0, 1, 2, 2], here := Standardize(MEAN, STD))
+    with pytest.raises(
+        RecipeError, match="of class 'class 1' 2 images are needed, but the set has 1: set synthetic.ipc=1"
+    ):
+        synthetic.check(pixels(tmp_path / "few", here))
+    set_of(tmp_path / "none", [0, 0, 2], here)
+    with pytest.raises(RecipeError, match="'class 1' 2 images are needed, but the set has 0: give a larger set"):
+        synthetic.check(pixels(tmp_path / "none", here))
+    c = pixels(tmp_path / "few", here)
+    larger = replace(c, data=replace(small.random_data(shape=(3, 16, 16)), preprocess=here))
+    with pytest.raises(RecipeError, match="synthetic.init: a set of 3 classes and images.*dataset.size=8"):
+        synthetic.check(larger)
+    with pytest.raises(DataError, match="away"):
+        synthetic.check(pixels(tmp_path / "away", here))
+
+
+def test_the_run_of_pixels_is_named_by_what_the_set_holds_not_by_where_it_is(tmp_path):
+    set_of(tmp_path / "a", [0, 1, 2] * 2, here := Standardize(MEAN, STD))
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    a, b = (pixels(tmp_path / name, here).recipe.synthetic for name in "ab")
+    assert a.decisive() == b.decisive() and str(tmp_path) not in str(a.decisive())
+    set_of(tmp_path / "b", [0, 1, 2] * 3, here)
+    assert a.decisive() != b.decisive()
+    assert a.expert_use == "none" and recipe.Pixels(init="herding").expert_use == "preferred"
+
+
+def test_pixels_start_from_what_a_generator_draws(pickled):
+    path, _ = pickled("StyleGAN2-ADA")
+    drawn = load_generator(path).published()
+    made = synthetic.build(pixels(path, Standardize(MEAN, STD)))
+    rows = [row for c in range(3) for row in (drawn.labels.argmax(1) == c).nonzero().flatten().tolist()[:2]]
+    assert torch.allclose(made.x, (drawn.images[rows] - MEAN) / STD, atol=1e-4)
