@@ -32,9 +32,9 @@ ModelName = Annotated[
     ),
 ]
 SHOWN = (
-    "protocol", "network", "selection", "selection_accuracy", "step", "student_lr", "budget_ipc", "budget_floats",
-    "budget_bits", "shared_floats", "preprocess", "recipe", "seed", "data_train", "data_test", "run_id",
-    "stillhouse_version", "git_commit", "stillhouse.sha256",
+    "protocol", "network", "selection", "selection_accuracy", "step", "fid", "class_fid", "fid_features", "student_lr",
+    "budget_ipc", "budget_floats", "budget_bits", "shared_floats", "preprocess", "recipe", "seed", "data_train",
+    "data_test", "run_id", "parent_run", "stillhouse_version", "git_commit", "stillhouse.sha256",
 )  # fmt: skip
 
 

@@ -33,7 +33,18 @@ def home(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         uri = f"sqlite:///{home}/mlflow.db"
         patch.setenv("MLFLOW_TRACKING_URI", uri)
-        for i, more in enumerate(({}, {"selection_accuracy": "0.6", "network": "resnet"})):
+        for i, more in enumerate(
+            (
+                {},
+                {
+                    "selection_accuracy": "0.6",
+                    "network": "resnet",
+                    "parent_run": "gan-1",
+                    "fid": "3.1",
+                    "fid_features": "x",
+                },
+            )
+        ):
             write(published(i), home / f"set-{i}")
             registry.publish(Tracker.open(uri, "t", str(i), str(i), {}, {}), MODEL, home / f"set-{i}", TAGS | more)
     return home
@@ -56,6 +67,8 @@ def test_models_are_listed_and_shown(monkeypatch, capsys):
     assert stillhouse(monkeypatch, "models", "show", "tiny@best") == 0
     said = capsys.readouterr().out
     assert f"{MODEL}/2" in said and "resnet" in said and "51.0 ± 1.0 %" in said
+    shown = {line.split()[0]: line.split()[-1] for line in said.splitlines()}
+    assert (shown["parent_run"], shown["fid"], shown["fid_features"]) == ("gan-1", "3.1", "x")
     assert stillhouse(monkeypatch, "models", "list", "nothing-of-this-name") == 0
     assert "no such model" in capsys.readouterr().out
 
