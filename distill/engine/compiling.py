@@ -5,7 +5,10 @@ import shutil
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 from torch.func import functional_call
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from distill.context import Context
@@ -24,12 +27,15 @@ SECONDS_SAVED = 0.5
 """Fraction of the eager time that compiled steps save."""
 FLOPS_PER_SECOND = 60e9
 """Throughput of the arithmetic of eager steps on two CPU cores."""
+WRITTEN_PER_SECOND = 0.8e9
+"""Numbers that the operations of eager steps write on two CPU cores, which decides for narrow networks. A core needs
+1.9 to 2.8 ns for each, arithmetic included, at 8 to 64 px and widths of 16 to 128."""
 OVERHEAD_SECONDS = 8e-3
 """Minimum time of one eager forward and one eager adjoint step: the overhead of launching their kernels."""
 PASS_FLOPS = 3
 """Cost of a pass with a gradient, in forward passes."""
 STEP_FLOPS = 12
-"""Cost of a forward step (3) and an adjoint step (9, or 8 for SGD), in forward passes."""
+"""Cost of a forward step (3) and an adjoint step (9, or 8 for SGD), in forward passes; of what is written, too."""
 
 
 def engine(context: Context, work: "Work") -> Unroll:
@@ -68,15 +74,47 @@ def pays(context: Context, seconds: float) -> bool:
 
 def eager_seconds(network: Network, shape: tuple[int, int, int], images: int) -> float:
     """Rough estimate of the seconds of one forward and one adjoint step on two CPU cores."""
-    return max(forward_flops(network, shape) * images * STEP_FLOPS / FLOPS_PER_SECOND, OVERHEAD_SECONDS)
+    one = max(forward_flops(network, shape) / FLOPS_PER_SECOND, forward_written(network, shape) / WRITTEN_PER_SECOND)
+    return max(one * images * STEP_FLOPS, OVERHEAD_SECONDS)
 
 
 def forward_flops(network: Network, shape: tuple[int, int, int]) -> int:
     """Floating-point operations of the forward pass of one image, counted without computing it."""
-    parameters = {name: torch.empty(s, device="meta") for name, s in network.layout.entries}
+    inputs = _unfilled(network, shape)
     with FlopCounterMode(display=False) as counter:
-        functional_call(network.module, parameters, (torch.empty(1, *shape, device="meta"),))
+        functional_call(network.module, *inputs)
     return counter.get_total_flops()
+
+
+def forward_written(network: Network, shape: tuple[int, int, int]) -> int:
+    """Numbers that the operations of the forward pass of one image write, counted without computing it."""
+    inputs = _unfilled(network, shape)
+    with _Written() as counter:
+        functional_call(network.module, *inputs)
+    return counter.numbers
+
+
+class _Written(TorchDispatchMode):
+    """Counts what operations write: the elements of their results, except of views."""
+
+    numbers = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """False: torch would import its compiler, which takes a second, only to keep it out of __torch_dispatch__."""
+        return False
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            self.numbers += sum(t.numel() for t in tree_leaves(out) if isinstance(t, Tensor))
+        return out
+
+
+def _unfilled(network: Network, shape: tuple[int, int, int]) -> tuple[dict[str, Tensor], Tensor]:
+    """Parameters and an image (1, c, h, w) that have no values, so that nothing is computed with them."""
+    parameters = {name: torch.empty(s, device="meta") for name, s in network.layout.entries}
+    return parameters, torch.empty(1, *shape, device="meta")
 
 
 def has_compiler(device: torch.device) -> bool:

@@ -11,7 +11,7 @@ from distill.engine.compiling import (
     FLOPS_PER_SECOND,
     OVERHEAD_SECONDS,
     PASS_FLOPS,
-    eager_seconds,
+    STEP_FLOPS,
     forward_flops,
 )
 from distill.errors import PlanError
@@ -49,7 +49,7 @@ def speeds(drafts: dict[str, Recipe], facts: Facts) -> Speeds:
         o = recipe.objective
         if recipe.objective.expert_use == "required":
             batch = min(o.batch_syn or classes * ipc, classes * ipc)
-            return o.syn_steps * eager_seconds(network, facts.shape, batch)
+            return o.syn_steps * max(STEP_FLOPS * forward * batch, OVERHEAD_SECONDS)
         real = sum(min(o.batch_real, n) for n in facts.counts)
         return max(forward * (real + PASS_FLOPS * classes * ipc), OVERHEAD_SECONDS)
 
