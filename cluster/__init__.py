@@ -16,8 +16,10 @@ from distill import remote
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Threads of a step that wait for each other sleep after a moment instead of spinning: on cores that other work uses
-# too, steps of two threads are three times as fast, and workers, which inherit this, no longer crawl.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+# too, steps of two threads are twice as fast, and workers, which inherit this, no longer crawl. 5,000 looks are enough
+# for steps of small kernels on cores of their own (tests/benchmarks/waiting.py).
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 if "ray" not in sys.modules and not os.environ.get("RAY_ADDRESS") and "RAY_AUTH_MODE" not in os.environ:
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
