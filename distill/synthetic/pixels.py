@@ -74,13 +74,17 @@ class Pixels(Synthetic, kind="pixels"):
 
     @classmethod
     def blank(cls, settings: recipe.Pixels, context: Context) -> "Pixels":
-        """Noise with one-hot labels. Raises DataError if a class has too few images for the initialisation or a
-        published set cannot be read, and RecipeError if that does not fit, or for a factor larger than an image."""
-        if settings.file:
-            _published_images(settings, context, settings.ipc * settings.factor**2)
+        """Noise with one-hot labels, without reading the set that the images start from. Raises DataError if a class
+        has too few images for the initialisation, and RecipeError for a factor that is larger than an image."""
         for c in range(context.classes) if settings.init != "noise" and not settings.file else ():
             members_of(context.data.train, c, settings.ipc * settings.factor**2)
         return _of(settings, context, _noise(settings, context))
+
+    @classmethod
+    def check(cls, settings: recipe.Pixels, context: Context) -> None:
+        super().check(settings, context)
+        if settings.file:
+            _published_images(settings, context, settings.ipc * settings.factor**2)
 
     def __len__(self) -> int:
         return len(self.y)

@@ -1,4 +1,4 @@
-"""What generators start from: a set that Stillhouse published, or a generator in a `.pkl` file of others' code.
+"""What sets start from: one that Stillhouse published, or a generator in a `.pkl` file of others' code.
 
     published = published_start(settings, context)     # None unless `start`, or of pixels `init`, names a file
 

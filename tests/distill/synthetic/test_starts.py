@@ -262,6 +262,14 @@ def test_the_run_of_pixels_is_named_by_what_the_set_holds_not_by_where_it_is(tmp
     assert a.expert_use == "none" and recipe.Pixels(init="herding").expert_use == "preferred"
 
 
+def test_pixels_are_judged_again_where_the_set_they_started_from_is_not_at_hand(tmp_path):
+    set_of(tmp_path / "a", [0, 1, 2] * 2, here := Standardize(MEAN, STD))
+    c = pixels(tmp_path / "a", here)
+    made = synthetic.build(c)
+    shutil.rmtree(tmp_path / "a")
+    assert torch.equal(synthetic.restore(c, made.learned_state()).x, made.x)
+
+
 def test_pixels_start_from_what_a_generator_draws(pickled):
     path, _ = pickled("StyleGAN2-ADA")
     drawn = load_generator(path).published()
