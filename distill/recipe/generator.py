@@ -48,6 +48,8 @@ class Gan(Settings):
 
     objective: Adversarial = Adversarial()
     outer: Outer = Outer(**Adversarial.outer_defaults({}), steps=600, evaluate_every=200, picture_every=200)
+    per_class: Annotated[int, Field(ge=0)] = 0
+    """Images of each class in one pass of the GAN (0: as many as in those of the set that starts from it)."""
 
     @model_validator(mode="before")
     @classmethod
@@ -66,12 +68,15 @@ class Gan(Settings):
     def of(self, recipe: "Recipe", synthetic: SyntheticBase) -> "Recipe":
         """The recipe that trains `synthetic` in this way, and differs in nothing else from `recipe`."""
         changes = {"name": "gan", "paper": "", "expected": "", "objective": self.objective, "outer": self.outer}
+        if self.per_class:
+            synthetic = synthetic.model_copy(update={"per_class": self.per_class})
         return recipe.model_copy(update={**changes, "synthetic": synthetic})
 
     def decisive(self) -> dict[str, Any]:
         """The settings that the weights depend on."""
         outer = self.outer.model_dump(mode="json", exclude={"workers"})
-        return {"objective": self.objective.decisive(), "outer": outer}
+        draws = {"per_class": self.per_class} if self.per_class else {}  # 0 is part of the set's own settings
+        return {"objective": self.objective.decisive(), "outer": outer} | draws
 
 
 class _FromGan(_Generates):

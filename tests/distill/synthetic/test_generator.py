@@ -235,6 +235,18 @@ def test_the_run_before_is_named_by_what_the_gan_depends_on():
         recipe.load("digits", [*start, "synthetic.gan.outer.workers=2"])
 
 
+def test_a_gan_has_images_per_pass_of_its_own():
+    start = ["synthetic={}", "synthetic.kind=generator", "synthetic.start=gan", "synthetic.per_class=3"]
+    own, same = (recipe.load("digits", [*start, *more]) for more in (["synthetic.gan.per_class=7"], []))
+    assert (own.synthetic.per_class, own.before.synthetic.per_class, same.before.synthetic.per_class) == (3, 7, 3)
+    as_many = recipe.load("digits", [*start[:-1], "synthetic.per_class=7"])
+    assert own.before.run_id("d") == as_many.before.run_id("d"), "one GAN, whatever starts from it"
+    assert len({r.run_id("d") for r in (own, same, as_many)}) == 3
+    assert "per_class" not in same.synthetic.decisive()["gan"], "names of runs without it stay as they were"
+    codes = recipe.load("digits", ["synthetic={}", "synthetic.kind=latents", *start[2:3], "synthetic.gan.per_class=7"])
+    assert codes.before.run_id("d") == own.before.run_id("d")
+
+
 def test_a_generator_starts_fitted_to_the_images_of_a_published_set(tmp_path):
     loop = Loop(small.context("distribution", "outer.steps=1"), Watcher())
     loop.run()
@@ -288,7 +300,8 @@ torch.save([x, t], "x.pt")
 
 def test_a_process_without_stillhouse_draws_the_same_bits(published):
     folder, loop = published
-    subprocess.run([sys.executable, "-c", WITHOUT_STILLHOUSE], cwd=folder, check=True, env={"PATH": "/usr/bin"})
+    env = {"PATH": "/usr/bin", "OMP_NUM_THREADS": str(torch.get_num_threads())}  # how sums are divided
+    subprocess.run([sys.executable, "-c", WITHOUT_STILLHOUSE], cwd=folder, check=True, env=env)
     x, truncated = torch.load(folder / "x.pt", weights_only=True)
     train = load(folder)
     assert torch.equal(x, train.images) and torch.equal(x, loop.synthetic.stored().images())
