@@ -54,9 +54,10 @@ class _Unrolled(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, engine, batches, steps, window, theta, lr, *learned):
-        ctx.learned, ctx.lr = learned, lr.detach()
-        ctx.advance = lambda s, i: engine.step.forward(s, *batches(i), _rate(ctx.lr, i), i)
-        ctx.step = engine.step
+        rate = lr.detach()
+        ctx.learned, ctx.lr, ctx.step = learned, rate, engine.step
+        # Not through ctx: that would be a cycle, and all states stay until Python looks for cycles, rarely.
+        ctx.advance = lambda s, i: engine.step.forward(s, *batches(i), _rate(rate, i), i)
         state = engine.step.optimizer.start(theta.detach())
         for i in range(steps - window):
             state = ctx.advance(state, i)
@@ -64,7 +65,7 @@ class _Unrolled(torch.autograd.Function):
         ctx.made = _KeptBatches(batches, engine.memory, learned)
         for i in range(steps - window, steps):
             ctx.kept.put(i, state)
-            state = engine.step.forward(state, *ctx.made.put(i), _rate(ctx.lr, i), i)
+            state = engine.step.forward(state, *ctx.made.put(i), _rate(rate, i), i)
         ctx.whole = window == steps
         return state[0].clone()
 

@@ -3,6 +3,7 @@
 STILLHOUSE_WRITE_GOLDEN=1 python -m pytest tests/distill/test_loop.py -k golden    # writes tests/golden/losses.json
 """
 
+import gc
 import hashlib
 import json
 import math
@@ -71,6 +72,35 @@ def one_thread():
 
 
 # ---------------------------------------------------------------- every pair
+
+
+class Cycles(Watcher):
+    """Tensors that only Python's search for cycles would free, which is rare: what each step leaves stays for long."""
+
+    def __init__(self):
+        self.tensors: list[tuple[int, ...]] = []
+
+    def step(self, step, metrics):
+        gc.collect()
+        self.tensors += [tuple(o.shape) for o in gc.garbage if isinstance(o, torch.Tensor)] if step > 1 else []
+        gc.garbage.clear()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("synthetic", ["pixels", "poster", "generator"])
+def test_a_step_leaves_no_tensors_behind(synthetic, objective):
+    only = [] if synthetic == "pixels" else ["synthetic={}", f"synthetic.kind={synthetic}"]
+    cycles = Cycles()
+    loop = Loop(small.context(objective, *only), cycles)
+    gc.disable()
+    try:
+        loop.run()
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert not cycles.tensors
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
