@@ -64,6 +64,8 @@ class Best:
 
 LATE = 0.05
 """Part of the time given by which the final judgement may be late before it makes do with fewer networks."""
+SAVE_SECONDS = 120.0
+"""Time without a checkpoint after which one is made, so that slow steps are not lost by the hundred."""
 
 
 class Loop:
@@ -97,6 +99,7 @@ class Loop:
         self.end: Best | None = None
         self.done = 0
         self.judged = -1
+        self.saved_at = time.monotonic()
         self.deadline, self.judging_seconds = deadline, 0.0
         now = time.monotonic()
         self.at_last = math.inf if deadline is None else deadline + LATE * max(0.0, deadline - now)
@@ -122,13 +125,20 @@ class Loop:
             self.watcher.step(self.done, metrics)
             self._show_and_judge()
             stopping = self.rank == 0 and self.watcher.stopping()
-            if self.rank == 0 and (stopping or self.done == outer.steps or self.done % outer.checkpoint_every == 0):
+            if self.rank == 0 and (stopping or self._due()):
                 self.watcher.save(self.checkpoint())
+                self.saved_at = time.monotonic()
             if stopping and self.done < outer.steps:
                 raise StopRequested(f"step {self.done}")
         if self.judged != self.done:  # after the last checkpoint: a longer run would not judge here
             self._judge(end=True)
         return self.selected
+
+    def _due(self) -> bool:
+        """Whether a checkpoint is to be made now, by the steps done or by the time since the last one."""
+        outer = self.context.recipe.outer
+        by_steps = self.done == outer.steps or self.done % outer.checkpoint_every == 0
+        return by_steps or time.monotonic() - self.saved_at > SAVE_SECONDS
 
     def _late(self) -> bool:
         """Whether a step, a judgement and the final one may end after the deadline; the same on all workers."""

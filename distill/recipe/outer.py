@@ -36,7 +36,7 @@ class Outer(Settings):
     """Steps between evaluations on the held-out images, which select the set that is published; a run with fewer steps
     is evaluated after each fifth of them."""
     checkpoint_every: Count = 100
-    """Steps between checkpoints."""
+    """Steps between checkpoints. After two minutes without one, one is made in any case."""
     picture_every: Count = 500
     """Steps between pictures logged to the tracker."""
     workers: Workers = 1

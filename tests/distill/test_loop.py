@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from support import small
 from support.two_workers import finish
 
+from distill import loop as loops
 from distill import recipe, train
 from distill.checkpoint import Checkpoint
 from distill.errors import DivergedError, StopRequested
@@ -140,6 +141,18 @@ def test_resume_gives_the_bytes_of_an_uninterrupted_run(objective, one_thread):
         loop.run()
         assert rest.losses == whole.losses[checkpoint.step :]
         assert sha256(rest.saved[-1]) == sha256(whole.saved[-1])
+
+
+def test_slow_steps_are_saved_by_the_clock_and_resumed_to_the_same_bytes(monkeypatch, one_thread):
+    slow, rest = Recorder(), Recorder()
+    monkeypatch.setattr(loops, "SAVE_SECONDS", -1.0)
+    Loop(small.context("distribution"), slow).run()
+    assert [c.step for c in slow.saved] == [1, 2, 3], "outer.checkpoint_every is 100"
+    monkeypatch.undo()
+    loop = Loop(small.context("distribution"), rest)
+    loop.resume(slow.saved[0])
+    loop.run()
+    assert [c.step for c in rest.saved] == [3] and sha256(rest.saved[0]) == sha256(slow.saved[2])
 
 
 def sha256(checkpoint):
