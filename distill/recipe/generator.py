@@ -49,7 +49,8 @@ class Gan(Settings):
     objective: Adversarial = Adversarial()
     outer: Outer = Outer(**Adversarial.outer_defaults({}), steps=600, evaluate_every=200, picture_every=200)
     per_class: Annotated[int, Field(ge=0)] = 0
-    """Images of each class in one pass of the GAN (0: as many as in those of the set that starts from it)."""
+    """Images of each class in one pass of the GAN (0: as many as in those of the generator that starts from it; 10 for
+    codes)."""
 
     @model_validator(mode="before")
     @classmethod

@@ -13,6 +13,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import pytest
@@ -153,6 +154,17 @@ def test_slow_steps_are_saved_by_the_clock_and_resumed_to_the_same_bytes(monkeyp
     loop.resume(slow.saved[0])
     loop.run()
     assert [c.step for c in rest.saved] == [3] and sha256(rest.saved[0]) == sha256(slow.saved[2])
+
+
+def test_two_minutes_are_counted_from_the_last_checkpoint(monkeypatch):
+    class Slow(Recorder):
+        def step(self, step, metrics):
+            seconds[0] += 70
+
+    seconds, slow = [0.0], Slow()
+    monkeypatch.setattr(loops, "time", SimpleNamespace(monotonic=lambda: seconds[0]))
+    Loop(small.context("distribution", "outer.steps=7", "outer.checkpoint_every=5"), slow).run()
+    assert [c.step for c in slow.saved] == [2, 4, 5, 7]
 
 
 def sha256(checkpoint):
